@@ -1,0 +1,25 @@
+"""What every test gets: no network for the hub clients, and torch left as it was found."""
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+# Before any import of the hub clients, which read these once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@pytest.fixture(autouse=True)
+def torch_defaults() -> Iterator[None]:
+    """Give back the default dtype; tests that do not use torch must not pay for its import."""
+    torch = sys.modules.get("torch")
+    before = torch.get_default_dtype() if torch is not None else None
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_default_dtype(before or torch.float32)
