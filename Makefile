@@ -1,0 +1,44 @@
+# llama4coder: `make serve` and `make test` do all their own set-up in .venv.
+# Variables: PYTHON (for .venv), HOST, PORT, CONFIG (serve), ARGS (further pytest arguments).
+
+PYTHON ?= python3
+CONFIG ?= deploy/serve/embedded-cpu.yaml
+export PYTHON
+
+BIN := .venv/bin
+SERVE_READY := .venv/.serve-ready
+DEV_READY := .venv/.dev-ready
+SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test test-all lint bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+serve: $(SERVE_READY) ## Start the endpoint on a local Ray; Ctrl-C stops it (HOST=, PORT=, CONFIG=)
+	@exec $(BIN)/llama4coder serve --config $(CONFIG) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
+
+test: $(DEV_READY) ## Run the default test suite (ARGS=)
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-all: $(DEV_READY) ## Run every test, the slow ones too (ARGS=)
+	$(BIN)/pytest $(ARGS)
+
+lint: $(DEV_READY) ## Check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(DEV_READY) ## Print decode and prefill speed beside transformers
+	$(BIN)/python tests/bench/engine.py
+
+clean: ## Remove .venv and every cache in this folder
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(SERVE_READY): $(SETUP_INPUTS)
+	@scripts/setup cluster $@
+
+$(DEV_READY): $(SETUP_INPUTS)
+	@scripts/setup cluster,dev $@ $(SERVE_READY)
