@@ -1,0 +1,1 @@
+"""Text to token ids and back, and chats to text; from local files only, no torch."""
