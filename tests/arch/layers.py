@@ -1,0 +1,146 @@
+"""The layer rule as data, and its checkers; each returns one line per breach.
+
+The layers are the design's. Packages that its table does not name are placed by what they need: `env`, `progress` and
+`shape` (a model's dimensions, read from config.json) need nothing; `machine`, `resolve` and `checkpoint` (which finds
+and converts model folders) need those and `kv.sizing`, and no torch; `llm` is the offline counterpart of `server`.
+"""
+
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from tests.arch.source import Import, ImportKind, within, within_any
+
+LAYERS: Mapping[str, int] = {
+    f"llama4coder.{name}" if name else "llama4coder": layer
+    for layer, names in enumerate(
+        (
+            ("", "types", "errors", "backend", "config", "obs", "env", "progress", "shape"),
+            ("tokenizer", "kv", "parallel.plan", "spec.types", "checkpoint", "machine", "resolve"),
+            ("layers", "attention", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
+            ("engine", "router", "planner", "workflows"),
+            ("spec", "server", "cli", "llm"),
+        )
+    )
+    for name in names
+} | {"cluster": 5}
+
+# Never import each other, not even for types.
+SIBLINGS = tuple(f"llama4coder.{name}" for name in ("engine", "router", "planner", "workflows"))
+
+# Imports that the layers alone would allow: the server meets an engine only through `backend`.
+FORBIDDEN: Mapping[str, tuple[str, ...]] = {
+    "llama4coder.server": tuple(
+        f"llama4coder.{name}" for name in ("engine", "models", "layers", "attention", "sampling", "kv", "spec", "cli")
+    ),
+    "llama4coder.cli": ("llama4coder.server",),
+}
+
+# The package itself is a façade: it offers `LLM` by an import that only runs when somebody asks for it.
+FACADES = ("llama4coder",)
+
+TORCH = ("torch", "transformers", "safetensors.torch")
+
+# Everything else of llama4coder can be imported without torch.
+NEEDS_TORCH = tuple(
+    f"llama4coder.{name}"
+    for name in (
+        *("layers", "attention", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
+        *("engine.runner", "engine.rank_state", "engine.step_batch", "engine.local_executor", "llm"),
+    )
+)
+
+# May import torch inside a function: asks a GPU for its memory, on machines that have one.
+DEFERS_TORCH = ("llama4coder.machine",)
+
+
+def layer_of(module: str) -> int | None:
+    """The layer of the longest entry that holds `module`; the root's own entry holds only itself."""
+    entries = [name for name in LAYERS if within(module, name) and (name != "llama4coder" or module == name)]
+    return LAYERS[max(entries, key=len)] if entries else None
+
+
+def unplaced(modules: Iterable[str]) -> list[str]:
+    return [f"{module} has no layer" for module in modules if layer_of(module) is None]
+
+
+def upward(imports: Iterable[Import]) -> list[str]:
+    """Imports that run and lead up."""
+    breaches = []
+    for found in imports:
+        source, target = layer_of(found.source), layer_of(found.target)
+        runs = found.kind is not ImportKind.TYPING and found.source not in FACADES
+        if runs and source is not None and target is not None and source < target:
+            breaches.append(f"{found}: L{source} up to L{target}")
+    return breaches
+
+
+def sideways(imports: Iterable[Import]) -> list[str]:
+    """Imports between siblings, and those that a table forbids."""
+    breaches = []
+    for found in imports:
+        source = next((name for name in SIBLINGS if within(found.source, name)), None)
+        others = [name for name in SIBLINGS if name != source] if source else []
+        forbidden = [target for name, targets in FORBIDDEN.items() if within(found.source, name) for target in targets]
+        if within_any(found.target, [*others, *forbidden]):
+            breaches.append(f"{found}: not allowed there")
+    return breaches
+
+
+def ray_outside_cluster(imports: Iterable[Import]) -> list[str]:
+    return [
+        f"{found}: only cluster may"
+        for found in imports
+        if within(found.target, "ray") and not within(found.source, "cluster")
+    ]
+
+
+def cycles(imports: Iterable[Import]) -> list[str]:
+    """The first cycle among imports that run."""
+    graph: dict[str, set[str]] = {}
+    for found in imports:
+        if found.kind is not ImportKind.TYPING and found.source not in FACADES and found.source != found.target:
+            graph.setdefault(found.source, set()).add(found.target)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [" <- ".join(error.args[1])]
+    return []
+
+
+def torch_in_torch_free(modules: Iterable[str], imports: Iterable[Import]) -> list[str]:
+    """Torch-free modules that reach torch when imported, or name it inside a function."""
+    imports = list(imports)
+    graph: dict[str, set[str]] = {}
+    for found in imports:
+        if found.kind is ImportKind.MODULE:
+            graph.setdefault(found.source, set()).add(found.target)
+    free = [module for module in modules if within(module, "llama4coder") and not within_any(module, NEEDS_TORCH)]
+    breaches = [
+        f"{module} reaches {path[-1]} by {' -> '.join(path)}" for module in free if (path := _road(module, graph))
+    ]
+    breaches += [
+        f"{found}: inside a function"
+        for found in imports
+        if found.kind is ImportKind.FUNCTION
+        and found.source in free
+        and found.source not in DEFERS_TORCH
+        and within_any(found.target, TORCH)
+    ]
+    return breaches
+
+
+def _road(start: str, graph: Mapping[str, set[str]]) -> list[str]:
+    """The imports that lead from a module to torch, or nothing; importing a.b runs a as well."""
+    roads = [[start]]
+    seen = {start}
+    while roads:
+        road = roads.pop()
+        if within_any(road[-1], TORCH):
+            return road
+        for target in sorted(graph.get(road[-1], ())):
+            parts = target.split(".")
+            for step in (".".join(parts[:length]) for length in range(1, len(parts) + 1)):
+                if step not in seen:
+                    seen.add(step)
+                    roads.append([*road, step])
+    return []

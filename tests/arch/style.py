@@ -1,0 +1,62 @@
+"""Habits that no linter here checks: the size budget, one reader of the environment, no print outside the CLI."""
+
+import ast
+from collections.abc import Iterable
+
+from tests.arch.source import SourceFile, within_any
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+
+READS_ENVIRONMENT = ("llama4coder.env", "cluster.env", "tests")
+PRINTS = ("llama4coder.cli", "cluster.cli", "scripts", "tests")
+
+ENVIRONMENT_NAMES = frozenset({"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"})
+
+
+def oversized(sources: Iterable[SourceFile]) -> list[str]:
+    """Files and functions over the budget; a function counts from its `def` to its last line."""
+    breaches = []
+    for source in sources:
+        num_lines = len(source.text.splitlines())
+        if num_lines > MAX_FILE_LINES:
+            breaches.append(f"{source.module} has {num_lines} lines")
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > MAX_FUNCTION_LINES:
+                    breaches.append(f"{source.module}:{node.lineno} {node.name} has {length} lines")
+    return breaches
+
+
+def environment_readers(sources: Iterable[SourceFile]) -> list[str]:
+    """Modules that touch the environment and are not the ones that may."""
+    return [
+        f"{source.module}:{node.lineno} touches the environment"
+        for source in sources
+        if not within_any(source.module, READS_ENVIRONMENT)
+        for node in ast.walk(source.tree)
+        if _touches_environment(node)
+    ]
+
+
+def printers(sources: Iterable[SourceFile]) -> list[str]:
+    """Modules that print and are no command line."""
+    return [
+        f"{source.module}:{node.lineno} prints"
+        for source in sources
+        if not within_any(source.module, PRINTS)
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "pprint")
+    ]
+
+
+def _touches_environment(node: ast.AST) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "os" and any(alias.name in ENVIRONMENT_NAMES for alias in node.names)
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr in ENVIRONMENT_NAMES
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+    )
