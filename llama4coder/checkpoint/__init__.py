@@ -1,0 +1,1 @@
+"""Model folders: finding them, and making the embedded one from its GGUF file."""

@@ -1,0 +1,38 @@
+"""From the configured model path to a folder that holds all it needs."""
+
+from pathlib import Path
+
+from llama4coder.checkpoint.embedded import ensure_embedded
+from llama4coder.errors import CheckpointError
+from llama4coder.progress import Progress
+from llama4coder.tokenizer.files import read_json
+
+EMBEDDED = "embedded"
+_INDEX_FILE = "model.safetensors.index.json"
+
+
+def find_checkpoint(config_path: str, cache_dir: Path, progress: Progress) -> Path:
+    """The model folder meant by `model.path`; converts the embedded model when it is asked for the first time.
+
+    Raises `CheckpointError` naming what is missing.
+    """
+    if config_path == EMBEDDED:
+        return ensure_embedded(cache_dir, progress)
+    folder = Path(config_path).expanduser().absolute()
+    if not folder.is_dir():
+        raise CheckpointError(f"the model folder {folder} does not exist; set model.path to a folder or `{EMBEDDED}`")
+    for name in ("config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"the model folder {folder} has no {name}")
+    _check_weights(folder)
+    return folder
+
+
+def _check_weights(folder: Path) -> None:
+    shards = read_json(folder / _INDEX_FILE).get("weight_map")
+    if isinstance(shards, dict):
+        missing = sorted({str(name) for name in shards.values()} - {path.name for path in folder.iterdir()})
+        if missing:
+            raise CheckpointError(f"the model folder {folder} has no {missing[0]}, which {_INDEX_FILE} names")
+    elif not any(folder.glob("*.safetensors")):
+        raise CheckpointError(f"the model folder {folder} has no *.safetensors; only safetensors weights are served")
