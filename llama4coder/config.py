@@ -1,0 +1,111 @@
+"""What an operator may set: frozen, documented in place, unknown keys refused.
+
+The same structure is the `args` of the Ray Serve config file (`deploy/serve/*.yaml`). `"auto"` values are derived
+once, by `llama4coder.resolve.resolve`, and printed at start.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+Auto = Literal["auto"]
+DType = Literal["float32", "bfloat16", "float16"]
+Device = Literal["cpu", "cuda"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(_Frozen):
+    """Which weights are served, and under which name."""
+
+    path: str = "embedded"
+    """A checkpoint folder (safetensors, config.json, tokenizer.json), or `embedded` for the model that comes along."""
+    name: str | None = None
+    """Name clients use; the folder's name by default."""
+    aliases: tuple[str, ...] = ()
+    """Further names that mean this model."""
+    dtype: DType | Auto = "auto"
+    """Weights and KV; auto is bfloat16 where the device computes in it, else float32."""
+    context_length: PositiveInt | Auto = "auto"
+    """Prompt plus output tokens of one sequence; auto is the model's own."""
+
+
+class EngineConfig(_Frozen):
+    """How one target replica runs."""
+
+    device: Device | Auto = "auto"
+    kv_memory_bytes: PositiveInt | Auto = "auto"
+    """Memory of the KV block pool; auto takes what suits the machine, at least one full sequence."""
+    max_sequences: PositiveInt = 64
+    """Sequences that one step may hold."""
+    max_step_tokens: Annotated[int, Field(ge=16)] = 512
+    """Tokens that one step may compute; longer prompts are prefilled in chunks of what is left."""
+    max_queued_requests: PositiveInt = 256
+    """Requests that may wait; past it 429."""
+    prefix_caching: bool = True
+    """Reuse the KV blocks of equal prompt beginnings."""
+    num_threads: PositiveInt | Auto = "auto"
+    """CPU threads of one rank; auto is all cores."""
+    step_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """A rank that does not answer a step for this long is dead."""
+
+
+class ServerConfig(_Frozen):
+    """Limits and habits of the HTTP endpoint."""
+
+    max_body_bytes: PositiveInt = 16 * 2**20
+    """Larger request bodies are answered with 413."""
+    keep_alive_s: Annotated[float, Field(gt=0)] = 10.0
+    """Silence after which a stream gets an SSE comment, so that proxies keep it open."""
+    ready_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """Deadline of the readiness probe's token."""
+    max_choices: PositiveInt = 16
+    """Largest `n` times number of prompts of one request."""
+    max_stop_strings: PositiveInt = 64
+    max_logprobs: PositiveInt = 20
+
+
+class DeploymentConfig(_Frozen):
+    """The whole of one deployment: the `args` of the Serve application."""
+
+    model: ModelConfig = ModelConfig()
+    engine: EngineConfig = EngineConfig()
+    server: ServerConfig = ServerConfig()
+    ingress_replicas: PositiveInt = 1
+    target_replicas: PositiveInt = 1
+
+
+class ResolvedModel(_Frozen):
+    """The model as it is served, nothing left to derive."""
+
+    path: str
+    name: str
+    aliases: tuple[str, ...]
+    dtype: DType
+    context_length: int
+
+
+class ResolvedEngine(_Frozen):
+    """The engine as it runs, nothing left to derive."""
+
+    device: Device
+    num_blocks: int
+    block_size: int
+    max_sequences: int
+    max_step_tokens: int
+    max_queued_requests: int
+    prefix_caching: bool
+    num_threads: int
+    step_timeout_s: float
+
+
+class ResolvedConfig(_Frozen):
+    """`DeploymentConfig` with every `auto` replaced by its value."""
+
+    model: ResolvedModel
+    engine: ResolvedEngine
+    server: ServerConfig
+    ingress_replicas: int
+    target_replicas: int

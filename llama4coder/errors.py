@@ -1,0 +1,103 @@
+"""Every error the product raises on purpose.
+
+    Llama4CoderError
+    ├── ConfigError                 the operator must change something; one line that says what
+    │   ├── CheckpointError         a model folder is damaged, incomplete or of a kind we do not serve
+    │   └── NotEnoughMemory         weights and one sequence of the served context do not fit
+    ├── RequestError                the client must change something (4xx)
+    │   ├── InvalidRequest          a field has a bad value
+    │   │   └── UnsupportedOption   a field we know and do not support
+    │   ├── ContextTooLong          prompt and max_tokens exceed the served context
+    │   ├── ModelNotFound           no such model is served here
+    │   └── BodyTooLarge            the request body is over the limit
+    ├── Overloaded                  try again later (429): the bounded queue is full
+    └── Unavailable                 try again elsewhere (503)
+        ├── EngineDead              the engine or one of its ranks has failed
+        ├── StreamLost              tokens were lost on the way; the answer would have had a hole
+        └── DeadlineExceeded        the engine did not answer in time
+
+Messages are for the client: they never hold prompt or completion text. `server.errors` maps them to HTTP.
+All survive pickling, since they cross processes.
+"""
+
+
+class Llama4CoderError(Exception):
+    """Base of the tree; `str(error)` is one clear line."""
+
+
+class ConfigError(Llama4CoderError):
+    """The configuration or the machine cannot work; says what to change."""
+
+
+class CheckpointError(ConfigError):
+    """A model folder is damaged, incomplete, or of a kind that is not served."""
+
+
+class NotEnoughMemory(ConfigError):
+    """The weights and one sequence of the served context length do not fit the budget."""
+
+
+class RequestError(Llama4CoderError):
+    """The client's request cannot be served as it is; `param` names the offending field."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message, param)
+        self.message = message
+        self.param = param
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidRequest(RequestError):
+    """A field has a value that cannot be used."""
+
+
+class UnsupportedOption(InvalidRequest):
+    """A field that is known here and not supported by this deployment."""
+
+
+class ContextTooLong(RequestError):
+    """Prompt and requested output exceed the served context length."""
+
+    def __init__(self, message: str, param: str | None, num_prompt_tokens: int, context_length: int) -> None:
+        super().__init__(message, param)
+        self.args = (message, param, num_prompt_tokens, context_length)
+        self.num_prompt_tokens = num_prompt_tokens
+        self.context_length = context_length
+
+
+class ModelNotFound(RequestError):
+    """The named model is not served here."""
+
+
+class BodyTooLarge(RequestError):
+    """The request body is over the configured limit."""
+
+
+class Overloaded(Llama4CoderError):
+    """The bounded queue is full; come back after `retry_after_s`."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Unavailable(Llama4CoderError):
+    """This replica cannot answer now; another, or this one later, may."""
+
+
+class EngineDead(Unavailable):
+    """The engine or one of its ranks has failed."""
+
+
+class StreamLost(Unavailable):
+    """Tokens were lost between engine and receiver; the answer would have had a hole."""
+
+
+class DeadlineExceeded(Unavailable):
+    """The engine did not answer in time."""

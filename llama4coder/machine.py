@@ -1,0 +1,53 @@
+"""What this machine offers; detection is here, every decision about it in `resolve`."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from llama4coder.config import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The part of a machine that one rank may use."""
+
+    device: Device
+    memory_bytes: int  # free on the device that holds weights and KV
+    num_cpus: int
+    computes_bfloat16: bool  # in hardware, not by conversion
+
+
+def detect_machine() -> Machine:
+    """Look at this machine; a GPU is used when there is one."""
+    num_cpus = len(os.sched_getaffinity(0))
+    if Path("/dev/nvidia0").exists():
+        return _detect_gpu(num_cpus)
+    flags = _cpu_flags(Path("/proc/cpuinfo"))
+    computes_bfloat16 = bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+    return Machine("cpu", available_memory_bytes(Path("/proc"), Path("/sys/fs/cgroup")), num_cpus, computes_bfloat16)
+
+
+def available_memory_bytes(proc: Path, cgroup: Path) -> int:
+    """What can still be allocated without swapping: the machine's or the container's limit, the smaller one."""
+    meminfo = dict(line.split(":", 1) for line in (proc / "meminfo").read_text().splitlines())
+    available = int(meminfo["MemAvailable"].split()[0]) * 1024
+    try:
+        limit = (cgroup / "memory.max").read_text().strip()
+        current = int((cgroup / "memory.current").read_text())
+    except (OSError, ValueError):
+        return available
+    return available if limit == "max" else max(0, min(available, int(limit) - current))
+
+
+def _detect_gpu(num_cpus: int) -> Machine:
+    import torch  # costs a second; only machines with a GPU pay it
+
+    free_bytes, _ = torch.cuda.mem_get_info()
+    return Machine("cuda", free_bytes, num_cpus, torch.cuda.is_bf16_supported())
+
+
+def _cpu_flags(cpuinfo: Path) -> set[str]:
+    for line in cpuinfo.read_text().splitlines():
+        if line.lower().startswith(("flags", "features")):
+            return set(line.split(":", 1)[1].split())
+    return set()

@@ -1,0 +1,103 @@
+"""The messages that cross every seam of the product: plain frozen data, no behaviour beyond validation.
+
+Nothing here knows about torch, Ray, HTTP or text; a prompt has already become token ids.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class FinishReason(StrEnum):
+    """Why a request ended; every accepted request ends with exactly one."""
+
+    STOP = "stop"  # end-of-sequence token, stop token id, or stop string
+    LENGTH = "length"  # max_tokens reached
+    ABORT = "abort"  # the client left, or the caller closed the stream
+    ERROR = "error"  # the engine failed underneath it
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is chosen; already validated and with every default resolved.
+
+    Order of application: `logit_bias` and penalties, temperature, top-k, top-p, min-p (design section 5).
+    """
+
+    temperature: float = 1.0  # 0 is greedy
+    top_k: int = 0  # 0 keeps the whole vocabulary
+    top_p: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    num_logprobs: int | None = None  # None: no log-probabilities; 0: of the chosen token only; n: and of the n best
+    num_prompt_logprobs: int | None = None  # the same for the prompt's own tokens
+
+
+@dataclass(frozen=True, slots=True)
+class StopConditions:
+    """When generation ends, as far as token ids can tell; stop strings are the detokeniser's business."""
+
+    max_tokens: int
+    min_tokens: int = 0  # stop tokens cannot be sampled before this many tokens
+    stop_token_ids: frozenset[int] = frozenset()  # end-of-sequence ids included, unless the request ignores them
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One sequence to generate. `seed` keys all of its randomness (design section 5)."""
+
+    request_id: str
+    prompt_token_ids: tuple[int, ...]
+    sampling: SamplingParams
+    stop: StopConditions
+    seed: int  # 0 <= seed < 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One candidate of a position, natural logarithm, from the model's raw distribution."""
+
+    token_id: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class PositionLogprobs:
+    """The chosen token of one position and the best candidates there, best first."""
+
+    chosen: TokenLogprob
+    top: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """What one step added to one request.
+
+    `offset` is the number of output tokens before this event, so that a receiver can prove that none was lost.
+    The last event of a request, and only that one, has a `finish_reason`; it may carry no token.
+    `num_cached_tokens` and `prompt_logprobs` are set on the first event.
+    """
+
+    request_id: str
+    offset: int
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[PositionLogprobs, ...] = ()  # one per token when asked for, else empty
+    finish_reason: FinishReason | None = None
+    num_cached_tokens: int = 0
+    prompt_logprobs: tuple[PositionLogprobs | None, ...] = ()  # one per prompt token, None for the first
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What the endpoint says and knows about its model; everything the server needs besides the tokenizer."""
+
+    name: str
+    aliases: tuple[str, ...]
+    context_length: int  # prompt + output tokens of one sequence, as served
+    vocab_size: int  # width of the logits; token ids of prompts must be below it
+    eos_token_ids: frozenset[int]
+    created_unix_s: int
+    capabilities: tuple[str, ...] = ("chat", "completion")
