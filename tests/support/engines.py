@@ -1,0 +1,81 @@
+"""Engines for tests, in process, over any checkpoint folder."""
+
+from pathlib import Path
+
+from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, ResolvedConfig
+from llama4coder.engine.engine import Engine
+from llama4coder.engine.local_executor import LocalExecutor
+from llama4coder.engine.runner import ModelRunner
+from llama4coder.engine.stats import NullObserver
+from llama4coder.kv.sizing import kv_bytes_per_block
+from llama4coder.machine import Machine
+from llama4coder.progress import NullProgress
+from llama4coder.resolve import resolve
+from llama4coder.shape import read_shape
+from llama4coder.types import (
+    FinishReason,
+    GenerateRequest,
+    PositionLogprobs,
+    SamplingParams,
+    StopConditions,
+    TokenEvent,
+)
+
+MACHINE = Machine("cpu", 8 * 2**30, num_cpus=1, computes_bfloat16=False)
+
+
+def resolved(
+    folder: Path, *, num_blocks: int | None = None, context_length: int | str = "auto", **engine: object
+) -> ResolvedConfig:
+    """A float32 configuration with an exact number of KV blocks."""
+    shape = read_shape(folder)
+    if num_blocks is not None:
+        engine["kv_memory_bytes"] = num_blocks * kv_bytes_per_block(shape, "float32")
+    config = DeploymentConfig(
+        model=ModelConfig(path=str(folder), dtype="float32", context_length=context_length),
+        engine=EngineConfig(**engine),
+    )
+    return resolve(config, folder, shape, MACHINE)
+
+
+def build_engine(config: ResolvedConfig) -> Engine:
+    return Engine(config, LocalExecutor(ModelRunner.load(config, NullProgress())), NullObserver())
+
+
+def greedy_request(request_id: str, prompt: list[int], max_tokens: int) -> GenerateRequest:
+    return GenerateRequest(
+        request_id, tuple(prompt), SamplingParams(temperature=0.0), StopConditions(max_tokens), seed=0
+    )
+
+
+class Collected:
+    """Everything one request received."""
+
+    def __init__(self) -> None:
+        self.token_ids: list[int] = []
+        self.logprobs: list[PositionLogprobs] = []
+        self.prompt_logprobs: tuple[PositionLogprobs | None, ...] = ()
+        self.finish_reason: FinishReason | None = None
+        self.num_cached_tokens = 0
+
+    def add(self, event: TokenEvent) -> None:
+        assert self.finish_reason is None, "an event after the last"
+        assert event.offset == len(self.token_ids), "a hole in the stream"
+        self.token_ids.extend(event.token_ids)
+        self.logprobs.extend(event.logprobs)
+        self.prompt_logprobs = self.prompt_logprobs or event.prompt_logprobs
+        self.num_cached_tokens = self.num_cached_tokens or event.num_cached_tokens
+        self.finish_reason = event.finish_reason
+
+
+def run_all(engine: Engine, requests: list[GenerateRequest]) -> dict[str, Collected]:
+    """Add all requests, step until nothing is left, and check that no block leaked."""
+    collected = {request.request_id: Collected() for request in requests}
+    for request in requests:
+        engine.check_fits(request)
+        engine.add(request)
+    while engine.has_work:
+        for event in engine.step():
+            collected[event.request_id].add(event)
+        engine.check_integrity()
+    return collected

@@ -1,0 +1,32 @@
+"""Tiny random Llama checkpoints, and the same weights in transformers to compare with."""
+
+from pathlib import Path
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tests.support.tiny import write_tiny_tokenizer
+
+TINY = {
+    "vocab_size": 512,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.2,  # wide enough that logits differ clearly and greedy choices are not ties
+}
+
+
+def write_tiny_llama(folder: Path, *, seed: int = 0, tokenizer: bool = False, **overrides: object) -> LlamaForCausalLM:
+    """Save a random float32 model to `folder` and return it."""
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(LlamaConfig(**{**TINY, **overrides})).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(folder)
+    if tokenizer:
+        write_tiny_tokenizer(folder)
+    return model
