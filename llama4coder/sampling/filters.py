@@ -1,0 +1,54 @@
+"""Top-k, top-p and min-p as one threshold per row: the smallest logit that may still be chosen."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from llama4coder.types import SamplingParams
+
+_NUM_CANDIDATES = 1024  # a whole vocabulary is sorted only for rows whose top-p mass needs more than these
+
+
+def is_filtered(params: SamplingParams) -> bool:
+    """Whether any of the three is on."""
+    return params.top_k > 0 or params.top_p < 1.0 or params.min_p > 0.0
+
+
+def thresholds(logits: Tensor, params: Sequence[SamplingParams]) -> Tensor:
+    """The smallest logit to keep in each row `[num_rows, 1]`; `logits` are already divided by the temperature.
+
+    Applied in this order: the k largest; of these the fewest that hold `top_p` of their mass; of these such with at
+    least `min_p` times the largest probability. Tokens tied with the last one kept are kept.
+    """
+    vocab_size = logits.shape[-1]
+    reach = [min(row.top_k, vocab_size) or vocab_size for row in params]
+    top_k = torch.tensor(reach, device=logits.device).unsqueeze(1)
+    top_p = torch.tensor([row.top_p for row in params], device=logits.device).unsqueeze(1)
+    min_p = torch.tensor([row.min_p for row in params], device=logits.device).unsqueeze(1)
+    smallest = _smallest_kept(logits, top_k, top_p, min(_NUM_CANDIDATES, vocab_size))
+    return torch.maximum(smallest, logits.amax(-1, keepdim=True) + min_p.log())  # log 0 keeps everything
+
+
+def _smallest_kept(logits: Tensor, top_k: Tensor, top_p: Tensor, num_candidates: int) -> Tensor:
+    values = logits.topk(num_candidates, dim=-1).values
+    in_top_k = torch.arange(num_candidates, device=logits.device) < top_k
+    mass = _mass(logits, values, in_top_k, top_k)
+    before = mass.cumsum(-1) - mass
+    kept = in_top_k & (before < top_p)
+    kept[:, 0] = True
+    smallest = values.masked_fill(~kept, torch.inf).amin(-1, keepdim=True)
+    # The candidates do not decide a row if more than they might be kept, or if top-k, whose mass counts, reaches past.
+    vocab_size, reach = logits.shape[-1], top_k.squeeze(1)
+    undecided = (reach > num_candidates) & (kept[:, -1] | (reach < vocab_size))
+    if undecided.any():
+        smallest[undecided] = _smallest_kept(logits[undecided], top_k[undecided], top_p[undecided], vocab_size)
+    return smallest
+
+
+def _mass(logits: Tensor, values: Tensor, in_top_k: Tensor, top_k: Tensor) -> Tensor:
+    """Probabilities of the candidates among what top-k keeps."""
+    of_candidates = values.masked_fill(~in_top_k, -torch.inf).logsumexp(-1, keepdim=True)
+    of_all = logits.logsumexp(-1, keepdim=True)
+    total = torch.where(top_k <= values.shape[-1], of_candidates, of_all)
+    return (values - total).exp() * in_top_k
