@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llama4coder.engine.llm import LLM as LLM
+    from llama4coder.llm import LLM as LLM
     from llama4coder.types import SamplingParams as SamplingParams
 
 __version__ = "0.1.0"
@@ -15,7 +15,7 @@ __all__ = ["LLM", "SamplingParams", "__version__"]
 
 def __getattr__(name: str) -> object:
     if name == "LLM":
-        from llama4coder.engine.llm import LLM
+        from llama4coder.llm import LLM
 
         return LLM
     if name == "SamplingParams":

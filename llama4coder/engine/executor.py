@@ -1,0 +1,23 @@
+"""How an engine reaches its ranks."""
+
+from typing import Protocol
+
+from llama4coder.engine.plan import StepPlan, StepResult
+
+
+class Executor(Protocol):
+    """Carries plans to every rank and results back; implemented in process, over ZMQ, and by fakes.
+
+    Contract, checked by one suite on every implementation:
+    - Plans are executed in the order of `submit`; `collect` returns their results in that order.
+    - `submit` does not wait for the step. At least two plans may be outstanding.
+    - `collect` raises `EngineDead` when a rank has failed or has not answered within `timeout_s`; after that the
+      executor is dead and every call raises.
+    - `close` is idempotent and leaves no process, thread or socket behind.
+    """
+
+    def submit(self, plan: StepPlan) -> None: ...
+
+    def collect(self, timeout_s: float) -> StepResult: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,60 @@
+"""An executor whose one rank lives in the same process, on a thread of its own."""
+
+import logging
+import queue
+import threading
+
+from llama4coder.engine.fault import log_fault
+from llama4coder.engine.plan import StepPlan, StepResult
+from llama4coder.engine.runner import ModelRunner
+from llama4coder.errors import EngineDead
+
+_log = logging.getLogger(__name__)
+
+
+class LocalExecutor:
+    """Runs plans on a worker thread, so that the caller can prepare the next one meanwhile."""
+
+    def __init__(self, runner: ModelRunner) -> None:
+        self._runner = runner
+        self._plans: queue.SimpleQueue[StepPlan | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[StepResult | EngineDead] = queue.SimpleQueue()
+        self._death: EngineDead | None = None
+        self._thread = threading.Thread(target=self._run, name="rank", daemon=True)
+        self._thread.start()
+
+    def submit(self, plan: StepPlan) -> None:
+        """See `Executor.submit`."""
+        self._check()
+        self._plans.put(plan)
+
+    def collect(self, timeout_s: float) -> StepResult:
+        """See `Executor.collect`."""
+        self._check()
+        try:
+            result = self._results.get(timeout=timeout_s)
+        except queue.Empty:
+            result = EngineDead(f"the rank did not answer within {timeout_s:g} s")
+        if isinstance(result, EngineDead):
+            self._death = result
+            raise result
+        return result
+
+    def close(self) -> None:
+        """See `Executor.close`."""
+        self._death = self._death or EngineDead("the executor is closed")
+        self._plans.put(None)
+        self._thread.join()
+
+    def _check(self) -> None:
+        if self._death is not None:
+            raise self._death
+
+    def _run(self) -> None:
+        while (plan := self._plans.get()) is not None:
+            try:
+                self._results.put(self._runner.execute(plan))
+            except Exception as error:  # noqa: BLE001 - whatever a step raises must reach the engine
+                log_fault(_log, "the rank failed", error)
+                self._results.put(EngineDead(f"the rank failed: {type(error).__name__}"))
+                return

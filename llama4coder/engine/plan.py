@@ -1,0 +1,66 @@
+"""What travels between the scheduler and the ranks: a plan per step, a result per step.
+
+A rank keeps the sequences it has been told of, their tokens and their block tables; a plan holds only what changed.
+The rank appends the tokens it samples to its own copy, so a row of a running sequence is a few integers.
+"""
+
+from dataclasses import dataclass
+
+from llama4coder.types import PositionLogprobs, SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class NewSequence:
+    """A sequence that the ranks do not know: just admitted, or admitted again after preemption."""
+
+    seq_id: int
+    token_ids: tuple[int, ...]  # prompt, and what had been generated before a preemption
+    num_prompt_tokens: int
+    sampling: SamplingParams
+    seed: int
+    min_tokens: int
+    stop_token_ids: tuple[int, ...]  # cannot be sampled before min_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """One sequence's share of a step: tokens [start, start + num_tokens) go through the model."""
+
+    seq_id: int
+    start: int
+    num_tokens: int
+    new_block_ids: tuple[int, ...]  # appended to the sequence's block table
+    samples: bool  # the last token's logits choose the next token
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """One forward pass: first forget `gone`, then learn `new`, then run `rows`."""
+
+    step_id: int
+    gone: tuple[int, ...]
+    new: tuple[NewSequence, ...]
+    rows: tuple[StepRow, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(row.num_tokens for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """What one row produced; rows that neither sampled nor owe prompt log-probabilities have none."""
+
+    seq_id: int
+    token_ids: tuple[int, ...]
+    logprobs: tuple[PositionLogprobs, ...] = ()
+    prompt_logprobs: tuple[PositionLogprobs, ...] = ()  # of prompt tokens start + 1 .. start + num_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """The answer to the plan with the same `step_id`; `model_time_s` is the time in the model and the sampler."""
+
+    step_id: int
+    rows: tuple[RowResult, ...]
+    model_time_s: float

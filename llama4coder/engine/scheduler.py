@@ -1,0 +1,281 @@
+"""What the next step computes: continuous batching with chunked prefill, prefix caching and preemption.
+
+Pure decisions over the block pool: no clock, no I/O, no torch. Each `schedule` is followed by one `commit`.
+
+Priorities within a step: running sequences that need one token; then running prefills, oldest first; then admission
+in order of arrival. A sequence is admitted only when blocks for all its tokens are there, so a prefill never stalls for
+memory; when decoding outgrows the pool, the newest sequence is preempted and computed again later. Nothing is dropped.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from llama4coder.engine.plan import RowResult, StepPlan, StepResult, StepRow
+from llama4coder.engine.sequence import Sequence
+from llama4coder.errors import ContextTooLong
+from llama4coder.kv.block_hash import BlockHash, extend_hashes
+from llama4coder.kv.block_pool import BlockPool
+from llama4coder.types import GenerateRequest, TokenEvent
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerLimits:
+    """The bounds of one step."""
+
+    block_size: int
+    context_length: int
+    max_sequences: int
+    max_step_tokens: int
+    prefix_caching: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """One request that left the queue for the first time in the last `schedule`."""
+
+    request_id: str
+    num_prompt_tokens: int
+    num_cached_tokens: int
+
+
+class Scheduler:
+    """Owns every sequence from `add` to its last event, and all references to its blocks."""
+
+    def __init__(self, pool: BlockPool, limits: SchedulerLimits) -> None:
+        self.pool = pool
+        self.limits = limits
+        self.num_preemptions = 0
+        self.admissions: list[Admission] = []  # of the last schedule
+        self._waiting: deque[Sequence] = deque()
+        self._running: list[Sequence] = []  # oldest first
+        self._by_request: dict[str, Sequence] = {}
+        self._by_id: dict[int, Sequence] = {}
+        self._gone: list[int] = []  # the ranks still know them
+        self._next_seq_id = 0
+        self._next_step_id = 0
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def num_waiting_tokens(self) -> int:
+        return sum(len(seq.token_ids) for seq in self._waiting)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._running or self._waiting)
+
+    def check_fits(self, request: GenerateRequest) -> None:
+        """Raise `ContextTooLong` if the request could never be held."""
+        num_prompt, num_output = len(request.prompt_token_ids), request.stop.max_tokens
+        if num_prompt == 0 or num_prompt + num_output > self.limits.context_length:
+            raise ContextTooLong(
+                f"{num_prompt} prompt tokens and {num_output} output tokens do not fit the context of "
+                f"{self.limits.context_length} tokens, or there is no prompt at all",
+                None,
+                num_prompt,
+                self.limits.context_length,
+            )
+
+    def add(self, request: GenerateRequest, *, urgent: bool = False) -> None:
+        """Queue a request that fits; an urgent one goes first."""
+        seq = Sequence(self._next_seq_id, request, list(request.prompt_token_ids))
+        self._next_seq_id += 1
+        self._by_request[request.request_id] = seq
+        self._by_id[seq.seq_id] = seq
+        if urgent:
+            self._waiting.appendleft(seq)
+        else:
+            self._waiting.append(seq)
+
+    def abort(self, request_id: str) -> int | None:
+        """Forget a request between steps; its blocks are free at once.
+
+        Returns the number of tokens it had generated, or None for an unknown id.
+        """
+        seq = self._by_request.get(request_id)
+        if seq is None:
+            return None
+        if seq in self._running:
+            self._running.remove(seq)
+        else:
+            self._waiting.remove(seq)
+        self._forget(seq)
+        return seq.num_output
+
+    def schedule(self) -> StepPlan | None:
+        """Choose the next step's rows; None when there is nothing to compute."""
+        self.admissions = []
+        step = _StepDraft(self.limits.max_step_tokens)
+        preempted = self._schedule_running(step)
+        if not preempted:
+            self._admit(step)
+        if not step.rows and not self._gone:
+            return None
+        gone, self._gone = tuple(self._gone), []
+        self._next_step_id += 1
+        new = tuple(seq.announce() for seq in step.admitted)
+        return StepPlan(self._next_step_id, gone, new, tuple(step.rows.values()))
+
+    def commit(self, plan: StepPlan, result: StepResult) -> list[TokenEvent]:
+        """Book what the step computed; returns what to tell the requests."""
+        assert result.step_id == plan.step_id, "results out of order"
+        by_id = {row.seq_id: row for row in result.rows}
+        events = (self._commit_row(row, by_id.get(row.seq_id)) for row in plan.rows)
+        return [event for event in events if event is not None]
+
+    def check_integrity(self) -> None:
+        """Assert that blocks and sequences agree; with nothing running, that no block is in use."""
+        self.pool.check_integrity()
+        if not self._running:
+            assert self.pool.usage.used == 0, f"{self.pool.usage.used} blocks leaked"
+        assert len(self._by_id) == len(self._running) + len(self._waiting), "a sequence is lost"
+
+    # --- one step -------------------------------------------------------------------------------------------------
+
+    def _schedule_running(self, step: "_StepDraft") -> bool:
+        """Give rows to running sequences; returns whether one had to be preempted."""
+        num_preemptions = self.num_preemptions
+        decodes = [seq for seq in self._running if seq.num_uncomputed == 1]
+        prefills = [seq for seq in self._running if seq.num_uncomputed > 1]
+        for seq in decodes + prefills:
+            num_tokens = min(seq.num_uncomputed, step.num_tokens_left)
+            if num_tokens and self._find_blocks(seq, num_tokens, step):
+                self._add_row(step, seq, num_tokens)
+        return self.num_preemptions > num_preemptions
+
+    def _find_blocks(self, seq: Sequence, num_tokens: int, step: "_StepDraft") -> bool:
+        """Make room for the next tokens of a running sequence, preempting the newest; False if that is itself."""
+        if seq not in self._running:
+            return False
+        while self._num_missing_blocks(seq, seq.num_computed + num_tokens) > self.pool.num_available:
+            victim = self._running.pop()
+            assert victim.seq_id not in step.rows, "only decodes grow, and they are visited oldest first"
+            self._preempt(victim)
+            if victim is seq:
+                return False
+        return True
+
+    def _preempt(self, seq: Sequence) -> None:
+        self.num_preemptions += 1
+        self.pool.release(seq.block_ids)
+        self._gone.append(seq.seq_id)
+        seq.forget_computed()
+        self._waiting.appendleft(seq)
+
+    def _admit(self, step: "_StepDraft") -> None:
+        pending = self._pending_hashes() if self._waiting else set()
+        for seq in list(self._waiting):
+            if not step.num_tokens_left or len(self._running) >= self.limits.max_sequences:
+                return
+            cached = self._cached_prefix(seq)
+            if self._is_pending(seq, cached, pending):
+                continue  # a running prefill is about to cache what this one would compute again
+            if not self._fits(seq, cached):
+                return  # in order of arrival: later, smaller ones do not overtake
+            self._start(seq, cached)
+            step.admitted.append(seq)
+            self._add_row(step, seq, min(seq.num_uncomputed, step.num_tokens_left))
+            pending.update(seq.block_hashes[len(cached) :])
+
+    def _cached_prefix(self, seq: Sequence) -> list[int]:
+        if not self.limits.prefix_caching:
+            return []
+        extend_hashes(seq.block_hashes, seq.token_ids, self.limits.block_size)
+        if seq.wants_prompt_logprobs:
+            return []
+        num_usable = (len(seq.token_ids) - 1) // self.limits.block_size  # one token must be computed for its logits
+        return self.pool.lookup(seq.block_hashes[:num_usable])
+
+    def _is_pending(self, seq: Sequence, cached: list[int], pending: set[BlockHash]) -> bool:
+        if seq.wants_prompt_logprobs or len(cached) >= len(seq.block_hashes):
+            return False
+        return seq.block_hashes[len(cached)] in pending
+
+    def _pending_hashes(self) -> set[BlockHash]:
+        return {name for seq in self._running for name in seq.block_hashes[seq.num_registered :]}
+
+    def _fits(self, seq: Sequence, cached: list[int]) -> bool:
+        """Blocks for all its tokens and the next one, and one spare block per running sequence to grow into."""
+        num_needed = self._num_missing_blocks(seq, len(seq.token_ids) + 1) - len(cached)
+        num_available = self.pool.num_available - self.pool.num_unreferenced(cached)
+        return num_needed + len(self._running) <= num_available or (not self._running and num_needed <= num_available)
+
+    def _start(self, seq: Sequence, cached: list[int]) -> None:
+        self._waiting.remove(seq)
+        self._running.append(seq)
+        self.pool.acquire(cached)
+        num_cached_tokens = len(cached) * self.limits.block_size
+        seq.block_ids = cached + self.pool.allocate(self._num_missing_blocks(seq, len(seq.token_ids)) - len(cached))
+        seq.num_computed = num_cached_tokens
+        seq.num_registered = len(cached)
+        if not seq.admitted:
+            seq.admitted = True
+            seq.num_cached = num_cached_tokens
+            self.admissions.append(Admission(seq.request.request_id, seq.num_prompt, num_cached_tokens))
+
+    def _add_row(self, step: "_StepDraft", seq: Sequence, num_tokens: int) -> None:
+        end = seq.num_computed + num_tokens
+        seq.block_ids.extend(self.pool.allocate(self._num_missing_blocks(seq, end)))
+        step.add(
+            StepRow(
+                seq_id=seq.seq_id,
+                start=seq.num_computed,
+                num_tokens=num_tokens,
+                new_block_ids=tuple(seq.block_ids[seq.num_sent_blocks :]),
+                samples=end == len(seq.token_ids) and seq.request.stop.max_tokens > 0,
+            )
+        )
+        seq.num_sent_blocks = len(seq.block_ids)
+
+    def _num_missing_blocks(self, seq: Sequence, num_tokens: int) -> int:
+        return max(0, -(-num_tokens // self.limits.block_size) - len(seq.block_ids))
+
+    def _commit_row(self, row: StepRow, result: RowResult | None) -> TokenEvent | None:
+        seq = self._by_id.get(row.seq_id)
+        if seq is None:
+            return None  # aborted while the step ran
+        seq.num_computed = row.start + row.num_tokens
+        if self.limits.prefix_caching:
+            self._register_blocks(seq)
+        if result is not None:
+            seq.prompt_logprobs.extend(result.prompt_logprobs)
+        if seq.num_uncomputed:
+            return None
+        event = seq.accept(result)
+        if event.finish_reason is not None:
+            self._running.remove(seq)
+            self._forget(seq)
+        return event
+
+    def _register_blocks(self, seq: Sequence) -> None:
+        num_full = seq.num_computed // self.limits.block_size
+        extend_hashes(seq.block_hashes, seq.token_ids, self.limits.block_size)
+        for index in range(seq.num_registered, num_full):
+            self.pool.register(seq.block_ids[index], seq.block_hashes[index])
+        seq.num_registered = num_full
+
+    def _forget(self, seq: Sequence) -> None:
+        del self._by_request[seq.request.request_id]
+        del self._by_id[seq.seq_id]
+        self.pool.release(seq.block_ids)
+        if seq.num_sent_blocks:
+            self._gone.append(seq.seq_id)
+
+
+class _StepDraft:
+    """A step while it is being filled."""
+
+    def __init__(self, max_tokens: int) -> None:
+        self.num_tokens_left = max_tokens
+        self.rows: dict[int, StepRow] = {}
+        self.admitted: list[Sequence] = []
+
+    def add(self, row: StepRow) -> None:
+        self.rows[row.seq_id] = row
+        self.num_tokens_left -= row.num_tokens

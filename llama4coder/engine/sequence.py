@@ -1,0 +1,94 @@
+"""One request as the scheduler sees it: its tokens, how many are computed, and the blocks that hold them."""
+
+from dataclasses import dataclass, field
+
+from llama4coder.engine.plan import NewSequence, RowResult
+from llama4coder.kv.block_hash import BlockHash
+from llama4coder.types import FinishReason, GenerateRequest, PositionLogprobs, TokenEvent
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Mutable state of one admitted request; only the scheduler changes it.
+
+    tokens:  [ prompt ........................ | output ........ ]
+             [ computed: KV is in blocks ... | next chunk |      ]
+    blocks:  [b0][b1][b2] ... cover at least the computed tokens and the next chunk
+    """
+
+    seq_id: int
+    request: GenerateRequest
+    token_ids: list[int]
+    num_computed: int = 0
+    num_cached: int = 0  # computed tokens that came from the prefix cache at first admission
+    block_ids: list[int] = field(default_factory=list)
+    block_hashes: list[BlockHash] = field(default_factory=list)
+    num_registered: int = 0  # blocks offered to the prefix cache
+    num_sent_blocks: int = 0  # blocks the ranks know of
+    admitted: bool = False  # has left the queue once
+    prompt_logprobs: list[PositionLogprobs] = field(default_factory=list)
+
+    @property
+    def num_prompt(self) -> int:
+        return len(self.request.prompt_token_ids)
+
+    @property
+    def num_output(self) -> int:
+        return len(self.token_ids) - self.num_prompt
+
+    @property
+    def num_uncomputed(self) -> int:
+        return len(self.token_ids) - self.num_computed
+
+    @property
+    def wants_prompt_logprobs(self) -> bool:
+        """Such a prompt must be computed whole; cached blocks have no logits."""
+        return self.request.sampling.num_prompt_logprobs is not None
+
+    def accept(self, result: RowResult | None) -> TokenEvent:
+        """Append what a step sampled, up to the first token that ends the request, and say so."""
+        offset = self.num_output
+        reason = FinishReason.LENGTH if self.request.stop.max_tokens == 0 else None
+        for token_id in result.token_ids if result is not None else ():
+            self.token_ids.append(token_id)
+            reason = self._finish_reason()
+            if reason is not None:
+                break
+        new_token_ids = tuple(self.token_ids[self.num_prompt + offset :])
+        is_first = offset == 0
+        return TokenEvent(
+            request_id=self.request.request_id,
+            offset=offset,
+            token_ids=new_token_ids,
+            logprobs=result.logprobs[: len(new_token_ids)] if result is not None else (),
+            finish_reason=reason,
+            num_cached_tokens=self.num_cached if is_first else 0,
+            prompt_logprobs=(None, *self.prompt_logprobs) if is_first and self.wants_prompt_logprobs else (),
+        )
+
+    def _finish_reason(self) -> FinishReason | None:
+        stop = self.request.stop
+        if self.token_ids[-1] in stop.stop_token_ids and self.num_output > stop.min_tokens:
+            return FinishReason.STOP
+        return FinishReason.LENGTH if self.num_output >= stop.max_tokens else None
+
+    def forget_computed(self) -> None:
+        """After preemption: everything but the tokens is gone."""
+        self.num_computed = 0
+        self.num_registered = 0
+        self.num_sent_blocks = 0
+        self.block_ids = []
+        self.prompt_logprobs = []
+
+    def announce(self) -> NewSequence:
+        """How the ranks learn of it."""
+        stop = self.request.stop
+        return NewSequence(
+            seq_id=self.seq_id,
+            token_ids=tuple(self.token_ids),
+            num_prompt_tokens=self.num_prompt,
+            sampling=self.request.sampling,
+            seed=self.request.seed,
+            min_tokens=stop.min_tokens,
+            stop_token_ids=tuple(sorted(stop.stop_token_ids)) if stop.min_tokens else (),
+        )

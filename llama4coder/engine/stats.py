@@ -1,0 +1,54 @@
+"""What an engine tells its observer; numbers only."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from llama4coder.types import FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """The state of queue and blocks after a step."""
+
+    num_running: int
+    num_waiting: int
+    num_waiting_tokens: int
+    num_blocks: int
+    num_used_blocks: int
+    num_cached_blocks: int
+    num_free_blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepStats:
+    """One step; `step_time_s` spans scheduling to commit, `model_time_s` the rank's part of it."""
+
+    step_time_s: float
+    model_time_s: float
+    num_prefill_tokens: int
+    num_decode_tokens: int
+    num_preemptions: int
+    state: EngineStats
+
+
+class EngineObserver(Protocol):
+    """Called in the engine's thread; must be quick and must not raise."""
+
+    def on_step(self, stats: StepStats) -> None: ...
+
+    def on_admitted(self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int) -> None: ...
+
+    def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None: ...
+
+
+class NullObserver:
+    """Looks away."""
+
+    def on_step(self, stats: StepStats) -> None:
+        pass
+
+    def on_admitted(self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int) -> None:
+        pass
+
+    def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None:
+        pass

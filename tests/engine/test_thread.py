@@ -1,0 +1,159 @@
+"""The engine's thread: bounds, aborts, death, and what reaches the sinks."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from llama4coder.engine.engine import Engine
+from llama4coder.engine.plan import StepPlan, StepResult
+from llama4coder.engine.stats import NullObserver
+from llama4coder.engine.thread import EngineThread, QueueLimits
+from llama4coder.errors import ContextTooLong, EngineDead, Overloaded, Unavailable
+from llama4coder.types import FinishReason, TokenEvent
+from tests.support.engines import greedy_request, resolved
+from tests.support.fake_rank import FakeRank
+from tests.support.models import write_tiny_llama
+
+
+class GatedExecutor:
+    """A fake rank that answers only while its gate is open, and dies when told to."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.dies = False
+        self.closed = False
+        self.num_steps = 0
+        self._rank = FakeRank(max_sequences=2, block_size=16)
+        self._results: list[StepResult] = []
+
+    def submit(self, plan: StepPlan) -> None:
+        self._results.append(self._rank.execute(plan))
+
+    def collect(self, timeout_s: float) -> StepResult:
+        self.gate.wait()
+        self.num_steps += 1
+        if self.dies:
+            raise EngineDead("the rank is gone")
+        return self._results.pop(0)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class RecordingSink:
+    def __init__(self) -> None:
+        self.events: list[TokenEvent] = []
+        self.error: Unavailable | None = None
+        self.done = threading.Event()
+
+    def publish(self, events: Sequence[TokenEvent]) -> None:
+        self.events.extend(events)
+        if any(event.finish_reason for event in events):
+            self.done.set()
+
+    def fail(self, error: Unavailable) -> None:
+        self.error = error
+        self.done.set()
+
+
+class Rig:
+    """A running thread over a gated executor."""
+
+    def __init__(self, folder: Path) -> None:
+        self.executor = GatedExecutor()
+        config = resolved(folder, num_blocks=64, max_sequences=2)
+        self.thread = EngineThread(Engine(config, self.executor, NullObserver()), QueueLimits(2, 3))
+        self.thread.start()
+
+    def submit(self, request_id: str, max_tokens: int = 4, *, urgent: bool = False) -> RecordingSink:
+        sink = RecordingSink()
+        self.thread.submit(greedy_request(request_id, [1, 2, 3], max_tokens), sink, urgent=urgent)
+        return sink
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    write_tiny_llama(tmp_path)
+    rig = Rig(tmp_path)
+    yield rig
+    rig.executor.gate.set()
+    rig.thread.stop()
+    assert rig.executor.closed
+
+
+def test_events_arrive_in_order_and_end_once(rig: Rig) -> None:
+    sink = rig.submit("a")
+    assert sink.done.wait(10)
+    assert [event.offset for event in sink.events] == [0, 1, 2, 3]
+    assert [event.finish_reason for event in sink.events] == [None, None, None, FinishReason.LENGTH]
+
+
+def test_the_queue_is_bounded_but_not_for_the_probe(rig: Rig) -> None:
+    rig.executor.gate.clear()
+    sinks = [rig.submit(str(index)) for index in range(5)]  # two may run, three may wait
+    with pytest.raises(Overloaded) as caught:
+        rig.submit("one too many")
+    assert caught.value.retry_after_s > 0
+    sinks.append(rig.submit("probe", urgent=True))
+    rig.executor.gate.set()
+    assert all(sink.done.wait(10) and sink.events[-1].finish_reason for sink in sinks)
+
+
+def test_what_can_never_fit_is_refused_at_once(rig: Rig) -> None:
+    with pytest.raises(ContextTooLong):
+        rig.submit("long", max_tokens=10_000)
+
+
+def test_nothing_follows_an_abort_and_its_blocks_are_free_within_a_step(rig: Rig) -> None:
+    rig.executor.gate.clear()
+    sink = rig.submit("a", max_tokens=400)
+    other = rig.submit("b")
+    rig.thread.abort("a")
+    rig.thread.abort("a")
+    rig.thread.abort("never heard of")
+    rig.executor.gate.set()
+    assert other.done.wait(10)
+    num_events = len(sink.events)
+    assert rig.submit("c").done.wait(10)
+    assert len(sink.events) == num_events <= 1
+    assert not sink.done.is_set()
+    assert rig.thread.stats().num_used_blocks == 0
+
+
+def test_death_reaches_every_waiting_request_and_every_later_one(rig: Rig) -> None:
+    rig.executor.gate.clear()
+    sinks = [rig.submit(str(index)) for index in range(4)]
+    rig.executor.dies = True
+    rig.executor.gate.set()
+    assert all(sink.done.wait(10) for sink in sinks)
+    assert all(isinstance(sink.error, EngineDead) for sink in sinks)
+    with pytest.raises(EngineDead, match="gone"):
+        rig.submit("late")
+    with pytest.raises(EngineDead):
+        rig.thread.check()
+
+
+def test_a_fault_in_the_engine_is_a_death_that_names_no_content(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompt_text = "".join(("sec", "ret"))
+
+    def broken(self: FakeRank, plan: StepPlan) -> StepResult:
+        raise ValueError(prompt_text)
+
+    monkeypatch.setattr(FakeRank, "execute", broken)
+    sink = rig.submit("a")
+    assert sink.done.wait(10)
+    assert "ValueError" in str(sink.error) and "secret" not in str(sink.error)
+    assert "in broken" in caplog.text and "secret" not in caplog.text
+
+
+def test_stopping_fails_what_still_runs(rig: Rig) -> None:
+    sink = rig.submit("a", max_tokens=500)
+    rig.thread.stop()
+    assert sink.error is not None or sink.events[-1].finish_reason is not None
+    with pytest.raises(EngineDead):
+        rig.submit("b")

@@ -1,0 +1,43 @@
+"""A rank without a model: it checks every plan it gets, down to whose KV lies in which block."""
+
+from llama4coder.engine.plan import RowResult, StepPlan, StepResult
+
+
+class FakeRank:
+    """Keeps what the plans say and checks that they make sense; token n of a sequence is its length modulo 7."""
+
+    def __init__(self, max_sequences: int, block_size: int) -> None:
+        self.max_sequences = max_sequences
+        self.block_size = block_size
+        self.tokens: dict[int, list[int]] = {}
+        self.blocks: dict[int, list[int]] = {}
+        self.written: dict[int, list[int]] = {}  # block -> tokens whose KV it holds
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        for seq_id in plan.gone:
+            del self.tokens[seq_id], self.blocks[seq_id]
+        for new in plan.new:
+            assert new.seq_id not in self.tokens
+            self.tokens[new.seq_id], self.blocks[new.seq_id] = list(new.token_ids), []
+        assert len(self.tokens) <= self.max_sequences
+        rows = []
+        for row in plan.rows:
+            self._write(row.seq_id, row.start, row.num_tokens, row.new_block_ids)
+            if row.samples:
+                tokens = self.tokens[row.seq_id]
+                assert row.start + row.num_tokens == len(tokens)
+                tokens.append(len(tokens) % 7)
+                rows.append(RowResult(row.seq_id, (tokens[-1],)))
+        return StepResult(plan.step_id, tuple(rows), 0.0)
+
+    def _write(self, seq_id: int, start: int, num_tokens: int, new_block_ids: tuple[int, ...]) -> None:
+        """The KV before `start` must be of this very sequence; then its own tokens are written."""
+        blocks, tokens = self.blocks[seq_id], self.tokens[seq_id]
+        blocks.extend(new_block_ids)
+        for position in range(start):
+            block, offset = blocks[position // self.block_size], position % self.block_size
+            assert self.written[block][offset] == tokens[position], "KV of another prompt"
+        for position in range(start, start + num_tokens):
+            content = self.written.setdefault(blocks[position // self.block_size], [])
+            del content[position % self.block_size :]
+            content.append(tokens[position])
