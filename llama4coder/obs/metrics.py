@@ -1,0 +1,139 @@
+"""Every metric of the product, declared once. Labels come from closed sets; no content, no names of users."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+
+from llama4coder.obs.engine import StepView
+from llama4coder.types import FinishReason
+
+_REQUEST_BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+_FIRST_TOKEN_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0)
+_STEP_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    """The metrics of one process; an `EngineObserver` where an engine lives in it.
+
+    Front metrics are fed by `server.observe` and `obs.backend`, engine metrics by the three `on_*` methods.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._declare_front(registry)
+        self._declare_engine(registry)
+
+    def render(self) -> bytes:
+        """This process's metrics in Prometheus text format."""
+        return generate_latest(_WithoutCreated(self._registry))
+
+    def on_step(self, stats: StepView) -> None:
+        """Count one step and show the state that it left."""
+        self.step_time.observe(stats.step_time_s)
+        self.model_time.observe(stats.model_time_s)
+        self.step_tokens.labels(phase="prefill").inc(stats.num_prefill_tokens)
+        self.step_tokens.labels(phase="decode").inc(stats.num_decode_tokens)
+        self.preemptions.inc(stats.num_preemptions)
+        self.running_requests.set(stats.state.num_running)
+        self.queue_depth_requests.set(stats.state.num_waiting)
+        self.queue_depth_tokens.set(stats.state.num_waiting_tokens)
+        self.kv_blocks.labels(state="used").set(stats.state.num_used_blocks)
+        self.kv_blocks.labels(state="cached").set(stats.state.num_cached_blocks)
+        self.kv_blocks.labels(state="free").set(stats.state.num_free_blocks)
+
+    def on_admitted(self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int) -> None:
+        """Count a request that left the queue."""
+        self.queue_time.observe(queue_time_s)
+        self.input_tokens.inc(num_prompt_tokens)
+        self.cached_input_tokens.inc(num_cached_tokens)
+
+    def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None:
+        """Count a request that ended."""
+        self.finished.labels(reason=reason.value).inc()
+        self.output_tokens.inc(num_output_tokens)
+
+    def _declare_front(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "llama4coder_requests_total", "HTTP requests by outcome", ("api", "model", "code"), registry=registry
+        )
+        self.request_duration = Histogram(
+            "llama4coder_request_duration_seconds",
+            "From request to last byte",
+            ("api",),
+            buckets=_REQUEST_BUCKETS_S,
+            registry=registry,
+        )
+        self.time_to_first_token = Histogram(
+            "llama4coder_time_to_first_token_seconds",
+            "From a sequence's submission to its first token",
+            buckets=_FIRST_TOKEN_BUCKETS_S,
+            registry=registry,
+        )
+        self.inter_token_latency = Histogram(
+            "llama4coder_inter_token_latency_seconds",
+            "Between two arrivals of tokens of one sequence",
+            buckets=_STEP_BUCKETS_S,
+            registry=registry,
+        )
+        self.active_streams = Gauge("llama4coder_active_streams", "Open event streams", registry=registry)
+        self.client_disconnects = Counter(
+            "llama4coder_client_disconnects_total",
+            "Clients that left before their answer was complete",
+            registry=registry,
+        )
+        self.admission_rejections = Counter(
+            "llama4coder_admission_rejections_total", "Requests that were not admitted", ("reason",), registry=registry
+        )
+
+    def _declare_engine(self, registry: CollectorRegistry) -> None:
+        self.input_tokens = Counter("llama4coder_input_tokens_total", "Prompt tokens admitted", registry=registry)
+        self.cached_input_tokens = Counter(
+            "llama4coder_cached_input_tokens_total", "Prompt tokens taken from the prefix cache", registry=registry
+        )
+        self.output_tokens = Counter(
+            "llama4coder_output_tokens_total", "Output tokens of ended requests", registry=registry
+        )
+        self.finished = Counter("llama4coder_finished_total", "Sequences ended", ("reason",), registry=registry)
+        self.running_requests = Gauge("llama4coder_running_requests", "Sequences being generated", registry=registry)
+        self.queue_depth_requests = Gauge(
+            "llama4coder_queue_depth_requests", "Sequences waiting for admission", registry=registry
+        )
+        self.queue_depth_tokens = Gauge(
+            "llama4coder_queue_depth_tokens", "Prompt tokens waiting for admission", registry=registry
+        )
+        self.queue_time = Histogram(
+            "llama4coder_queue_time_seconds", "Waiting for admission", buckets=_FIRST_TOKEN_BUCKETS_S, registry=registry
+        )
+        self.kv_blocks = Gauge("llama4coder_kv_blocks", "KV blocks of the pool by state", ("state",), registry=registry)
+        self.step_time = Histogram(
+            "llama4coder_step_time_seconds",
+            "One step, from scheduling to commit",
+            buckets=_STEP_BUCKETS_S,
+            registry=registry,
+        )
+        self.model_time = Histogram(
+            "llama4coder_model_time_seconds",
+            "The model's and the sampler's part of one step",
+            buckets=_STEP_BUCKETS_S,
+            registry=registry,
+        )
+        self.step_tokens = Counter(
+            "llama4coder_step_tokens_total", "Tokens computed by phase", ("phase",), registry=registry
+        )
+        self.preemptions = Counter(
+            "llama4coder_preemptions_total", "Sequences sent back to the queue", registry=registry
+        )
+
+
+class _WithoutCreated(CollectorRegistry):
+    """A registry's metrics without the `_created` samples that double every series and that nobody reads."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._inner = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._inner.collect():
+            metric.samples = [sample for sample in metric.samples if sample.name != f"{metric.name}_created"]
+            yield metric
