@@ -1,0 +1,1 @@
+"""The HTTP endpoint over any `GenerationBackend`; `app.create_app` wires it."""

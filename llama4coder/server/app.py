@@ -1,0 +1,68 @@
+"""The endpoint as one FastAPI application; this module only wires."""
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from llama4coder.backend import GenerationBackend
+from llama4coder.config import ServerConfig
+from llama4coder.errors import ContextTooLong, Llama4CoderError, Overloaded
+from llama4coder.obs.backend import MeasuredBackend
+from llama4coder.obs.metrics import Metrics
+from llama4coder.server.endpoint import Endpoint
+from llama4coder.server.errors import Refusal, openai_response, to_refusal
+from llama4coder.server.health import health_router
+from llama4coder.server.limits import BodyLimit
+from llama4coder.server.observe import Barrier, Observe, RequestId
+from llama4coder.server.openai.chat import chat_router
+from llama4coder.server.openai.completions import completions_router
+from llama4coder.server.openai.models import models_router
+from llama4coder.server.preprocess import Preprocessor
+from llama4coder.server.tokenize import tokenize_router
+from llama4coder.tokenizer.chat_template import ChatTemplate
+from llama4coder.tokenizer.tokenizer import Tokenizer
+from llama4coder.types import ServedModel
+
+_REJECTION_REASONS = {Overloaded: "queue_full", ContextTooLong: "too_long"}
+
+
+def create_app(
+    backend: GenerationBackend,
+    model: ServedModel,
+    tokenizer: Tokenizer,
+    chat_template: ChatTemplate | None,
+    config: ServerConfig,
+    metrics: Metrics,
+) -> FastAPI:
+    """The OpenAI endpoint over `backend`; holds no state of its own and needs no lifespan events."""
+    preprocessor = Preprocessor(model, tokenizer, chat_template, config)
+    endpoint = Endpoint(MeasuredBackend(backend, metrics), model, tokenizer, preprocessor, config)
+    # The documentation pages would load their scripts from the internet.
+    app = FastAPI(title="llama4coder", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    for router in (chat_router, completions_router, models_router, tokenize_router, health_router):
+        app.include_router(router(endpoint))
+    _handle_errors(app, metrics)
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit, max_body_bytes=config.max_body_bytes)
+    app.add_middleware(Observe, metrics=metrics, model_name=model.name)
+    app.add_middleware(Barrier)
+    app.add_middleware(RequestId)
+    return app
+
+
+def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
+    @app.exception_handler(Llama4CoderError)
+    async def refuse(request: Request, error: Llama4CoderError) -> Response:
+        for kind, reason in _REJECTION_REASONS.items():
+            if isinstance(error, kind):
+                metrics.admission_rejections.labels(reason=reason).inc()
+        return openai_response(to_refusal(error))
+
+    @app.exception_handler(HTTPException)
+    async def no_such_route(request: Request, error: HTTPException) -> Response:
+        message = {404: "There is no endpoint at this path.", 405: "This endpoint does not know this HTTP method."}
+        text = message.get(error.status_code, error.detail)
+        response = openai_response(Refusal(error.status_code, text, "invalid_request_error", None))
+        response.headers.update(error.headers or {})
+        return response

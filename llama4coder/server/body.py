@@ -1,0 +1,100 @@
+"""A request's body as a validated model; everything wrong with it is an `InvalidRequest` in plain words."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import ClassVar, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+from starlette.requests import Request
+
+from llama4coder.errors import InvalidRequest, UnsupportedOption
+
+UNSUPPORTED = "unsupported_option"
+"""Type of the pydantic errors that stand for a known field which is not supported."""
+SYNC_BODY_BYTES = 64 * 1024
+"""Larger bodies are parsed in a thread, so that other streams go on meanwhile."""
+
+
+class RequestModel(BaseModel):
+    """Base of every request body: exact types, unknown fields ignored."""
+
+    unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {}
+    """Known options that are not supported -> values with which they ask for nothing, besides the empty ones."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+_EMPTY: tuple[object, ...] = (None, False, "", [], {})
+_Model = TypeVar("_Model", bound=RequestModel)
+
+
+async def read_model(request: Request, model: type[_Model]) -> _Model:
+    """The request's body as `model`; `InvalidRequest` or `UnsupportedOption` naming the field if it is not one."""
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedOption("compressed request bodies are not supported", "content-encoding")
+    body = await request.body()
+    if len(body) > SYNC_BODY_BYTES:
+        return await asyncio.to_thread(parse_model, body, model)
+    return parse_model(body, model)
+
+
+def parse_model(body: bytes, model: type[_Model]) -> _Model:
+    """See `read_model`."""
+    content = _parse_json(body)
+    if not isinstance(content, dict):
+        raise InvalidRequest(f"the request body must be a JSON object, not {_json_kind(content)}")
+    _refuse_unsupported(content, model)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    raise _invalid_field(details)  # outside the handler: the cause would hold the client's input
+
+
+def _refuse_unsupported(content: Mapping[str, object], model: type[RequestModel]) -> None:
+    for name, harmless in model.unsupported.items():
+        if content.get(name) not in (*_EMPTY, *harmless):
+            raise UnsupportedOption(f"the option '{name}' is not supported, or not with this value", name)
+
+
+def _parse_json(body: bytes) -> object:
+    if not body:
+        raise InvalidRequest("the request body is empty; it must be a JSON object")
+    try:
+        return msgspec.json.decode(body)
+    except UnicodeDecodeError:
+        problem = "it is not valid UTF-8"
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except msgspec.DecodeError as error:
+        problem = str(error)
+    raise InvalidRequest(f"the request body cannot be read as JSON: {problem}")
+
+
+def _invalid_field(details: ErrorDetails) -> InvalidRequest:
+    param = field_path(details["loc"])
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "missing":
+        return InvalidRequest(f"the field '{param}' is missing", param)
+    if details["type"] == UNSUPPORTED:
+        return UnsupportedOption(message, param)
+    return InvalidRequest(f"the field '{param}' has a value that cannot be used: {_lower_first(message)}", param)
+
+
+def field_path(location: tuple[int | str, ...]) -> str:
+    """A place in the body as `messages[0].content`."""
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path
+
+
+def _lower_first(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+def _json_kind(value: object) -> str:
+    kinds = {list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return kinds.get(type(value), "null")

@@ -1,0 +1,81 @@
+"""The one mapping from an error to what a client sees of it, and OpenAI's body for it."""
+
+import logging
+import math
+import traceback
+from dataclasses import dataclass
+
+import msgspec
+from starlette.responses import Response
+
+from llama4coder.errors import (
+    BodyTooLarge,
+    ContextTooLong,
+    InvalidRequest,
+    ModelNotFound,
+    Overloaded,
+    RequestError,
+    Unavailable,
+    UnsupportedOption,
+)
+
+_log = logging.getLogger(__name__)
+_UNAVAILABLE_RETRY_AFTER_S = 5
+_BAD_REQUESTS: dict[type[RequestError], tuple[int, str | None]] = {  # the first that fits
+    UnsupportedOption: (400, "unsupported_option"),
+    InvalidRequest: (400, "invalid_value"),
+    ContextTooLong: (400, "context_length_exceeded"),
+    ModelNotFound: (404, "model_not_found"),
+    BodyTooLarge: (413, "body_too_large"),
+    RequestError: (400, None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error as a client sees it, whatever the dialect; `message` names no internals and holds no content."""
+
+    status: int
+    message: str
+    kind: str
+    code: str | None
+    param: str | None = None
+    retry_after_s: int | None = None
+
+
+def to_refusal(error: BaseException) -> Refusal:
+    """What a client is told about `error`; whatever we did not raise on purpose is a 500 without details."""
+    match error:
+        case RequestError():
+            return _bad_request(error)
+        case Overloaded():
+            retry_after_s = max(1, math.ceil(error.retry_after_s))
+            return Refusal(429, str(error), "rate_limit_error", "overloaded", retry_after_s=retry_after_s)
+        case Unavailable():
+            return Refusal(503, str(error), "server_error", "unavailable", retry_after_s=_UNAVAILABLE_RETRY_AFTER_S)
+        case _:
+            return Refusal(500, "The server failed while it worked on this request.", "server_error", "internal_error")
+
+
+def _bad_request(error: RequestError) -> Refusal:
+    status, code = next(answer for kind, answer in _BAD_REQUESTS.items() if isinstance(error, kind))
+    return Refusal(status, str(error), "invalid_request_error", code, error.param)
+
+
+def openai_error(refusal: Refusal) -> bytes:
+    """OpenAI's error body."""
+    error = {"message": refusal.message, "type": refusal.kind, "param": refusal.param, "code": refusal.code}
+    return msgspec.json.encode({"error": error})
+
+
+def openai_response(refusal: Refusal) -> Response:
+    """The refusal as a whole HTTP response."""
+    headers = {} if refusal.retry_after_s is None else {"retry-after": str(refusal.retry_after_s)}
+    return Response(openai_error(refusal), refusal.status, headers, "application/json")
+
+
+def log_unexpected(error: BaseException) -> None:
+    """Log where an error came from, without its message, which may hold a client's text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))
+    _log.error("unexpected %s in %s", type(error).__name__, places)

@@ -1,0 +1,218 @@
+"""Runs the sequences of one request against the backend and gives their text, chunk by chunk or whole."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from llama4coder.backend import GenerationBackend
+from llama4coder.errors import StreamLost, Unavailable
+from llama4coder.server.disconnect import cancel_all
+from llama4coder.tokenizer.stream import TextStream
+from llama4coder.tokenizer.tokenizer import Tokenizer
+from llama4coder.types import FinishReason, GenerateRequest, PositionLogprobs, TokenEvent
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """How tokens become text, and which text ends a sequence."""
+
+    stop: tuple[str, ...] = ()
+    include_stop: bool = False
+    skip_special: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt; `text` is None where the client gave token ids, `param` the field that it came in."""
+
+    token_ids: tuple[int, ...]
+    text: str | None
+    param: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All sequences of one HTTP request: `num_choices` per prompt, prompt by prompt."""
+
+    prompts: tuple[Prompt, ...]
+    requests: tuple[GenerateRequest, ...]
+    num_choices: int
+    text: TextOptions
+
+    def prompt_of(self, index: int) -> Prompt:
+        """The prompt that choice `index` continues."""
+        return self.prompts[index // self.num_choices]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one event added to one choice; `text` may lag behind the tokens, which may end inside a character."""
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[PositionLogprobs, ...] = ()
+    prompt_logprobs: tuple[PositionLogprobs | None, ...] = ()  # on a choice's first chunk
+    finish_reason: FinishReason | None = None  # STOP or LENGTH, on a choice's last chunk
+    num_cached_tokens: int = 0  # on a choice's first chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one HTTP request; each prompt counts once, whatever the number of its choices."""
+
+    num_prompt_tokens: int
+    num_cached_tokens: int
+    num_output_tokens: int
+
+
+class Generation:
+    """A job while it runs: an async context manager that leaves nothing running.
+
+    Leaving it before the end aborts every sequence that has not ended.
+    """
+
+    def __init__(self, backend: GenerationBackend, tokenizer: Tokenizer, job: Job) -> None:
+        self.job = job
+        self._backend = backend
+        self._tokenizer = tokenizer
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._num_running = len(job.requests)
+        self._arrived: list[Chunk] = []
+        self._failure: BaseException | None = None
+        self._changed = asyncio.Event()
+        self._num_output_tokens = 0
+        self._num_cached_tokens = 0
+
+    async def __aenter__(self) -> Self:
+        self._tasks = tuple(asyncio.create_task(self._pump(index)) for index in range(len(self.job.requests)))
+        for task in self._tasks:
+            task.add_done_callback(self._note_failure)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.ended:
+            await asyncio.gather(*self._tasks)  # they only close their streams
+        else:
+            await cancel_all(self._tasks)
+
+    @property
+    def ended(self) -> bool:
+        """Whether every choice has finished and every chunk been taken."""
+        return self._num_running == 0 and not self._arrived
+
+    @property
+    def usage(self) -> Usage:
+        """Of what has arrived so far."""
+        num_prompt_tokens = sum(len(prompt.token_ids) for prompt in self.job.prompts)
+        return Usage(num_prompt_tokens, self._num_cached_tokens, self._num_output_tokens)
+
+    async def next_chunks(self, timeout_s: float | None = None) -> list[Chunk]:
+        """All that has arrived, waiting for something; empty after `timeout_s`.
+
+        Raises whatever ended a choice before its time, once everything that arrived before has been taken.
+        """
+        if not self._arrived and self._failure is None:
+            await self._wait(timeout_s)
+        chunks, self._arrived = self._arrived, []
+        if not chunks and self._failure is not None:
+            raise self._failure
+        return chunks
+
+    async def _wait(self, timeout_s: float | None) -> None:
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    async def _pump(self, index: int) -> None:
+        stream = stream_choice(self._backend, self._tokenizer, self.job.requests[index], index, self.job.text)
+        async with aclosing(stream) as chunks:
+            async for chunk in chunks:
+                self._num_output_tokens += len(chunk.token_ids)
+                if index % self.job.num_choices == 0:
+                    self._num_cached_tokens += chunk.num_cached_tokens
+                if chunk.finish_reason is not None:
+                    self._num_running -= 1
+                self._arrived.append(chunk)
+                self._changed.set()
+
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
+        error = Unavailable("the request was cancelled by the server") if task.cancelled() else task.exception()
+        if error is not None and self._failure is None:
+            self._failure = error
+            self._changed.set()
+
+
+async def stream_choice(
+    backend: GenerationBackend, tokenizer: Tokenizer, request: GenerateRequest, index: int, options: TextOptions
+) -> AsyncGenerator[Chunk, None]:
+    """One sequence's chunks; the last one, and only it, has a finish reason. A stop string aborts the sequence."""
+    text = TextStream(
+        tokenizer,
+        options.stop,
+        include_stop=options.include_stop,
+        min_tokens=request.stop.min_tokens,
+        skip_special=options.skip_special,
+    )
+    num_tokens = 0
+    async with aclosing(backend.generate(request)) as events:
+        async for event in events:
+            if event.offset != num_tokens:
+                raise StreamLost("tokens were lost on the way; please try again")
+            num_tokens += len(event.token_ids)
+            chunk = _to_chunk(event, index, text)
+            yield chunk
+            if chunk.finish_reason is not None:
+                return
+    raise StreamLost("the stream ended without a reason; please try again")
+
+
+def _to_chunk(event: TokenEvent, index: int, text: TextStream) -> Chunk:
+    if event.finish_reason in (FinishReason.ABORT, FinishReason.ERROR):
+        raise Unavailable("the request was ended by the server; please try again")
+    delta = text.push(event.token_ids)
+    finish_reason = FinishReason.STOP if delta.stopped else event.finish_reason
+    return Chunk(
+        index=index,
+        text=delta.text + (text.finish() if finish_reason is not None else ""),
+        token_ids=event.token_ids[: delta.num_tokens],
+        logprobs=event.logprobs[: delta.num_tokens],
+        prompt_logprobs=event.prompt_logprobs,
+        finish_reason=finish_reason,
+        num_cached_tokens=event.num_cached_tokens,
+    )
+
+
+async def collect(generation: Generation) -> list[Chunk]:
+    """Run to the end; every choice as one chunk, in order. Raises what `next_chunks` raises."""
+    by_index: dict[int, list[Chunk]] = defaultdict(list)
+    async with generation:
+        while not generation.ended:
+            for chunk in await generation.next_chunks():
+                by_index[chunk.index].append(chunk)
+    return [_join(by_index[index]) for index in sorted(by_index)]
+
+
+def _join(chunks: list[Chunk]) -> Chunk:
+    return Chunk(
+        index=chunks[0].index,
+        text="".join(chunk.text for chunk in chunks),
+        token_ids=_concatenate(chunk.token_ids for chunk in chunks),
+        logprobs=tuple(position for chunk in chunks for position in chunk.logprobs),
+        prompt_logprobs=chunks[0].prompt_logprobs,
+        finish_reason=chunks[-1].finish_reason,
+        num_cached_tokens=chunks[0].num_cached_tokens,
+    )
+
+
+def _concatenate(parts: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(token_id for part in parts for token_id in part)

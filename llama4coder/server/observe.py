@@ -1,0 +1,128 @@
+"""What surrounds every request, as ASGI middleware: its id, its metrics, and the last barrier for errors."""
+
+import asyncio
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llama4coder.obs.metrics import Metrics
+from llama4coder.server.errors import log_unexpected, openai_response, to_refusal
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_CLIENT_GONE = 499
+_API_OF_ROUTE = {
+    "/v1/chat/completions": "chat_completions",
+    "/v1/completions": "completions",
+    "/v1/models": "models",
+    "/v1/models/{model_id:path}": "models",
+    "/tokenize": "tokenize",
+    "/detokenize": "detokenize",
+}
+_UNCOUNTED_PATHS = frozenset({"/health", "/ready", "/metrics"})
+
+
+class RequestId:
+    """Gives every response an `x-request-id`: the client's own if it is a sane one, else a new one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+        async def with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, with_id)
+
+
+class Barrier:
+    """Turns what nobody has caught into a 500, and ends quietly where the client has left.
+
+    Neither the client nor the log gets to see the error's message: it might hold a client's text.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+            return
+        except ClientDisconnect:
+            response = Response(status_code=_CLIENT_GONE)  # nobody reads it, but servers want an answer
+        except Exception as error:  # noqa: BLE001 - the last barrier
+            log_unexpected(error)
+            response = openai_response(to_refusal(error))
+        if not started:
+            await response(scope, receive, send)
+
+
+class Observe:
+    """Counts requests, their durations, open streams, and clients that left."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, model_name: str) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._model_name = model_name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _UNCOUNTED_PATHS:
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(self._metrics, send)
+        try:
+            await self._app(scope, receive, exchange.send)
+        except (ClientDisconnect, asyncio.CancelledError):
+            exchange.status = _CLIENT_GONE
+            self._metrics.client_disconnects.inc()
+            raise
+        finally:
+            # The router notes the route in the scope; paths themselves would be an open set of labels.
+            api = _API_OF_ROUTE.get(getattr(scope.get("route"), "path", ""), "other")
+            exchange.finish(api, self._model_name)
+
+
+class _Exchange:
+    def __init__(self, metrics: Metrics, send: Send) -> None:
+        self.status = 500  # until something else has been sent
+        self._metrics = metrics
+        self._send = send
+        self._started_s = time.perf_counter()
+        self._is_stream = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            content_type = Headers(raw=list(message.get("headers", ()))).get("content-type", "")
+            if content_type.startswith("text/event-stream"):
+                self._is_stream = True
+                self._metrics.active_streams.inc()
+        await self._send(message)
+
+    def finish(self, api: str, model_name: str) -> None:
+        if self._is_stream:
+            self._metrics.active_streams.dec()
+        self._metrics.requests.labels(api=api, model=model_name, code=str(self.status)).inc()
+        self._metrics.request_duration.labels(api=api).observe(time.perf_counter() - self._started_s)

@@ -1,0 +1,135 @@
+"""`POST /v1/completions`."""
+
+import time
+import uuid
+from collections import defaultdict
+from functools import partial
+
+import msgspec
+from fastapi import APIRouter
+from msgspec import UNSET
+from starlette.requests import Request
+from starlette.responses import Response
+
+from llama4coder.errors import UnsupportedOption
+from llama4coder.server.body import read_model
+from llama4coder.server.disconnect import while_connected
+from llama4coder.server.endpoint import Endpoint
+from llama4coder.server.errors import Refusal
+from llama4coder.server.generation import Chunk, Job, Prompt, Usage, collect
+from llama4coder.server.openai.logprobs import CompletionLogprobsWriter
+from llama4coder.server.openai.options import completion_options
+from llama4coder.server.openai.replies import (
+    CompletionChoice,
+    CompletionLogprobs,
+    CompletionReply,
+    UsageReply,
+    usage_reply,
+)
+from llama4coder.server.openai.schemas import CompletionRequest
+from llama4coder.server.openai.stream import DONE, error_frames, json_frame
+from llama4coder.server.sse import EventStream
+from llama4coder.tokenizer.tokenizer import Tokenizer
+
+
+def completions_router(endpoint: Endpoint) -> APIRouter:
+    """The completions route over one endpoint."""
+    router = APIRouter()
+
+    @router.post("/v1/completions")
+    async def complete(request: Request) -> Response:
+        body = await read_model(request, CompletionRequest)
+        request_id = f"cmpl-{uuid.uuid4().hex}"
+        job = await prepare_completion(endpoint, body, request_id)
+        writer = CompletionWriter(endpoint, body, job, request_id)
+        generation = endpoint.generation(job)
+        if body.stream:
+            return EventStream(generation, CompletionFrames(writer, body), endpoint.config.keep_alive_s)
+        chunks = await while_connected(request.receive, collect(generation))
+        return Response(writer.reply(chunks, generation.usage), media_type="application/json")
+
+    return router
+
+
+async def prepare_completion(endpoint: Endpoint, body: CompletionRequest, request_id: str) -> Job:
+    """Check everything, cheap things first, then tokenise."""
+    endpoint.preprocessor.check_model(body.model)
+    options = completion_options(body)
+    if body.best_of not in (None, options.num_choices):
+        raise UnsupportedOption("'best_of' is supported only where it equals 'n'", "best_of")
+    endpoint.preprocessor.check_num_choices(len(body.prompt), options.num_choices)
+    prompts = [await _to_prompt(endpoint, body, prompt) for prompt in body.prompt]
+    return endpoint.preprocessor.plan(request_id, prompts, options)
+
+
+async def _to_prompt(endpoint: Endpoint, body: CompletionRequest, prompt: str | list[int]) -> Prompt:
+    if not isinstance(prompt, str):
+        return endpoint.preprocessor.token_prompt(prompt)
+    endpoint.preprocessor.check_size(len(prompt), "prompt")
+    return await endpoint.preprocessor.text_prompt(prompt, add_bos=body.add_special_tokens is not False)
+
+
+class CompletionWriter:
+    """Writes one request's completions, whole or in parts, always under the same id.
+
+    With `echo` a choice begins with its prompt, and with the prompt's log-probabilities if any were asked for.
+    """
+
+    def __init__(self, endpoint: Endpoint, body: CompletionRequest, job: Job, request_id: str) -> None:
+        self._id = request_id
+        self._created = int(time.time())
+        self._model = endpoint.model.name
+        self._tokenizer: Tokenizer = endpoint.tokenizer
+        self._job = job
+        self._echo = bool(body.echo)
+        self._wants_logprobs = body.logprobs is not None
+        self._begun: set[int] = set()
+        self._logprobs = defaultdict[int, CompletionLogprobsWriter](partial(CompletionLogprobsWriter, self._tokenizer))
+
+    def reply(self, chunks: list[Chunk], usage: Usage) -> bytes:
+        """The whole reply; one chunk per choice."""
+        return msgspec.json.encode(self.body([self.choice(chunk) for chunk in chunks], usage_reply(usage)))
+
+    def body(self, choices: list[CompletionChoice], usage: UsageReply | msgspec.UnsetType | None) -> CompletionReply:
+        """A reply around some choices."""
+        return CompletionReply(self._id, self._created, self._model, choices, usage)
+
+    def choice(self, chunk: Chunk) -> CompletionChoice:
+        """A chunk, after the prompt if it is the choice's first one."""
+        begins = chunk.index not in self._begun
+        self._begun.add(chunk.index)
+        echoed = self._job.prompt_of(chunk.index) if self._echo and begins else None
+        finish_reason = None if chunk.finish_reason is None else chunk.finish_reason.value
+        text = chunk.text if echoed is None else self._prompt_text(echoed) + chunk.text
+        return CompletionChoice(chunk.index, text, self._choice_logprobs(chunk, echoed), finish_reason)
+
+    def _prompt_text(self, prompt: Prompt) -> str:
+        return self._tokenizer.decode(prompt.token_ids, skip_special=False) if prompt.text is None else prompt.text
+
+    def _choice_logprobs(self, chunk: Chunk, echoed: Prompt | None) -> CompletionLogprobs | None:
+        if not self._wants_logprobs:
+            return None
+        if echoed is None:
+            return self._logprobs[chunk.index].write(chunk.token_ids, chunk.logprobs)
+        token_ids = echoed.token_ids + chunk.token_ids
+        return self._logprobs[chunk.index].write(token_ids, chunk.prompt_logprobs + chunk.logprobs)
+
+
+class CompletionFrames:
+    """Completions as events; then usage, if it was asked for."""
+
+    def __init__(self, writer: CompletionWriter, body: CompletionRequest) -> None:
+        self._writer = writer
+        self._include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
+
+    def chunk(self, chunk: Chunk) -> bytes:
+        choice = self._writer.choice(chunk)
+        if not (choice.text or choice.logprobs or choice.finish_reason):
+            return b""
+        return json_frame(self._writer.body([choice], None if self._include_usage else UNSET))
+
+    def end(self, usage: Usage) -> bytes:
+        return json_frame(self._writer.body([], usage_reply(usage))) + DONE if self._include_usage else DONE
+
+    def error(self, refusal: Refusal) -> bytes:
+        return error_frames(refusal)

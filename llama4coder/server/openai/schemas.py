@@ -1,0 +1,156 @@
+"""Request bodies of OpenAI's dialect, with the extras that vLLM made common.
+
+Unknown fields are ignored, as are the hints `user`, `metadata`, `store`, `service_tier`, `safety_identifier`,
+`prompt_cache_key` and `parallel_tool_calls`. What is known and not supported is in `unsupported`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, PlainValidator
+
+from llama4coder.server.body import RequestModel
+from llama4coder.server.openai.validators import (
+    content_text,
+    prompt_list,
+    refuse_if_set,
+    string_list,
+    token_biases,
+)
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+NonEmpty = Annotated[str, Field(min_length=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+FAIL_FAST = Field(fail_fast=True)  # a million wrong items are one error
+Refused = Annotated[None, BeforeValidator(refuse_if_set)]
+
+# A known option -> the values with which it asks for nothing, besides null, false, zero and the empty ones.
+_UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
+    "allowed_token_ids": (),
+    "audio": (),
+    "bad_words": (),
+    "chat_template": (),
+    "chat_template_kwargs": (),
+    "continue_final_message": (),
+    "documents": (),
+    "early_stopping": (),
+    "function_call": ("none", "auto"),
+    "functions": (),
+    "guided_choice": (),
+    "guided_grammar": (),
+    "guided_json": (),
+    "guided_regex": (),
+    "kv_transfer_params": (),
+    "length_penalty": (1,),
+    "logits_processors": (),
+    "mm_processor_kwargs": (),
+    "modalities": (["text"],),
+    "prediction": (),
+    "priority": (),
+    "prompt_embeds": (),
+    "prompt_logprobs": (),
+    "reasoning_effort": ("none",),
+    "response_format": ({"type": "text"},),
+    "structured_outputs": (),
+    "suffix": (),
+    "tool_choice": ("none", "auto"),
+    "tools": (),
+    "truncate_prompt_tokens": (),
+    "use_beam_search": (),
+    "verbosity": ("medium",),
+    "web_search_options": (),
+}
+
+
+class StreamOptions(RequestModel):
+    """What a stream tells besides its text."""
+
+    include_usage: bool | None = None
+    continuous_usage_stats: Refused = None
+
+
+class GenerationFields(RequestModel):
+    """What chat and completions have in common."""
+
+    unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = _UNSUPPORTED
+
+    model: str
+    n: Annotated[int, Field(ge=1)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    logit_bias: Annotated[dict[int, float] | None, PlainValidator(token_biases)] = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: Annotated[Annotated[list[NonEmpty], FAIL_FAST] | None, BeforeValidator(string_list)] = None
+    stop_token_ids: Annotated[list[int], FAIL_FAST] | None = None
+    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    ignore_eos: bool | None = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+
+
+class ChatMessage(RequestModel):
+    """One turn; its content has become plain text."""
+
+    role: Role
+    content: Annotated[str, Field(default=None, validate_default=True), BeforeValidator(content_text)]
+    name: str | None = None
+    tool_calls: Refused = None
+    function_call: Refused = None
+    audio: Refused = None
+
+
+Messages = Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
+
+
+class ChatRequest(GenerationFields):
+    """Body of `POST /v1/chat/completions`."""
+
+    unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        **_UNSUPPORTED,
+        "add_special_tokens": (),
+        "best_of": (1,),
+        "echo": (),
+    }
+
+    messages: Messages
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0)] | None = None
+    add_generation_prompt: bool | None = None
+
+
+class CompletionRequest(GenerationFields):
+    """Body of `POST /v1/completions`; `prompt` has become a list of texts or of token id lists."""
+
+    prompt: Annotated[list[str | list[int]], PlainValidator(prompt_list)]
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    echo: bool | None = None
+    logprobs: Annotated[int, Field(ge=0)] | None = None
+    best_of: Annotated[int, Field(ge=1)] | None = None
+    add_special_tokens: bool | None = None
+
+
+class TokenizeRequest(RequestModel):
+    """Body of `POST /tokenize`: a prompt, or messages as for a chat."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: Messages | None = None
+    add_special_tokens: bool | None = None
+    add_generation_prompt: bool | None = None
+    return_token_strs: bool | None = None
+
+
+class DetokenizeRequest(RequestModel):
+    """Body of `POST /detokenize`."""
+
+    model: str | None = None
+    tokens: Annotated[list[int], FAIL_FAST]

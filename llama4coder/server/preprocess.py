@@ -1,0 +1,160 @@
+"""From what a dialect has understood to the sequences that the backend generates; everything is checked here."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from llama4coder.config import ServerConfig
+from llama4coder.errors import ContextTooLong, InvalidRequest, ModelNotFound, UnsupportedOption
+from llama4coder.server.generation import Job, Prompt, TextOptions
+from llama4coder.tokenizer.chat_template import ChatTemplate
+from llama4coder.tokenizer.tokenizer import Tokenizer
+from llama4coder.types import GenerateRequest, SamplingParams, ServedModel, StopConditions
+
+_SYNC_CHARS = 8 * 1024  # longer texts are tokenised in a thread, so that other streams go on meanwhile
+# No vocabulary that we know has a token of more than 128 bytes, and normalisation shrinks a text less than four times.
+_MAX_BYTES_PER_TOKEN = 512
+
+Message = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """A request's wishes in any dialect; the ranges of numbers have been checked, not the limits of this server."""
+
+    sampling: SamplingParams
+    text: TextOptions
+    max_tokens: int | None = None  # None: as much as fits
+    min_tokens: int = 0
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    seed: int | None = None  # None: a random one
+    num_choices: int = 1
+
+
+class Preprocessor:
+    """Knows the served model, its tokens and its limits; every refusal names the field that must change."""
+
+    def __init__(
+        self, model: ServedModel, tokenizer: Tokenizer, chat_template: ChatTemplate | None, config: ServerConfig
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._chat_template = chat_template
+        self._config = config
+
+    def check_model(self, name: str) -> None:
+        """Raise `ModelNotFound` unless `name` means the served model."""
+        if name != self._model.name and name not in self._model.aliases:
+            raise ModelNotFound("this model is not served here; see /v1/models", "model")
+
+    async def chat_prompt(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> Prompt:
+        """The prompt that the model's own template makes of a chat."""
+        template = self._chat_template
+        if template is None:
+            raise UnsupportedOption("this model has no chat template; use /v1/completions", "messages")
+        num_chars = sum(len(str(message["content"])) for message in messages)
+
+        def render_and_encode() -> Prompt:
+            text = template.render(messages, add_generation_prompt=add_generation_prompt)
+            # Templates write the BOS themselves.
+            return Prompt(tuple(self._tokenizer.encode(text, add_bos=False)), text, "messages")
+
+        return await asyncio.to_thread(render_and_encode) if num_chars > _SYNC_CHARS else render_and_encode()
+
+    async def text_prompt(self, text: str, *, add_bos: bool = True) -> Prompt:
+        """A raw prompt, with a BOS if that is the model's habit."""
+
+        def encode() -> Prompt:
+            token_ids = self._tokenizer.encode(text, add_bos=add_bos and self._tokenizer.adds_bos)
+            return Prompt(tuple(token_ids), text, "prompt")
+
+        return await asyncio.to_thread(encode) if len(text) > _SYNC_CHARS else encode()
+
+    def token_prompt(self, token_ids: Sequence[int]) -> Prompt:
+        """A prompt given as token ids."""
+        self.check_token_ids(token_ids, "prompt")
+        return Prompt(tuple(token_ids), None, "prompt")
+
+    def check_token_ids(self, token_ids: Sequence[int], param: str) -> None:
+        """Raise `InvalidRequest` unless the model knows every id."""
+        if token_ids and not (min(token_ids) >= 0 and max(token_ids) < self._model.vocab_size):
+            raise InvalidRequest(f"'{param}' holds a token id that is not in 0..{self._model.vocab_size - 1}", param)
+
+    def check_size(self, num_chars: int, param: str) -> None:
+        """Raise `ContextTooLong` for a text that cannot fit however it is tokenised, before the work of doing so."""
+        context_length = self._model.context_length
+        num_tokens = num_chars // _MAX_BYTES_PER_TOKEN
+        if num_tokens > context_length:
+            raise ContextTooLong(
+                f"This model's maximum context length is {context_length} tokens. However, your {param} has "
+                f"{num_chars} characters, which are more than {num_tokens} tokens.",
+                param,
+                num_tokens,
+                context_length,
+            )
+
+    def check_num_choices(self, num_prompts: int, num_choices: int) -> None:
+        """Raise `InvalidRequest` if so many sequences are over the limit of one request."""
+        if num_prompts * num_choices > self._config.max_choices:
+            raise InvalidRequest(
+                f"the number of prompts times 'n' must not be over {self._config.max_choices}",
+                "n" if num_choices > 1 else "prompt",
+            )
+
+    def plan(self, request_id: str, prompts: Sequence[Prompt], options: Options) -> Job:
+        """The sequences to generate: choice i of a prompt has the seed plus i, so that choices differ reproducibly."""
+        self.check_num_choices(len(prompts), options.num_choices)
+        self._check_limits(options)
+        stops = [self._stop_conditions(prompt, options) for prompt in prompts]
+        seed = secrets.randbits(63) if options.seed is None else options.seed
+        requests = tuple(
+            GenerateRequest(
+                request_id=f"{request_id}-{number * options.num_choices + choice}",
+                prompt_token_ids=prompt.token_ids,
+                sampling=options.sampling,
+                stop=stops[number],
+                seed=(seed + choice) % 2**64,
+            )
+            for number, prompt in enumerate(prompts)
+            for choice in range(options.num_choices)
+        )
+        return Job(tuple(prompts), requests, options.num_choices, options.text)
+
+    def _stop_conditions(self, prompt: Prompt, options: Options) -> StopConditions:
+        if not prompt.token_ids:
+            raise InvalidRequest("the prompt has no tokens", prompt.param)
+        max_tokens = self._max_tokens(prompt, options.max_tokens)
+        if options.min_tokens > max_tokens:
+            raise InvalidRequest(f"'min_tokens' is over the {max_tokens} tokens that may be generated", "min_tokens")
+        own_stops = frozenset() if options.ignore_eos else self._model.eos_token_ids
+        return StopConditions(max_tokens, options.min_tokens, own_stops | frozenset(options.stop_token_ids))
+
+    def _max_tokens(self, prompt: Prompt, max_tokens: int | None) -> int:
+        context_length, num_prompt_tokens = self._model.context_length, len(prompt.token_ids)
+        start = f"This model's maximum context length is {context_length} tokens. However, "
+        if max_tokens is None:
+            if num_prompt_tokens >= context_length:
+                message = f"{start}your {prompt.param} resulted in {num_prompt_tokens} tokens."
+                raise ContextTooLong(message, prompt.param, num_prompt_tokens, context_length)
+            return context_length - num_prompt_tokens
+        if num_prompt_tokens + max_tokens > context_length:
+            message = (
+                f"{start}you requested {num_prompt_tokens + max_tokens} tokens ({num_prompt_tokens} in the "
+                f"{prompt.param}, {max_tokens} in the completion)."
+            )
+            raise ContextTooLong(message, prompt.param, num_prompt_tokens, context_length)
+        return max_tokens
+
+    def _check_limits(self, options: Options) -> None:
+        if len(options.text.stop) > self._config.max_stop_strings:
+            raise InvalidRequest(f"more than {self._config.max_stop_strings} stop strings", "stop")
+        asked = options.sampling.num_logprobs
+        if asked is not None and asked > self._config.max_logprobs:
+            raise InvalidRequest(f"more than {self._config.max_logprobs} log-probabilities per token", "logprobs")
+        self.check_token_ids(options.stop_token_ids, "stop_token_ids")
+        bias_ids = options.sampling.logit_bias
+        if bias_ids and not (min(bias_ids) >= 0 and max(bias_ids) < self._model.vocab_size):
+            message = f"'logit_bias' holds a token id that is not in 0..{self._model.vocab_size - 1}"
+            raise UnsupportedOption(message, "logit_bias")

@@ -1,0 +1,87 @@
+"""Server-sent events: a generation as an HTTP response that flows."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from llama4coder.errors import Llama4CoderError
+from llama4coder.server.disconnect import while_connected
+from llama4coder.server.errors import Refusal, log_unexpected, to_refusal
+from llama4coder.server.generation import Chunk, Generation, Usage
+
+KEEP_ALIVE = b": keep-alive\n\n"
+_HEADERS = {
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",  # nginx would hold tokens back
+}
+
+
+def data_frame(data: bytes) -> bytes:
+    """One event without a name; `data` is a single line, as JSON encoders write it."""
+    return b"data: " + data + b"\n\n"
+
+
+class StreamFormat(Protocol):
+    """A dialect's frames; called in order, once per chunk, then `end` or `error` once."""
+
+    def chunk(self, chunk: Chunk) -> bytes: ...
+
+    def end(self, usage: Usage) -> bytes: ...
+
+    def error(self, refusal: Refusal) -> bytes: ...
+
+
+class EventStream(Response):
+    """A response that runs a generation and sends its chunks as they come.
+
+    Headers wait for the first chunk, `keep_alive_s` at most, so that a refusal is still an HTTP error: it is raised.
+    After that a failure is an event. Leaves nothing running, however it ends.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, generation: Generation, stream_format: StreamFormat, keep_alive_s: float) -> None:
+        # The base class's own __init__ is for bodies that are known beforehand.
+        self.status_code = 200
+        self.background = None
+        self.init_headers(_HEADERS)
+        self._generation = generation
+        self._format = stream_format
+        self._keep_alive_s = keep_alive_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_or_leave(message: Message) -> None:
+            try:
+                await send(message)
+            except OSError as error:  # how some servers say that the client has left
+                raise ClientDisconnect from error
+
+        await while_connected(receive, self._run(send_or_leave))
+
+    async def _run(self, send: Send) -> None:
+        async with self._generation as generation:
+            chunks = await generation.next_chunks(self._keep_alive_s)
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            last = await self._follow(chunks, send)
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _follow(self, chunks: Sequence[Chunk], send: Send) -> bytes:
+        """Send all but the last frames, which are returned."""
+        try:
+            while True:
+                body = b"".join(map(self._format.chunk, chunks)) if chunks else KEEP_ALIVE
+                if self._generation.ended:
+                    return body + self._format.end(self._generation.usage)
+                if body:
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+                chunks = await self._generation.next_chunks(self._keep_alive_s)
+        except Llama4CoderError as error:
+            return self._format.error(to_refusal(error))
+        except ClientDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001 - the stream must not look complete after whatever failure
+            log_unexpected(error)
+            return self._format.error(to_refusal(error))
