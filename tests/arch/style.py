@@ -36,7 +36,7 @@ def environment_readers(sources: Iterable[SourceFile]) -> list[str]:
         for source in sources
         if not within_any(source.module, READS_ENVIRONMENT)
         for node in ast.walk(source.tree)
-        if _touches_environment(node)
+        if isinstance(node, ast.ImportFrom | ast.Attribute) and _touches_environment(node)
     ]
 
 
@@ -51,12 +51,7 @@ def printers(sources: Iterable[SourceFile]) -> list[str]:
     ]
 
 
-def _touches_environment(node: ast.AST) -> bool:
+def _touches_environment(node: ast.ImportFrom | ast.Attribute) -> bool:
     if isinstance(node, ast.ImportFrom):
         return node.module == "os" and any(alias.name in ENVIRONMENT_NAMES for alias in node.names)
-    return (
-        isinstance(node, ast.Attribute)
-        and node.attr in ENVIRONMENT_NAMES
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "os"
-    )
+    return node.attr in ENVIRONMENT_NAMES and isinstance(node.value, ast.Name) and node.value.id == "os"
