@@ -53,7 +53,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 
 def llama_decoder() -> decoders.Decoder:
     steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    return decoders.Sequence(steps)  # type: ignore[no-any-return]
+    return decoders.Sequence(steps)
 
 
 def write_sentencepiece(folder: Path, decoder: decoders.Decoder) -> None:

@@ -1,0 +1,128 @@
+"""A GGUF file of a few kilobytes, written as llama.cpp's converter would write a random Hugging Face model."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+import torch
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import LlamaConfig, LlamaForCausalLM
+
+NUM_HEADS, NUM_KV_HEADS = 4, 2
+Arrays = dict[str, npt.NDArray[np.float32]]
+
+_NAMES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "model.layers": "blk",
+}
+
+
+@dataclass
+class TinyGguf:
+    """What goes into the file; tests change it before writing."""
+
+    architecture: str = "llama"
+    tokens: list[str] = field(default_factory=lambda: ["<s>", "<|user|>", *_alphabet(), "he", "ll"])
+    kinds: list[int] = field(default_factory=lambda: [3, 4, *[1] * 258])
+    merges: list[str] = field(default_factory=lambda: ["h e", "l l"])
+    model: str = "gpt2"
+    pre: str = "smollm"
+    add_bos: bool = False
+    settings: dict[str, int] = field(default_factory=dict)
+    rope_scaling: gguf.RopeScalingType | None = None
+    tensors: Arrays = field(default_factory=dict)
+
+    def write(self, path: Path) -> Path:
+        writer = gguf.GGUFWriter(path, self.architecture)
+        self._add_settings(writer)
+        self._add_vocabulary(writer)
+        for name, values in self.tensors.items():
+            writer.add_tensor(name, values)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return path
+
+    def _add_settings(self, writer: gguf.GGUFWriter) -> None:
+        writer.add_block_count(2)
+        writer.add_context_length(128)
+        writer.add_embedding_length(32)
+        writer.add_feed_forward_length(48)
+        writer.add_head_count(NUM_HEADS)
+        writer.add_head_count_kv(NUM_KV_HEADS)
+        writer.add_layer_norm_rms_eps(1e-5)
+        writer.add_rope_freq_base(5000.0)
+        if self.rope_scaling is not None:
+            writer.add_rope_scaling_type(self.rope_scaling)
+        for key, value in self.settings.items():
+            writer.add_uint32(key, value)
+
+    def _add_vocabulary(self, writer: gguf.GGUFWriter) -> None:
+        writer.add_tokenizer_model(self.model)
+        writer.add_tokenizer_pre(self.pre)
+        writer.add_token_list(self.tokens)
+        writer.add_token_types(self.kinds)
+        writer.add_token_merges(self.merges)
+        writer.add_bos_token_id(0)
+        writer.add_eos_token_id(0)
+        writer.add_add_bos_token(self.add_bos)
+        writer.add_chat_template("{{ messages[0].content }}")
+
+
+def _alphabet() -> list[str]:
+    return sorted(ByteLevel.alphabet())
+
+
+def random_llama(*, tied: bool) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=260,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=NUM_HEADS,
+        num_key_value_heads=NUM_KV_HEADS,
+        max_position_embeddings=128,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 5000.0},
+        tie_word_embeddings=tied,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=0.3,
+    )
+    model = LlamaForCausalLM(config)
+    for parameter in model.parameters():  # values that bfloat16 holds exactly
+        parameter.data = parameter.data.to(torch.bfloat16).float()
+    return model
+
+
+def tiny_gguf_of(model: LlamaForCausalLM) -> TinyGguf:
+    tensors: Arrays = {}
+    for name, parameter in model.named_parameters():
+        values = parameter.detach().numpy()
+        if "q_proj" in name or "k_proj" in name:
+            values = permuted(values, NUM_HEADS if "q_proj" in name else NUM_KV_HEADS)
+        for theirs, ours in _NAMES.items():
+            name = name.replace(theirs, ours)
+        tensors[name] = np.ascontiguousarray(values)
+    return TinyGguf(tensors=tensors)
+
+
+def permuted(values: npt.NDArray[np.float32], num_heads: int) -> npt.NDArray[np.float32]:
+    """As in llama.cpp's convert_hf_to_gguf.py."""
+    split = values.reshape(num_heads, 2, values.shape[0] // num_heads // 2, *values.shape[1:])
+    return split.swapaxes(1, 2).reshape(values.shape)
