@@ -15,7 +15,7 @@ from llama4coder.progress import Progress
 def convert_gguf(source: Path, target: Path, progress: Progress) -> None:
     """Write `source` as safetensors in bfloat16, with config and tokenizer, into the new folder `target`.
 
-    `target` appears when it is complete. Memory stays at some tens of megabytes above the vocabulary.
+    `target` appears when it is complete. Weights pass through memory a few megabytes at a time.
     Raises `CheckpointError` for a file that is damaged or of a kind not supported, `OSError` if writing fails.
     """
     file = GgufFile(source)

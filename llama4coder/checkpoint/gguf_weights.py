@@ -13,7 +13,7 @@ from llama4coder.checkpoint.gguf_config import LlamaShape
 from llama4coder.checkpoint.gguf_file import GgufFile
 from llama4coder.errors import CheckpointError
 
-_PART_VALUES = 2**23  # float32 values held at once: 32 MiB
+_PART_VALUES = 2**21  # float32 values held at once: 8 MiB, some times that while they are unpacked
 
 
 @dataclass(frozen=True, slots=True)
