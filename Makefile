@@ -11,7 +11,7 @@ DEV_READY := .venv/.dev-ready
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all lint bench clean
+.PHONY: help serve test test-all lint bench docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ lint: $(DEV_READY) ## Check style, formatting and types
 
 bench: $(DEV_READY) ## Print decode and prefill speed beside transformers
 	$(BIN)/python tests/bench/engine.py
+
+docs: ## Write the generated pages of docs/
+	$(PYTHON) scripts/reference.py
 
 clean: ## Remove .venv and every cache in this folder
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
