@@ -1,0 +1,59 @@
+"""The Serve application: what `import_path: cluster.app:build_app` of a Serve config file means."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from cluster.ingress import Ingress
+from cluster.metrics_hub import MetricsHub
+from cluster.placement import HUB_CPUS, INGRESS_CPUS, REPLICA_BUNDLE, target_bundles
+from cluster.settings import parse_args, resolve_here
+from cluster.target import TargetReplica
+from llama4coder.config import DeploymentConfig, ResolvedConfig
+from llama4coder.progress import NullProgress
+
+_MAX_ONGOING_REQUESTS = 100_000  # the engine's own bounded queue decides who waits and who is refused
+_HEALTH_CHECK_PERIOD_S = 2.0  # three failures in a row replace a replica
+_HEALTH_CHECK_TIMEOUT_S = 10.0
+_SHUTDOWN_TIMEOUT_S = 20.0
+_QUIET = {"enable_access_log": False, "log_level": "WARNING"}
+
+_log = logging.getLogger(__name__)
+
+
+def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
+    """Build the deployments of one model.
+
+    Raises:
+        ConfigError: one line that says what to change.
+    """
+    config = resolve_here(parse_args(args), NullProgress())
+    _log.info("resolved configuration: %s", config.model_dump_json())
+    hub = serve.deployment(**_options(1, HUB_CPUS))(MetricsHub).bind()
+    target = _target(config).bind(config, hub)
+    ingress = serve.deployment(**_options(config.ingress_replicas, INGRESS_CPUS))(serve.ingress()(Ingress))
+    return ingress.bind(config, target, hub)
+
+
+def _target(config: ResolvedConfig) -> serve.Deployment:
+    bundles = target_bundles(config)
+    return serve.deployment(
+        placement_group_bundles=bundles,
+        placement_group_strategy="STRICT_PACK",
+        **_options(config.target_replicas, bundles[REPLICA_BUNDLE]["CPU"]),
+    )(TargetReplica)
+
+
+def _options(num_replicas: int, num_cpus: float) -> dict[str, Any]:
+    return {
+        "num_replicas": num_replicas,
+        "ray_actor_options": {"num_cpus": num_cpus},
+        "max_ongoing_requests": _MAX_ONGOING_REQUESTS,
+        "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
+        "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,
+        "graceful_shutdown_timeout_s": _SHUTDOWN_TIMEOUT_S,
+        "logging_config": _QUIET,
+    }

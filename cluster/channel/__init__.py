@@ -1,0 +1,1 @@
+"""Persistent ZMQ channels: what a Ray actor call would be too slow for."""

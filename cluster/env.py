@@ -1,0 +1,24 @@
+"""The environment of a Ray that is ours alone; the cluster's sibling of `llama4coder.env`."""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def confine_ray(folder: Path) -> None:
+    """Make a Ray started by this process private: loopback only, a token of its own, nothing outside `folder`.
+
+    To be called before `ray` is imported; every process of that Ray inherits it.
+    """
+    os.environ.pop("RAY_ADDRESS", None)
+    os.environ.update(
+        {
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # by this name Ray calls: the node's address is 127.0.0.1
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),  # in memory only, so that none is written to the home folder
+            "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",  # what cannot start says so at once
+            "RAY_SERVE_LOG_TO_STDERR": "0",
+            "RAY_DEDUP_LOGS": "0",
+            "TMPDIR": str(folder),
+        }
+    )

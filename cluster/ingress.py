@@ -1,0 +1,72 @@
+"""The ingress replica: the HTTP server in front of the cluster."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import ray
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from ray.serve.handle import DeploymentHandle
+
+from cluster.backend import ClusterBackend
+from cluster.channel.token_receiver import TokenReceiver
+from cluster.metrics_hub import MetricsPusher
+from llama4coder.config import ResolvedConfig
+from llama4coder.obs.metrics import Metrics
+from llama4coder.server.app import create_app
+from llama4coder.shape import read_shape
+from llama4coder.tokenizer.chat_template import ChatTemplate
+from llama4coder.tokenizer.tokenizer import Tokenizer
+from llama4coder.types import ServedModel
+
+
+class Ingress:
+    """Tokenises, detokenises and speaks HTTP; made a deployment with an ASGI app by `cluster.app`."""
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, config: ResolvedConfig, target: DeploymentHandle[Any], hub: DeploymentHandle[Any]
+    ) -> None:
+        metrics = Metrics(CollectorRegistry())
+        self._pusher = MetricsPusher(hub, f"ingress-{os.getpid()}", metrics.render)
+        self._receiver = TokenReceiver(node_address())
+        backend = ClusterBackend(target, self._receiver, self._pusher)
+        folder = Path(config.model.path)
+        tokenizer = Tokenizer.from_folder(folder)
+        self._app: FastAPI = create_app(
+            backend=backend,
+            model=served_model(config, tokenizer.eos_token_ids),
+            tokenizer=tokenizer,
+            chat_template=ChatTemplate.from_folder(folder),
+            config=config.server,
+            metrics=metrics,
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Serve after `__init__`."""
+        return self._app
+
+    async def __del__(self) -> None:
+        """Called by Serve when the replica is stopped."""
+        if hasattr(self, "_receiver"):
+            await self._receiver.close()
+            await self._pusher.stop()
+
+
+def node_address() -> str:
+    """The address by which the other nodes reach this one; loopback if Ray itself is bound to it."""
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return address
+
+
+def served_model(config: ResolvedConfig, eos_token_ids: frozenset[int]) -> ServedModel:
+    """What the endpoint says of its model; the same on every ingress."""
+    folder = Path(config.model.path)
+    return ServedModel(
+        name=config.model.name,
+        aliases=config.model.aliases,
+        context_length=config.model.context_length,
+        vocab_size=read_shape(folder).vocab_size,
+        eos_token_ids=eos_token_ids,
+        created_unix_s=int((folder / "config.json").stat().st_mtime),
+    )

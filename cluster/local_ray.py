@@ -1,0 +1,47 @@
+"""A Ray of our own on this machine: started, used by nobody else, and gone afterwards."""
+
+import logging
+import os
+import threading
+from pathlib import Path
+
+import ray
+
+from cluster.processes import Process, descendants, kill
+
+_OBJECT_STORE_BYTES = 100 * 2**20  # requests are small, tokens do not pass through it
+_SHUTDOWN_TIMEOUT_S = 6.0
+_KILL_TIMEOUT_S = 2.0
+
+
+class LocalRay:
+    """Starts in `folder`, as children of this process; other Rays of the machine are neither seen nor touched."""
+
+    def __init__(self, folder: Path, num_cpus: int) -> None:
+        self._folder = folder
+        self._num_cpus = num_cpus
+
+    def start(self) -> None:
+        """Start Ray and connect this process to it."""
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        ray.init(
+            address="local",
+            namespace="serve",
+            num_cpus=self._num_cpus,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            configure_logging=False,
+            log_to_driver=False,
+            _temp_dir=str(self._folder),
+        )
+
+    def stop(self) -> set[Process]:
+        """End every process that `start` has led to, however far it came; returns those that could not be ended."""
+        processes = descendants(os.getpid())
+        last_resort = threading.Timer(_SHUTDOWN_TIMEOUT_S, kill, (processes, _KILL_TIMEOUT_S))
+        last_resort.daemon = True
+        last_resort.start()
+        if ray.is_initialized():
+            ray.shutdown()
+        last_resort.cancel()
+        return kill(processes | descendants(os.getpid()), _KILL_TIMEOUT_S)

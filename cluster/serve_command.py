@@ -1,0 +1,134 @@
+"""`llama4coder serve`: from a file to a printed URL, and back to nothing."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from types import FrameType
+
+from rich.console import Console
+
+from cluster.banner import banner, base_url
+from cluster.env import confine_ray
+from cluster.placement import total_cpus
+from cluster.private_folder import PrivateFolder
+from cluster.serve_file import ServeFile
+from cluster.settings import resolve_here
+from llama4coder.cli.progress import RichProgress
+from llama4coder.config import ResolvedConfig
+from llama4coder.errors import ConfigError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(BaseException):
+    """A signal asked for the end; raised wherever the main thread happens to be, like KeyboardInterrupt."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+class Phases:
+    """Tells what goes on, and how long each part took."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last_told = ""
+
+    @contextmanager
+    def phase(self, doing: str) -> Iterator[None]:
+        started_s = time.monotonic()
+        self.tell(doing)
+        yield
+        self._console.print(f"  {doing}: {time.monotonic() - started_s:.1f} s", style="dim", highlight=False)
+
+    def tell(self, text: str) -> None:
+        """One line, if it is news."""
+        if text != self._last_told:
+            self._last_told = text
+            self._console.print(f"{text} ...", highlight=False)
+
+
+def serve_locally(file: ServeFile, console: Console) -> int:
+    """Serve until a signal comes; returns the exit status. Raises `ConfigError` for what the operator must change."""
+    _handle_signals(_raise_stopped)
+    phases = Phases(console)
+    started_s = time.monotonic()
+    try:
+        check_port(file.host, file.port)
+        with phases.phase("preparing the model"):
+            config = resolve_here(file.config, RichProgress())
+        with _private_ray(config, console, phases):
+            _bring_up(file, phases)
+            console.print(banner(base_url(file.host, file.port), config), highlight=False, soft_wrap=True)
+            console.print(f"  ready after {time.monotonic() - started_s:.1f} s", style="dim", highlight=False)
+            return _wait_for_signal()
+    except Stopped as stopped:
+        return 128 + stopped.signal_number
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise `ConfigError` unless the address can be bound now."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            probe.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {reason}; stop what uses it, or choose another with --port"
+        ) from None
+
+
+@contextmanager
+def _private_ray(config: ResolvedConfig, console: Console, phases: Phases) -> Iterator[None]:
+    folder = PrivateFolder()
+    confine_ray(folder.path)
+    from cluster.local_ray import LocalRay  # Ray reads its environment when it is imported
+
+    local_ray = LocalRay(folder.path, max(os.cpu_count() or 1, total_cpus(config)))
+    try:
+        with (folder.path / "ray-messages.log").open("w") as log, redirect_stdout(log):  # Ray talks to sys.stdout
+            with phases.phase("starting Ray"):
+                local_ray.start()
+            _handle_signals(_raise_stopped)  # Ray has set its own
+            yield
+    finally:
+        _handle_signals(signal.SIG_IGN)
+        console.print("stopping ...", highlight=False)
+        survivors = local_ray.stop()
+        folder.remove()
+        if survivors:
+            console.print(f"still running: {sorted(process.pid for process in survivors)}", style="red")
+
+
+def _bring_up(file: ServeFile, phases: Phases) -> None:
+    from cluster.startup import deploy, wait_until_ready, wait_until_running
+
+    with phases.phase("starting Ray Serve"):
+        application = deploy(file.content)
+    with phases.phase("starting the application"):
+        wait_until_running(application, phases.tell)
+    with phases.phase("waiting for the first token"):
+        wait_until_ready(file.host, file.port)
+
+
+def _wait_for_signal() -> int:
+    try:
+        while True:
+            signal.pause()
+    except Stopped:
+        return 0
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in _SIGNALS:
+        signal.signal(number, handler)
+
+
+def _raise_stopped(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)

@@ -1,0 +1,35 @@
+"""From the text of an operator to a configuration that can run; shared by the CLI and the Serve application."""
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from llama4coder.checkpoint.folder import find_checkpoint
+from llama4coder.config import DeploymentConfig, ResolvedConfig
+from llama4coder.env import cache_dir
+from llama4coder.errors import ConfigError
+from llama4coder.machine import detect_machine
+from llama4coder.progress import Progress
+from llama4coder.resolve import resolve
+from llama4coder.shape import read_shape
+
+
+def parse_args(args: Mapping[str, object] | DeploymentConfig) -> DeploymentConfig:
+    """Validate the `args` of the application; `ConfigError` names every field that is wrong, in one line."""
+    if isinstance(args, DeploymentConfig):
+        return args
+    try:
+        return DeploymentConfig.model_validate(args)
+    except ValidationError as error:
+        raise ConfigError(f"the configuration is wrong: {describe(error)}") from None
+
+
+def describe(error: ValidationError) -> str:
+    """pydantic's findings in one line."""
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+
+
+def resolve_here(config: DeploymentConfig, progress: Progress) -> ResolvedConfig:
+    """Find the checkpoint, converting it if need be, and derive every `auto` for this machine."""
+    checkpoint = find_checkpoint(config.model.path, cache_dir(), progress)
+    return resolve(config, checkpoint, read_shape(checkpoint), detect_machine())
