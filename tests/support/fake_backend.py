@@ -37,13 +37,14 @@ class FakeBackend:
         self.requests: list[GenerateRequest] = []
         self.running: set[str] = set()
         self.aborted: list[str] = []
-        self.probe_error: Unavailable | None = None
+        self.dead: Unavailable | None = None  # set it, and everything that runs or comes fails with it
         self.probe_delay_s = 0.0
         self.metrics_text = b"# HELP fake_total A fake.\n# TYPE fake_total counter\nfake_total 1.0\n"
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenEvent, None]:
         """See `GenerationBackend.generate`."""
         script = self.script if self.choose is None else self.choose(request)
+        self._check_alive()
         self.requests.append(request)
         if script.refusal is not None:
             raise script.refusal
@@ -52,12 +53,15 @@ class FakeBackend:
         try:
             for index, event in enumerate(_events(request, script)):
                 await asyncio.sleep(script.delay_s if index else script.first_delay_s)
+                self._check_alive()
                 if script.death is not None and event.offset >= script.death_after:
-                    ended = True
                     raise script.death
                 ended = event.finish_reason is not None
                 yield event
             ended = True
+        except Exception:
+            ended = True
+            raise
         finally:
             self.running.discard(request.request_id)
             if not ended:
@@ -66,12 +70,15 @@ class FakeBackend:
     async def probe(self, timeout_s: float) -> None:
         """See `GenerationBackend.probe`."""
         await asyncio.sleep(self.probe_delay_s)
-        if self.probe_error is not None:
-            raise self.probe_error
+        self._check_alive()
 
     async def metrics(self) -> bytes:
         """See `GenerationBackend.metrics`."""
         return self.metrics_text
+
+    def _check_alive(self) -> None:
+        if self.dead is not None:
+            raise self.dead
 
     async def until_idle(self, timeout_s: float = 2.0) -> None:
         """Wait until nothing runs; `TimeoutError` if something stays."""

@@ -1,0 +1,68 @@
+"""What the engine tells arrives in the text that Prometheus reads."""
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from llama4coder.engine.stats import EngineObserver, EngineStats, StepStats
+from llama4coder.obs.metrics import Metrics
+from llama4coder.types import FinishReason
+
+
+def _samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(metrics.render().decode())
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_an_engine_feeds_every_engine_metric() -> None:
+    metrics = Metrics(CollectorRegistry())
+    observer: EngineObserver = metrics
+    state = EngineStats(
+        num_running=2,
+        num_waiting=3,
+        num_waiting_tokens=40,
+        num_blocks=10,
+        num_used_blocks=5,
+        num_cached_blocks=1,
+        num_free_blocks=4,
+    )
+    observer.on_step(StepStats(0.02, 0.015, 30, 2, 1, state))
+    observer.on_admitted(0.5, 30, 16)
+    observer.on_finished(FinishReason.STOP, 7)
+    samples = _samples(metrics)
+    expected = {
+        "llama4coder_step_time_seconds_sum": 0.02,
+        "llama4coder_model_time_seconds_sum": 0.015,
+        "llama4coder_preemptions_total": 1,
+        "llama4coder_running_requests": 2,
+        "llama4coder_queue_depth_requests": 3,
+        "llama4coder_queue_depth_tokens": 40,
+        "llama4coder_queue_time_seconds_sum": 0.5,
+        "llama4coder_input_tokens_total": 30,
+        "llama4coder_cached_input_tokens_total": 16,
+        "llama4coder_output_tokens_total": 7,
+    }
+    assert {name: samples[(name, ())] for name in expected} == expected
+    assert samples[("llama4coder_step_tokens_total", (("phase", "prefill"),))] == 30
+    assert samples[("llama4coder_step_tokens_total", (("phase", "decode"),))] == 2
+    assert samples[("llama4coder_finished_total", (("reason", "stop"),))] == 1
+    assert [samples[("llama4coder_kv_blocks", (("state", state),))] for state in ("used", "cached", "free")] == [
+        5,
+        1,
+        4,
+    ]
+
+
+def test_no_created_samples_and_one_prefix() -> None:
+    names = {name for name, _ in _samples(Metrics(CollectorRegistry()))}
+    assert names
+    assert all(name.startswith("llama4coder_") and not name.endswith("_created") for name in names)
+
+
+def test_two_processes_may_declare_the_same_metrics() -> None:
+    first, second = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    first.client_disconnects.inc()
+    assert _samples(second)[("llama4coder_client_disconnects_total", ())] == 0
