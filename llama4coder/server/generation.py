@@ -11,6 +11,7 @@ from typing import Self
 from llama4coder.backend import GenerationBackend
 from llama4coder.errors import StreamLost, Unavailable
 from llama4coder.server.disconnect import cancel_all
+from llama4coder.server.errors import log_unexpected
 from llama4coder.tokenizer.stream import TextStream
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from llama4coder.types import FinishReason, GenerateRequest, PositionLogprobs, TokenEvent
@@ -97,9 +98,12 @@ class Generation:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.ended:
-            await asyncio.gather(*self._tasks)  # they only close their streams
-        else:
+        try:
+            if self.ended:
+                await asyncio.wait(self._tasks)  # they only close their streams
+                if self._failure is not None:  # the client has its answer, so this is for the log alone
+                    log_unexpected(self._failure)
+        finally:
             await cancel_all(self._tasks)
 
     @property
