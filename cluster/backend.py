@@ -10,8 +10,8 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.channel.token_receiver import TokenReceiver, TokenStream
 from cluster.errors import original_error
+from cluster.generation import GenerationOutcome
 from cluster.metrics_hub import MetricsPusher
-from cluster.target import GenerationOutcome
 from llama4coder.errors import DeadlineExceeded, Llama4CoderError, StreamLost
 from llama4coder.types import GenerateRequest, TokenEvent
 

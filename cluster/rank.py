@@ -33,12 +33,5 @@ class RankActor:
         assert self._server is not None, "serve before load"
         self._server.join()
 
-    def stop(self) -> None:
-        """End after the current step and remove the socket."""
-        if self._server is not None:
-            self._server.stop()
-            self._server.join()
-        self._folder.cleanup()
-
     def ping(self) -> None:
         """Return, if the process can."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -13,28 +12,19 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.channel.endpoint import Endpoint
 from cluster.channel.executor import ZmqExecutor
-from cluster.channel.token_sender import TokenSender
 from cluster.errors import original_error
+from cluster.generation import GenerationOutcome, GenerationService
 from cluster.metrics_hub import MetricsPusher
 from cluster.placement import RANK_BUNDLE, target_bundles
 from cluster.rank import RankActor
 from llama4coder.config import ResolvedConfig
-from llama4coder.engine.async_engine import AsyncEngine
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.thread import EngineThread, QueueLimits
 from llama4coder.errors import EngineDead
 from llama4coder.obs.metrics import Metrics
-from llama4coder.types import FinishReason, GenerateRequest
+from llama4coder.types import GenerateRequest
 
 _RANK_CONCURRENCY = 4  # `serve` holds one call for good; `load`, `ping` and `stop` come beside it
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationOutcome:
-    """How a generation ended, by which the ingress knows when it has every token."""
-
-    finish_reason: FinishReason
-    num_output_tokens: int
 
 
 class Rank:
@@ -72,7 +62,8 @@ class Rank:
         """Any thread."""
         return self._is_alive
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
+        """Kill the actor: it holds nothing that must be put away."""
         self._watcher.cancel()
         ray.kill(self._actor)
 
@@ -98,32 +89,22 @@ class TargetReplica:
         limits = QueueLimits(config.engine.max_sequences, config.engine.max_queued_requests)
         self._rank = await Rank.start(config)
         executor = ZmqExecutor([self._rank.endpoint], self._rank.is_alive)
-        self._thread = EngineThread(Engine(config, executor, metrics), limits)
-        self._engine = AsyncEngine(self._thread, metrics.render)
-        self._sender = TokenSender()
-        self._thread.start()
+        thread = EngineThread(Engine(config, executor, metrics), limits)
+        self._service = GenerationService(thread)
+        thread.start()
         self._pusher = MetricsPusher(hub, f"target-{os.getpid()}", metrics.render)
 
     async def generate(self, request: GenerateRequest, ingress: Endpoint) -> GenerationOutcome:
-        """Generate to the end, sending every token to `ingress`; cancelling the call aborts the request."""
-        sink = self._sender.sink(ingress)
-        ending = sink.open(request.request_id)
-        try:
-            self._thread.submit(request, sink)
-            last = await ending
-        finally:
-            sink.forget(request.request_id)
-            self._thread.abort(request.request_id)
-        assert last.finish_reason is not None
-        return GenerationOutcome(last.finish_reason, last.offset + len(last.token_ids))
+        """See `GenerationService.generate`; called through the deployment's handle."""
+        return await self._service.generate(request, ingress)
 
     async def probe(self, timeout_s: float) -> None:
-        """See `GenerationBackend.probe`."""
-        await self._engine.probe(timeout_s)
+        """See `GenerationBackend.probe`; called through the deployment's handle."""
+        await self._service.probe(timeout_s)
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces the replica when this raises."""
-        self._thread.check()
+        self._service.check()
         if not self._rank.is_alive():
             raise EngineDead("a rank has gone")
 
@@ -131,7 +112,6 @@ class TargetReplica:
         """Called by Serve when the replica is stopped, also when `__init__` did not finish."""
         if hasattr(self, "_pusher"):
             await self._pusher.stop()
-            await asyncio.to_thread(self._thread.stop)
-            self._sender.close()
+            await self._service.close()
         if hasattr(self, "_rank"):
-            await self._rank.stop()
+            self._rank.stop()

@@ -18,7 +18,7 @@ class StepDone(msgspec.Struct, frozen=True, tag="done"):
 class StepFailed(msgspec.Struct, frozen=True, tag="failed"):
     """A rank's last word: it will execute nothing more."""
 
-    error: str  # exception type and message
+    error: str  # what kind of exception; its message may hold a prompt
 
 
 def _plain(value: object) -> object:

@@ -10,6 +10,7 @@ import zmq
 
 from cluster.channel.endpoint import Endpoint
 from cluster.channel.frames import StepDone, StepFailed, decode_plan, encode
+from llama4coder.faults import log_fault
 from llama4coder.engine.plan import StepPlan, StepResult
 
 _STOP_POLL_MS = 100
@@ -83,5 +84,5 @@ class RankServer:
         except msgspec.DecodeError as error:
             return StepFailed(f"damaged plan: {error}")
         except Exception as error:  # noqa: BLE001 - whatever broke the step, the replica must hear of it
-            _log.exception("a step failed")
-            return StepFailed(f"{type(error).__name__}: {error}")
+            log_fault(_log, "a step failed", error)
+            return StepFailed(type(error).__name__)

@@ -1,0 +1,196 @@
+"""The whole road from handle call to token channel, with an engine and a rank server but without Ray."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cluster.backend import ClusterBackend
+from cluster.channel.endpoint import Endpoint, bind_private
+from cluster.channel.executor import ZmqExecutor
+from cluster.channel.rank_server import RankServer
+from cluster.channel.token_receiver import TokenReceiver
+from cluster.generation import GenerationOutcome, GenerationService
+from llama4coder.engine.engine import Engine
+from llama4coder.engine.plan import StepPlan, StepResult
+from llama4coder.engine.runner import ModelRunner
+from llama4coder.engine.stats import NullObserver
+from llama4coder.engine.thread import EngineThread, QueueLimits
+from llama4coder.errors import ContextTooLong, DeadlineExceeded, Overloaded, StreamLost, Unavailable
+from llama4coder.progress import NullProgress
+from llama4coder.types import FinishReason, GenerateRequest
+from tests.support.backend_contract import BackendContract, Subject, make_request, run
+from tests.support.engines import resolved
+from tests.support.models import write_tiny_llama
+
+METRICS = b"# HELP fake_total A fake.\n# TYPE fake_total counter\nfake_total 1.0\n"
+
+
+class FakeResponse:
+    """A `DeploymentResponse` in the same event loop."""
+
+    def __init__(self, task: "asyncio.Task[Any]") -> None:
+        self._task = task
+
+    def __await__(self) -> Any:
+        return asyncio.shield(self._task).__await__()
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+
+class FakeMethod:
+    def __init__(self, method: Any) -> None:
+        self._method = method
+
+    def remote(self, *args: Any) -> FakeResponse:
+        return FakeResponse(asyncio.create_task(self._method(*args)))
+
+
+class FakeHandle:
+    """A `DeploymentHandle` to one service."""
+
+    def __init__(self, service: Any) -> None:
+        self.generate = FakeMethod(service.generate)
+        self.probe = FakeMethod(service.probe)
+
+
+class FakePusher:
+    async def everybody(self) -> bytes:
+        return METRICS
+
+
+class BreakableRank:
+    """A real model, until it is broken."""
+
+    def __init__(self, runner: ModelRunner) -> None:
+        self._runner = runner
+        self.broken = False
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        if self.broken:
+            raise RuntimeError("broken by the test")
+        return self._runner.execute(plan)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    write_tiny_llama(folder, tokenizer=True)
+    return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class TestClusterBackend(BackendContract):
+    @pytest.fixture
+    async def subject(self, checkpoint: Path, tmp_path: Path, one_thread: None) -> AsyncIterator[Subject]:
+        config = resolved(checkpoint, num_blocks=256, max_sequences=8, max_step_tokens=64)
+        rank = BreakableRank(ModelRunner.load(config, NullProgress()))
+        server = RankServer(rank.execute, lambda socket: bind_private(socket, tmp_path, "r.sock"))
+        executor = ZmqExecutor([server.start()], lambda: True)
+        thread = EngineThread(Engine(config, executor, NullObserver()), QueueLimits(8, 16))
+        thread.start()
+        service = GenerationService(thread)
+        receiver = TokenReceiver("127.0.0.1")
+
+        async def kill() -> None:
+            rank.broken = True
+
+        yield Subject(
+            backend=ClusterBackend(FakeHandle(service), receiver, FakePusher()),  # type: ignore[arg-type]
+            num_running=lambda: thread.stats().num_running + thread.stats().num_waiting,
+            impossible=make_request("impossible", max_tokens=10_000),
+            kill=kill,
+        )
+        await service.close()
+        await receiver.close()
+        server.stop()
+        server.join()
+
+    async def test_refusal_arrives_with_its_numbers(self, subject: Subject) -> None:
+        with pytest.raises(ContextTooLong) as refusal:
+            await run(subject.backend, subject.impossible)
+        assert refusal.value.context_length == 512
+
+    async def test_full_queue_is_overloaded_not_unavailable(self, subject: Subject) -> None:
+        requests = [make_request(str(index), max_tokens=400) for index in range(40)]
+        tasks = [asyncio.create_task(run(subject.backend, request)) for request in requests]
+        done, pending = await asyncio.wait(tasks, timeout=10, return_when=asyncio.FIRST_EXCEPTION)
+        errors = [task.exception() for task in done]
+        assert errors
+        assert all(isinstance(error, Overloaded) for error in errors)
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+class Scripted:
+    """A replica that says one thing on the handle and nothing on the token channel."""
+
+    def __init__(self, answer: GenerationOutcome | Exception | None) -> None:
+        self._answer = answer
+        self.cancelled = asyncio.Event()
+
+    async def generate(self, request: GenerateRequest, ingress: Endpoint) -> GenerationOutcome:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        if self._answer is None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.cancelled.set()
+        assert self._answer is not None
+        return self._answer
+
+    async def probe(self, timeout_s: float) -> None:
+        await asyncio.sleep(60)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[TokenReceiver]:
+    receiver = TokenReceiver("127.0.0.1")
+    yield receiver
+    await receiver.close()
+
+
+def backend_over(service: Scripted, receiver: TokenReceiver) -> ClusterBackend:
+    return ClusterBackend(FakeHandle(service), receiver, FakePusher())  # type: ignore[arg-type]
+
+
+async def test_outcome_without_its_tokens_is_a_lost_stream(
+    receiver: TokenReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.backend._LAST_TOKENS_TIMEOUT_S", 0.05)
+    service = Scripted(GenerationOutcome(FinishReason.STOP, 3))
+    with pytest.raises(StreamLost, match="not all of 3 tokens"):
+        await run(backend_over(service, receiver), make_request("a"))
+
+
+async def test_replica_that_vanishes_is_unavailable(receiver: TokenReceiver) -> None:
+    from ray.exceptions import ActorDiedError
+
+    with pytest.raises(Unavailable, match="ActorDiedError"):
+        await run(backend_over(Scripted(ActorDiedError()), receiver), make_request("a"))
+
+
+async def test_cancelled_reader_cancels_the_call(receiver: TokenReceiver) -> None:
+    service = Scripted(None)
+    reading = asyncio.create_task(run(backend_over(service, receiver), make_request("a")))
+    await asyncio.sleep(0.05)
+    reading.cancel()
+    await asyncio.wait_for(service.cancelled.wait(), 5)
+
+
+async def test_probe_has_a_deadline(receiver: TokenReceiver) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await backend_over(Scripted(None), receiver).probe(0.05)

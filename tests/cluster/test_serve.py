@@ -1,0 +1,243 @@
+"""`llama4coder serve` on a real local Ray."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cluster.processes import Process, descendants
+from tests.support.live_server import LiveServer, live_server, start_server
+
+pytestmark = pytest.mark.cluster
+
+PROMPT = {"model": "tiny", "prompt": "def add(first, second):", "temperature": 0, "ignore_eos": True}
+
+
+@pytest.fixture(scope="module")
+def server(tiny_args: dict[str, Any]) -> Iterator[LiveServer]:
+    with live_server(tiny_args) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: LiveServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come to pass"
+        time.sleep(0.1)
+
+
+def metric(client: httpx.Client, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that have these labels."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+
+def running(processes: set[Process]) -> set[Process]:
+    return {process for process in processes if process.is_running()}
+
+
+def rank_process(server: LiveServer) -> int:
+    for process in descendants(server.process.pid):
+        if b"ray::RankActor" in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+            return process.pid
+    raise AssertionError("no rank runs")
+
+
+def test_output_tells_what_to_do_next(server: LiveServer) -> None:
+    output = server.output()
+    for part in (f"{server.url}/v1", "tiny", "4096 tokens", "curl", "OpenAI(", "/metrics", "Ctrl-C"):
+        assert part in output
+
+
+def test_completion_and_stream_say_the_same(client: httpx.Client) -> None:
+    body = PROMPT | {"max_tokens": 24}
+    whole = client.post("/v1/completions", json=body).json()
+    assert whole["choices"][0]["finish_reason"] == "length"
+    assert whole["usage"]["completion_tokens"] == 24
+    text = ""
+    with client.stream("POST", "/v1/completions", json=body | {"stream": True}) as response:
+        for line in response.iter_lines():
+            if line.startswith("data: {"):
+                text += json.loads(line.removeprefix("data: "))["choices"][0]["text"]
+    assert text == whole["choices"][0]["text"]
+
+
+def test_errors_of_the_replica_keep_their_type(client: httpx.Client) -> None:
+    answer = client.post("/v1/completions", json=PROMPT | {"prompt": [5] * 4096, "max_tokens": 4})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_full_queue_is_429(client: httpx.Client) -> None:
+    body = PROMPT | {"max_tokens": 1500}
+
+    def status() -> int:
+        try:
+            return httpx.post(f"{client.base_url}v1/completions", json=body, timeout=5).status_code
+        except httpx.TimeoutException:
+            return 0
+
+    with ThreadPoolExecutor(180) as pool:
+        statuses = list(pool.map(lambda _: status(), range(180)))
+    assert 429 in statuses
+    assert set(statuses) <= {0, 200, 429}
+    eventually(lambda: metric(client, "llama4coder_kv_blocks", state="used") == 0)
+
+
+def test_client_that_leaves_frees_its_blocks(client: httpx.Client) -> None:
+    eventually(lambda: metric(client, "llama4coder_kv_blocks", state="used") == 0)
+    with client.stream("POST", "/v1/completions", json=PROMPT | {"max_tokens": 3000, "stream": True}) as response:
+        next(response.iter_lines())
+        eventually(lambda: metric(client, "llama4coder_kv_blocks", state="used") > 0)
+    eventually(lambda: metric(client, "llama4coder_kv_blocks", state="used") == 0, timeout_s=5)
+
+
+def test_body_over_the_limit_is_413(client: httpx.Client) -> None:
+    assert client.post("/v1/completions", content=b" " * (17 * 2**20)).status_code == 413
+
+
+def test_metrics_are_of_the_whole_deployment(client: httpx.Client) -> None:
+    before = metric(client, "llama4coder_output_tokens_total")
+    client.post("/v1/completions", json=PROMPT | {"max_tokens": 5})
+    eventually(lambda: metric(client, "llama4coder_output_tokens_total") == before + 5, timeout_s=5)
+    assert metric(client, "llama4coder_requests_total", api="completions", code="200") >= 1
+
+
+def test_everything_listens_on_loopback_only(server: LiveServer) -> None:
+    """But for Serve's gRPC port in each replica, whose address is fixed in Serve; it asks for Ray's token."""
+    pids = {process.pid for process in descendants(server.process.pid)} | {server.process.pid}
+    replicas = {pid for pid in pids if b"ray::ServeReplica" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    exposed = [pid for pid in pids - replicas if _listens_beyond_loopback(pid)]
+    assert exposed == []
+
+
+def _listens_beyond_loopback(pid: int) -> bool:
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        target = os.readlink(descriptor)
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    for table, anywhere in (("tcp", "0" * 8), ("tcp6", "0" * 32)):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes and fields[1].startswith(anywhere):
+                return True
+    return False
+
+
+def test_killed_rank_fails_its_streams_and_is_replaced(server: LiveServer, client: httpx.Client) -> None:
+    victim = rank_process(server)
+    lines: list[str] = []
+    with client.stream("POST", "/v1/completions", json=PROMPT | {"max_tokens": 3500, "stream": True}) as response:
+        for line in response.iter_lines():
+            if not lines:
+                os.kill(victim, signal.SIGKILL)
+            lines.append(line)
+    ending = "\n".join(lines[-6:])
+    assert '"error"' in ending
+    assert '"finish_reason":"length"' not in ending
+    assert client.get("/health").status_code == 200
+    eventually(lambda: client.get("/ready").status_code == 200, timeout_s=60)
+    assert rank_process(server) != victim
+    assert client.post("/v1/completions", json=PROMPT | {"max_tokens": 3}).status_code == 200
+    assert metric(client, "llama4coder_requests_total", code="200") > 1, "counters of the dead are kept"
+
+
+def test_ctrl_c_while_streaming_leaves_nothing(server: LiveServer) -> None:
+    """The last test with this server."""
+    processes = descendants(server.process.pid)
+    assert len(processes) > 5
+    with httpx.stream("POST", f"{server.url}/v1/completions", json=PROMPT | {"max_tokens": 3500, "stream": True}) as _:
+        assert server.stop() == 0
+    assert running(processes) == set()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", server.port))
+    assert "Traceback" not in server.output()
+
+
+@pytest.mark.parametrize("delay_s", [0.5, 3.0, 9.0])
+def test_signal_while_starting_leaves_nothing(tiny_args: dict[str, Any], tmp_path: Path, delay_s: float) -> None:
+    server = start_server(tmp_path, tiny_args)
+    time.sleep(delay_s)
+    processes = descendants(server.process.pid)
+    status = server.stop(signal.SIGTERM)
+    assert status != 0
+    assert running(processes) == set()
+    assert "Traceback" not in server.output()
+
+
+def test_killed_command_takes_everything_with_it(tiny_args: dict[str, Any], tmp_path: Path) -> None:
+    server = start_server(tmp_path, tiny_args)
+    server.wait_until_ready()
+    processes = descendants(server.process.pid)
+    server.process.kill()
+    server.process.wait()
+    eventually(lambda: running(processes) == set(), timeout_s=10)
+
+
+def failing_start(folder: Path, args: dict[str, Any], port: int | None = None, **env: str) -> str:
+    """Start a server that cannot start; returns its last line, after checking that it left nothing."""
+    server = start_server(folder, args, port, **env)
+    seen: set[Process] = set()
+    while server.process.poll() is None:
+        seen |= descendants(server.process.pid)
+        time.sleep(0.05)
+    assert server.process.returncode == 1
+    assert running(seen) == set()
+    assert "Traceback" not in server.output()
+    return server.output().strip().splitlines()[-1]
+
+
+def test_port_in_use(tiny_args: dict[str, Any], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        line = failing_start(tmp_path, tiny_args, taken.getsockname()[1])
+    assert "cannot listen on" in line
+    assert "--port" in line
+
+
+def test_corrupt_model(tiny_args: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "corrupt"
+    shutil.copytree(tiny_args["model"]["path"], folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    line = failing_start(tmp_path, tiny_args | {"model": {"path": str(folder)}})
+    assert "model.safetensors" in line
+
+
+def test_missing_model(tiny_args: dict[str, Any], tmp_path: Path) -> None:
+    assert str(tmp_path / "none") in failing_start(tmp_path, tiny_args | {"model": {"path": str(tmp_path / "none")}})
+
+
+def test_unwritable_cache(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    line = failing_start(tmp_path, {}, LLAMA4CODER_CACHE=str(tmp_path / "file" / "cache"))
+    assert "LLAMA4CODER_CACHE" in line or str(tmp_path / "file") in line
+
+
+def test_too_little_memory(tiny_args: dict[str, Any], tmp_path: Path) -> None:
+    line = failing_start(tmp_path, tiny_args | {"engine": {"kv_memory_bytes": 2**50}})
+    assert "lower it" in line
+
+
+def test_wrong_field(tiny_args: dict[str, Any], tmp_path: Path) -> None:
+    line = failing_start(tmp_path, tiny_args | {"engine": {"no_such_field": 1}})
+    assert "engine.no_such_field" in line
