@@ -1,7 +1,6 @@
 """The bytes of every frame: msgpack of the product's own messages."""
 
 from collections.abc import Sequence
-from types import MappingProxyType
 
 import msgspec
 
@@ -21,13 +20,7 @@ class StepFailed(msgspec.Struct, frozen=True, tag="failed"):
     error: str  # what kind of exception; its message may hold a prompt
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, MappingProxyType):
-        return dict(value)
-    raise NotImplementedError(f"{type(value).__name__} cannot travel")
-
-
-_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
+_encoder = msgspec.msgpack.Encoder()
 _plan_decoder = msgspec.msgpack.Decoder(StepPlan)
 _answer_decoder: msgspec.msgpack.Decoder[StepDone | StepFailed] = msgspec.msgpack.Decoder(StepDone | StepFailed)
 _events_decoder = msgspec.msgpack.Decoder(tuple[TokenEvent, ...])

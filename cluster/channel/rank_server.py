@@ -10,8 +10,8 @@ import zmq
 
 from cluster.channel.endpoint import Endpoint
 from cluster.channel.frames import StepDone, StepFailed, decode_plan, encode
-from llama4coder.faults import log_fault
 from llama4coder.engine.plan import StepPlan, StepResult
+from llama4coder.faults import log_fault
 
 _STOP_POLL_MS = 100
 _LINGER_MS = 1000  # the last word, a failure, must reach the replica

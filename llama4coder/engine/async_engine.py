@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 
 from llama4coder.engine.probe import probe_request
 from llama4coder.engine.thread import EngineThread
@@ -19,14 +20,15 @@ class AsyncEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenEvent, None]:
         """See `GenerationBackend.generate`."""
-        async for event in self._stream(request, urgent=False):
-            yield event
+        async with aclosing(self._stream(request, urgent=False)) as events:
+            async for event in events:
+                yield event
 
     async def probe(self, timeout_s: float) -> None:
         """See `GenerationBackend.probe`."""
         try:
-            async with asyncio.timeout(timeout_s):
-                async for _ in self._stream(probe_request(), urgent=True):
+            async with asyncio.timeout(timeout_s), aclosing(self._stream(probe_request(), urgent=True)) as events:
+                async for _ in events:
                     pass
         except TimeoutError as error:
             raise DeadlineExceeded(f"the engine produced no token within {timeout_s:g} s") from error

@@ -3,20 +3,20 @@
 import logging
 import queue
 import threading
+from collections.abc import Callable
 
-from llama4coder.engine.fault import log_fault
 from llama4coder.engine.plan import StepPlan, StepResult
-from llama4coder.engine.runner import ModelRunner
 from llama4coder.errors import EngineDead
+from llama4coder.faults import log_fault
 
 _log = logging.getLogger(__name__)
 
 
 class LocalExecutor:
-    """Runs plans on a worker thread, so that the caller can prepare the next one meanwhile."""
+    """Runs plans by `execute` on a worker thread, so that the caller can prepare the next one meanwhile."""
 
-    def __init__(self, runner: ModelRunner) -> None:
-        self._runner = runner
+    def __init__(self, execute: Callable[[StepPlan], StepResult]) -> None:
+        self._execute = execute
         self._plans: queue.SimpleQueue[StepPlan | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[StepResult | EngineDead] = queue.SimpleQueue()
         self._death: EngineDead | None = None
@@ -53,7 +53,7 @@ class LocalExecutor:
     def _run(self) -> None:
         while (plan := self._plans.get()) is not None:
             try:
-                self._results.put(self._runner.execute(plan))
+                self._results.put(self._execute(plan))
             except Exception as error:  # noqa: BLE001 - whatever a step raises must reach the engine
                 log_fault(_log, "the rank failed", error)
                 self._results.put(EngineDead(f"the rank failed: {type(error).__name__}"))

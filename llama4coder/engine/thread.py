@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llama4coder.engine.engine import Engine
-from llama4coder.engine.fault import log_fault
 from llama4coder.engine.stats import EngineStats
 from llama4coder.errors import EngineDead, Overloaded, Unavailable
+from llama4coder.faults import log_fault
 from llama4coder.types import GenerateRequest, TokenEvent
 
 _log = logging.getLogger(__name__)

@@ -1,8 +1,6 @@
 """The one mapping from an error to what a client sees of it, and OpenAI's body for it."""
 
-import logging
 import math
-import traceback
 from dataclasses import dataclass
 
 import msgspec
@@ -19,7 +17,6 @@ from llama4coder.errors import (
     UnsupportedOption,
 )
 
-_log = logging.getLogger(__name__)
 _UNAVAILABLE_RETRY_AFTER_S = 5
 _BAD_REQUESTS: dict[type[RequestError], tuple[int, str | None]] = {  # the first that fits
     UnsupportedOption: (400, "unsupported_option"),
@@ -72,10 +69,3 @@ def openai_response(refusal: Refusal) -> Response:
     """The refusal as a whole HTTP response."""
     headers = {} if refusal.retry_after_s is None else {"retry-after": str(refusal.retry_after_s)}
     return Response(openai_error(refusal), refusal.status, headers, "application/json")
-
-
-def log_unexpected(error: BaseException) -> None:
-    """Log where an error came from, without its message, which may hold a client's text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))
-    _log.error("unexpected %s in %s", type(error).__name__, places)

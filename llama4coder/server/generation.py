@@ -1,6 +1,7 @@
 """Runs the sequences of one request against the backend and gives their text, chunk by chunk or whole."""
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
@@ -10,11 +11,13 @@ from typing import Self
 
 from llama4coder.backend import GenerationBackend
 from llama4coder.errors import StreamLost, Unavailable
+from llama4coder.faults import log_fault
 from llama4coder.server.disconnect import cancel_all
-from llama4coder.server.errors import log_unexpected
 from llama4coder.tokenizer.stream import TextStream
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from llama4coder.types import FinishReason, GenerateRequest, PositionLogprobs, TokenEvent
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Generation:
             if self.ended:
                 await asyncio.wait(self._tasks)  # they only close their streams
                 if self._failure is not None:  # the client has its answer, so this is for the log alone
-                    log_unexpected(self._failure)
+                    log_fault(_log, "a request failed", self._failure)
         finally:
             await cancel_all(self._tasks)
 

@@ -1,6 +1,7 @@
 """What surrounds every request, as ASGI middleware: its id, its metrics, and the last barrier for errors."""
 
 import asyncio
+import logging
 import re
 import time
 import uuid
@@ -10,8 +11,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llama4coder.faults import log_fault
 from llama4coder.obs.metrics import Metrics
-from llama4coder.server.errors import log_unexpected, openai_response, to_refusal
+from llama4coder.server.errors import openai_response, to_refusal
+
+_log = logging.getLogger(__name__)
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_GONE = 499
@@ -73,7 +77,7 @@ class Barrier:
         except ClientDisconnect:
             response = Response(status_code=_CLIENT_GONE)  # nobody reads it, but servers want an answer
         except Exception as error:  # noqa: BLE001 - the last barrier
-            log_unexpected(error)
+            log_fault(_log, "a request failed", error)
             response = openai_response(to_refusal(error))
         if not started:
             await response(scope, receive, send)

@@ -1,5 +1,6 @@
 """Server-sent events: a generation as an HTTP response that flows."""
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -8,9 +9,12 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from llama4coder.errors import Llama4CoderError
+from llama4coder.faults import log_fault
 from llama4coder.server.disconnect import while_connected
-from llama4coder.server.errors import Refusal, log_unexpected, to_refusal
+from llama4coder.server.errors import Refusal, to_refusal
 from llama4coder.server.generation import Chunk, Generation, Usage
+
+_log = logging.getLogger(__name__)
 
 KEEP_ALIVE = b": keep-alive\n\n"
 _HEADERS = {
@@ -83,5 +87,5 @@ class EventStream(Response):
         except ClientDisconnect:
             raise
         except Exception as error:  # noqa: BLE001 - the stream must not look complete after whatever failure
-            log_unexpected(error)
+            log_fault(_log, "a request failed", error)
             return self._format.error(to_refusal(error))

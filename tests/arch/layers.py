@@ -1,8 +1,9 @@
 """The layer rule as data, and its checkers; each returns one line per breach.
 
-The layers are the design's. Packages that its table does not name are placed by what they need: `env`, `progress` and
-`shape` (a model's dimensions, read from config.json) need nothing; `machine`, `resolve` and `checkpoint` (which finds
-and converts model folders) need those and `kv.sizing`, and no torch; `llm` is the offline counterpart of `server`.
+The layers are the design's. Packages that its table does not name are placed by what they need: `env`, `faults`,
+`progress` and `shape` (a model's dimensions, read from config.json) need nothing; `machine`, `resolve` and
+`checkpoint` (which finds and converts model folders) need those and `kv.sizing`, and no torch; `llm` is the offline
+counterpart of `server`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ LAYERS: Mapping[str, int] = {
     f"llama4coder.{name}" if name else "llama4coder": layer
     for layer, names in enumerate(
         (
-            ("", "types", "errors", "backend", "config", "obs", "env", "progress", "shape"),
+            ("", "types", "errors", "backend", "config", "obs", "env", "faults", "progress", "shape"),
             ("tokenizer", "kv", "parallel.plan", "spec.types", "checkpoint", "machine", "resolve"),
             ("layers", "attention", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
             ("engine", "router", "planner", "workflows"),
@@ -45,7 +46,7 @@ NEEDS_TORCH = tuple(
     f"llama4coder.{name}"
     for name in (
         *("layers", "attention", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
-        *("engine.runner", "engine.rank_state", "engine.step_batch", "engine.local_executor", "llm"),
+        *("engine.runner", "engine.rank_state", "engine.step_batch", "llm"),
     )
 )
 

@@ -39,7 +39,7 @@ def resolved(
 
 
 def build_engine(config: ResolvedConfig) -> Engine:
-    return Engine(config, LocalExecutor(ModelRunner.load(config, NullProgress())), NullObserver())
+    return Engine(config, LocalExecutor(ModelRunner.load(config, NullProgress()).execute), NullObserver())
 
 
 def greedy_request(request_id: str, prompt: list[int], max_tokens: int) -> GenerateRequest:

@@ -78,8 +78,9 @@ class ExecutorContract:
 
         executor = make_executor(execute)
         executor.submit(plan_of(1))
-        with pytest.raises(EngineDead, match="ArithmeticError: the reason"):
+        with pytest.raises(EngineDead, match="ArithmeticError") as caught:
             executor.collect(_TIMEOUT_S)
+        assert "the reason" not in str(caught.value), "a message may hold a prompt"
         with pytest.raises(EngineDead):
             executor.submit(plan_of(2))
         with pytest.raises(EngineDead):
