@@ -36,7 +36,7 @@ def chat(
             if sys.stdin.isatty():
                 session.converse(Console(), _read_line)
             else:
-                session.answer_once(sys.stdin.read())
+                session.answer_once(sys.stdin.read().rstrip("\n"))  # which the shell adds, and which sways small models
     except EndpointError as error:
         typer.echo(f"llama4coder: {error}", err=True)
         raise typer.Exit(1) from None

@@ -55,6 +55,7 @@ def test_pipe_prints_the_plain_answer(endpoint: Endpoint) -> None:
     result = pipe(endpoint, "hello\n")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "**bold** text\n", "")
     assert endpoint.asked[0]["model"] == "first"
+    assert asked_turns(endpoint) == [[("user", "hello")]]
 
 
 def test_pipe_passes_every_option_on(endpoint: Endpoint) -> None:
