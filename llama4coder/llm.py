@@ -12,9 +12,9 @@ from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.runner import ModelRunner
-from llama4coder.engine.stats import NullObserver
 from llama4coder.env import cache_dir
 from llama4coder.machine import detect_machine
+from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress, Progress
 from llama4coder.resolve import resolve
 from llama4coder.shape import read_shape

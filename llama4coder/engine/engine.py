@@ -6,8 +6,8 @@ from llama4coder.config import ResolvedConfig
 from llama4coder.engine.executor import Executor
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.engine.scheduler import Scheduler, SchedulerLimits
-from llama4coder.engine.stats import EngineObserver, EngineStats, StepStats
 from llama4coder.kv.block_pool import BlockPool
+from llama4coder.obs.stats import EngineObserver, EngineStats, StepStats
 from llama4coder.types import FinishReason, GenerateRequest, TokenEvent
 
 
@@ -25,7 +25,7 @@ class Engine:
         )
         self.scheduler = Scheduler(BlockPool(engine.num_blocks), limits)
         self._executor = executor
-        self._observer = observer
+        self.observer = observer
         self._step_timeout_s = engine.step_timeout_s
         self._arrivals_s: dict[str, float] = {}  # of requests that still wait
 
@@ -47,7 +47,7 @@ class Engine:
         num_output = self.scheduler.abort(request_id)
         self._arrivals_s.pop(request_id, None)
         if num_output is not None:
-            self._observer.on_finished(FinishReason.ABORT, num_output)
+            self.observer.on_finished(FinishReason.ABORT, num_output)
 
     def step(self) -> list[TokenEvent]:
         """Schedule, execute, commit; raises `EngineDead` when a rank fails."""
@@ -88,22 +88,21 @@ class Engine:
     def _report_admissions(self) -> None:
         for admission in self.scheduler.admissions:
             queue_time_s = time.monotonic() - self._arrivals_s.pop(admission.request_id)
-            self._observer.on_admitted(queue_time_s, admission.num_prompt_tokens, admission.num_cached_tokens)
+            self.observer.on_admitted(queue_time_s, admission.num_prompt_tokens, admission.num_cached_tokens)
 
     def _report_step(self, plan: StepPlan, result: StepResult, start_s: float, num_preemptions: int) -> None:
         num_decode = sum(row.samples and row.num_tokens == 1 for row in plan.rows)
-        self._observer.on_step(
+        self.observer.on_step(
             StepStats(
                 step_time_s=time.monotonic() - start_s,
                 model_time_s=result.model_time_s,
                 num_prefill_tokens=plan.num_tokens - num_decode,
                 num_decode_tokens=num_decode,
                 num_preemptions=num_preemptions,
-                state=self.stats(),
             )
         )
 
     def _report_finished(self, events: list[TokenEvent]) -> None:
         for event in events:
             if event.finish_reason is not None:
-                self._observer.on_finished(event.finish_reason, event.offset + len(event.token_ids))
+                self.observer.on_finished(event.finish_reason, event.offset + len(event.token_ids))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llama4coder.engine.engine import Engine
-from llama4coder.engine.stats import EngineStats
 from llama4coder.errors import EngineDead, Overloaded, Unavailable
 from llama4coder.faults import log_fault
+from llama4coder.obs.stats import EngineStats
 from llama4coder.types import GenerateRequest, TokenEvent
 
 _log = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class EngineThread:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
+        """Begin to generate."""
+        self._refresh_stats()
         self._thread.start()
 
     def stop(self) -> None:
@@ -112,7 +114,7 @@ class EngineThread:
         try:
             while self._take_inbox():
                 events = self._engine.step()
-                self._stats = self._engine.stats()
+                self._refresh_stats()
                 self._publish(events)
                 if not self._engine.has_work:
                     self._engine.check_integrity()
@@ -138,11 +140,15 @@ class EngineThread:
             for request_id in aborts:
                 self._sinks.pop(request_id, None)
                 self._engine.abort(request_id)
-            self._stats = self._engine.stats()
+            self._refresh_stats()
             return not self._stopping
 
     def _has_reason_to_wake(self) -> bool:
         return bool(self._arrivals or self._aborts or self._stopping or self._engine.has_work)
+
+    def _refresh_stats(self) -> None:
+        self._stats = self._engine.stats()
+        self._engine.observer.on_state(self._stats)
 
     def _publish(self, events: list[TokenEvent]) -> None:
         by_sink: dict[EventSink, list[TokenEvent]] = defaultdict(list)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 
-from llama4coder.obs.engine import StepView
+from llama4coder.obs.stats import EngineStats, StepStats
 from llama4coder.types import FinishReason
 
 _REQUEST_BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -16,7 +16,7 @@ _STEP_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.
 class Metrics:
     """The metrics of one process; an `EngineObserver` where an engine lives in it.
 
-    Front metrics are fed by `server.observe` and `obs.backend`, engine metrics by the three `on_*` methods.
+    Front metrics are fed by `server.observe` and `obs.backend`, engine metrics by the `on_*` methods.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -28,19 +28,22 @@ class Metrics:
         """This process's metrics in Prometheus text format."""
         return generate_latest(_WithoutCreated(self._registry))
 
-    def on_step(self, stats: StepView) -> None:
-        """Count one step and show the state that it left."""
+    def on_state(self, state: EngineStats) -> None:
+        """Show queue and blocks as they are now."""
+        self.running_requests.set(state.num_running)
+        self.queue_depth_requests.set(state.num_waiting)
+        self.queue_depth_tokens.set(state.num_waiting_tokens)
+        self.kv_blocks.labels(state="used").set(state.num_used_blocks)
+        self.kv_blocks.labels(state="cached").set(state.num_cached_blocks)
+        self.kv_blocks.labels(state="free").set(state.num_free_blocks)
+
+    def on_step(self, stats: StepStats) -> None:
+        """Count one step."""
         self.step_time.observe(stats.step_time_s)
         self.model_time.observe(stats.model_time_s)
         self.step_tokens.labels(phase="prefill").inc(stats.num_prefill_tokens)
         self.step_tokens.labels(phase="decode").inc(stats.num_decode_tokens)
         self.preemptions.inc(stats.num_preemptions)
-        self.running_requests.set(stats.state.num_running)
-        self.queue_depth_requests.set(stats.state.num_waiting)
-        self.queue_depth_tokens.set(stats.state.num_waiting_tokens)
-        self.kv_blocks.labels(state="used").set(stats.state.num_used_blocks)
-        self.kv_blocks.labels(state="cached").set(stats.state.num_cached_blocks)
-        self.kv_blocks.labels(state="free").set(stats.state.num_free_blocks)
 
     def on_admitted(self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int) -> None:
         """Count a request that left the queue."""

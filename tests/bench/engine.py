@@ -19,10 +19,10 @@ from llama4coder.config import DeploymentConfig, DType, EngineConfig, ModelConfi
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.runner import ModelRunner
-from llama4coder.engine.stats import NullObserver
 from llama4coder.env import cache_dir
 from llama4coder.kv.sizing import weight_bytes
 from llama4coder.machine import detect_machine
+from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
 from llama4coder.resolve import resolve
 from llama4coder.shape import ModelShape, read_shape

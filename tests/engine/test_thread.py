@@ -8,9 +8,9 @@ import pytest
 
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.plan import StepPlan, StepResult
-from llama4coder.engine.stats import NullObserver
 from llama4coder.engine.thread import EngineThread, QueueLimits
 from llama4coder.errors import ContextTooLong, EngineDead, Overloaded, Unavailable
+from llama4coder.obs.stats import NullObserver
 from llama4coder.types import FinishReason, TokenEvent
 from tests.support.engines import greedy_request, resolved
 from tests.support.fake_rank import FakeRank

@@ -3,8 +3,8 @@
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from llama4coder.engine.stats import EngineObserver, EngineStats, StepStats
 from llama4coder.obs.metrics import Metrics
+from llama4coder.obs.stats import EngineObserver, EngineStats, StepStats
 from llama4coder.types import FinishReason
 
 
@@ -29,7 +29,8 @@ def test_an_engine_feeds_every_engine_metric() -> None:
         num_cached_blocks=1,
         num_free_blocks=4,
     )
-    observer.on_step(StepStats(0.02, 0.015, 30, 2, 1, state))
+    observer.on_state(state)
+    observer.on_step(StepStats(0.02, 0.015, 30, 2, 1))
     observer.on_admitted(0.5, 30, 16)
     observer.on_finished(FinishReason.STOP, 7)
     samples = _samples(metrics)

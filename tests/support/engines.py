@@ -6,9 +6,9 @@ from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, Reso
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.runner import ModelRunner
-from llama4coder.engine.stats import NullObserver
 from llama4coder.kv.sizing import kv_bytes_per_block
 from llama4coder.machine import Machine
+from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
 from llama4coder.resolve import resolve
 from llama4coder.shape import read_shape

@@ -1,4 +1,4 @@
-"""What an engine tells its observer; numbers only."""
+"""What an engine tells whoever watches it; numbers only."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +8,7 @@ from llama4coder.types import FinishReason
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """The state of queue and blocks after a step."""
+    """The state of queue and blocks between steps."""
 
     num_running: int
     num_waiting: int
@@ -28,11 +28,12 @@ class StepStats:
     num_prefill_tokens: int
     num_decode_tokens: int
     num_preemptions: int
-    state: EngineStats
 
 
 class EngineObserver(Protocol):
     """Called in the engine's thread; must be quick and must not raise."""
+
+    def on_state(self, state: EngineStats) -> None: ...
 
     def on_step(self, stats: StepStats) -> None: ...
 
@@ -43,6 +44,9 @@ class EngineObserver(Protocol):
 
 class NullObserver:
     """Looks away."""
+
+    def on_state(self, state: EngineStats) -> None:
+        pass
 
     def on_step(self, stats: StepStats) -> None:
         pass
