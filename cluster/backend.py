@@ -10,7 +10,7 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.channel.token_receiver import TokenReceiver, TokenStream
 from cluster.errors import original_error
-from cluster.generation import GenerationOutcome
+from cluster.generation import GenerationOutcome, Refusal
 from cluster.metrics_hub import MetricsPusher
 from llama4coder.errors import DeadlineExceeded, Llama4CoderError, StreamLost
 from llama4coder.types import GenerateRequest, TokenEvent
@@ -62,11 +62,14 @@ class ClusterBackend:
 
 
 async def _watch(response: Any, stream: TokenStream) -> None:
-    """End the stream when the call ends before it: with the call's error, or because its last tokens are missing."""
+    """End the stream when the call ends before it: with the call's error or refusal, or for its missing tokens."""
     try:
-        outcome: GenerationOutcome = await response
+        outcome: GenerationOutcome | Refusal = await response
     except (RayError, RayServeException, Llama4CoderError) as error:
         stream.fail(original_error(error))
+        return
+    if isinstance(outcome, Refusal):
+        stream.fail(outcome.error)
         return
     await asyncio.sleep(_LAST_TOKENS_TIMEOUT_S)
     stream.fail(StreamLost(f"not all of {outcome.num_output_tokens} tokens arrived"))

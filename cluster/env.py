@@ -2,7 +2,16 @@
 
 import os
 import secrets
+import tempfile
 from pathlib import Path
+
+_MAX_BASE_LENGTH = 24  # Ray puts Unix sockets below, whose paths may have 107 characters
+
+
+def make_private_folder() -> Path:
+    """A new folder with mode 0700 and a short path."""
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="l4c-", dir=usual if len(usual) <= _MAX_BASE_LENGTH else "/tmp"))
 
 
 def confine_ray(folder: Path) -> None:

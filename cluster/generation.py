@@ -7,6 +7,7 @@ from cluster.channel.endpoint import Endpoint
 from cluster.channel.token_sender import TokenSender
 from llama4coder.engine.async_engine import AsyncEngine
 from llama4coder.engine.thread import EngineThread
+from llama4coder.errors import Overloaded, RequestError
 from llama4coder.types import FinishReason, GenerateRequest
 
 
@@ -18,6 +19,13 @@ class GenerationOutcome:
     num_output_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request was not begun; an answer rather than a failure, which Serve would log with a traceback."""
+
+    error: RequestError | Overloaded
+
+
 class GenerationService:
     """Feeds a started engine from the event loop; owns the token channel's sending end."""
 
@@ -26,13 +34,15 @@ class GenerationService:
         self._engine = AsyncEngine(thread, bytes)  # for the probe, whose token goes nowhere
         self._sender = TokenSender()
 
-    async def generate(self, request: GenerateRequest, ingress: Endpoint) -> GenerationOutcome:
+    async def generate(self, request: GenerateRequest, ingress: Endpoint) -> GenerationOutcome | Refusal:
         """Generate to the end, sending every token to `ingress`; cancelling the call aborts the request."""
         sink = self._sender.sink(ingress)
         ending = sink.open(request.request_id)
         try:
             self._thread.submit(request, sink)
             last = await ending
+        except (RequestError, Overloaded) as error:
+            return Refusal(error)
         finally:
             sink.forget(request.request_id)
             self._thread.abort(request.request_id)

@@ -1,12 +1,12 @@
 """The ingress replica: the HTTP server in front of the cluster."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import ray
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from cluster.backend import ClusterBackend
@@ -28,7 +28,7 @@ class Ingress:
         self, config: ResolvedConfig, target: DeploymentHandle[Any], hub: DeploymentHandle[Any]
     ) -> None:
         metrics = Metrics(CollectorRegistry())
-        self._pusher = MetricsPusher(hub, f"ingress-{os.getpid()}", metrics.render)
+        self._pusher = MetricsPusher(hub, serve.get_replica_context().replica_id.unique_id, metrics.render)
         self._receiver = TokenReceiver(node_address())
         backend = ClusterBackend(target, self._receiver, self._pusher)
         folder = Path(config.model.path)

@@ -10,7 +10,7 @@ import ray
 from cluster.processes import Process, descendants, kill
 
 _OBJECT_STORE_BYTES = 100 * 2**20  # requests are small, tokens do not pass through it
-_SHUTDOWN_TIMEOUT_S = 6.0
+_SHUTDOWN_TIMEOUT_S = 5.0
 _KILL_TIMEOUT_S = 2.0
 
 
@@ -20,6 +20,7 @@ class LocalRay:
     def __init__(self, folder: Path, num_cpus: int) -> None:
         self._folder = folder
         self._num_cpus = num_cpus
+        self._before = descendants({os.getpid()})
 
     def start(self) -> None:
         """Start Ray and connect this process to it."""
@@ -37,11 +38,14 @@ class LocalRay:
 
     def stop(self) -> set[Process]:
         """End every process that `start` has led to, however far it came; returns those that could not be ended."""
-        processes = descendants(os.getpid())
+        processes = self._started()
         last_resort = threading.Timer(_SHUTDOWN_TIMEOUT_S, kill, (processes, _KILL_TIMEOUT_S))
         last_resort.daemon = True
         last_resort.start()
         if ray.is_initialized():
             ray.shutdown()
         last_resort.cancel()
-        return kill(processes | descendants(os.getpid()), _KILL_TIMEOUT_S)
+        return kill(processes | self._started(), _KILL_TIMEOUT_S)
+
+    def _started(self) -> set[Process]:
+        return descendants({os.getpid()}) - self._before

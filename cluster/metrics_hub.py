@@ -17,7 +17,7 @@ from ray.serve.handle import DeploymentHandle
 from llama4coder.obs.merge import merge
 
 _PUSH_PERIOD_S = 1.0
-_DEPARTED_AFTER_S = 10.0
+_DEPARTED_AFTER_S = 15.0
 _DEPARTED = "departed"
 
 _log = logging.getLogger(__name__)

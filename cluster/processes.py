@@ -1,4 +1,4 @@
-"""The processes that this one has started, and their end."""
+"""The processes that another one has started, and their end."""
 
 import contextlib
 import os
@@ -31,13 +31,13 @@ class _Stat:
     state: str
 
 
-def descendants(pid: int) -> set[Process]:
-    """Children, their children, and so on; empty where there is no /proc."""
+def descendants(pids: Iterable[int]) -> set[Process]:
+    """Children, their children, and so on; none where there is no /proc."""
     if not _PROC.is_dir():
         return set()
     stats = [stat for entry in _PROC.iterdir() if entry.name.isdigit() and (stat := _read_stat(int(entry.name)))]
     found: set[Process] = set()
-    parents = {pid}
+    parents = set(pids)
     while parents:
         children = {stat.process for stat in stats if stat.parent in parents} - found
         found |= children

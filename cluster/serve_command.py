@@ -1,6 +1,7 @@
 """`llama4coder serve`: from a file to a printed URL, and back to nothing."""
 
 import os
+import shutil
 import signal
 import socket
 import time
@@ -11,11 +12,11 @@ from types import FrameType
 from rich.console import Console
 
 from cluster.banner import banner, base_url
-from cluster.env import confine_ray
+from cluster.env import confine_ray, make_private_folder
 from cluster.placement import total_cpus
-from cluster.private_folder import PrivateFolder
 from cluster.serve_file import ServeFile
 from cluster.settings import resolve_here
+from cluster.watchdog import Watchdog
 from llama4coder.cli.progress import RichProgress
 from llama4coder.config import ResolvedConfig
 from llama4coder.errors import ConfigError
@@ -86,13 +87,14 @@ def check_port(host: str, port: int) -> None:
 
 @contextmanager
 def _private_ray(config: ResolvedConfig, console: Console, phases: Phases) -> Iterator[None]:
-    folder = PrivateFolder()
-    confine_ray(folder.path)
+    folder = make_private_folder()
+    watchdog = Watchdog(folder)
+    confine_ray(folder)
     from cluster.local_ray import LocalRay  # Ray reads its environment when it is imported
 
-    local_ray = LocalRay(folder.path, max(os.cpu_count() or 1, total_cpus(config)))
+    local_ray = LocalRay(folder, max(os.cpu_count() or 1, total_cpus(config)))
     try:
-        with (folder.path / "ray-messages.log").open("w") as log, redirect_stdout(log):  # Ray talks to sys.stdout
+        with (folder / "ray-messages.log").open("w") as log, redirect_stdout(log):  # Ray talks to sys.stdout
             with phases.phase("starting Ray"):
                 local_ray.start()
             _handle_signals(_raise_stopped)  # Ray has set its own
@@ -101,7 +103,8 @@ def _private_ray(config: ResolvedConfig, console: Console, phases: Phases) -> It
         _handle_signals(signal.SIG_IGN)
         console.print("stopping ...", highlight=False)
         survivors = local_ray.stop()
-        folder.remove()
+        shutil.rmtree(folder, ignore_errors=True)
+        watchdog.dismiss()
         if survivors:
             console.print(f"still running: {sorted(process.pid for process in survivors)}", style="red")
 

@@ -1,11 +1,11 @@
 """The target replica: an engine in one process, its rank in another."""
 
 import asyncio
-import os
 from typing import Any
 
 import ray
 from prometheus_client import CollectorRegistry
+from ray import serve
 from ray.actor import ActorHandle
 from ray.serve.handle import DeploymentHandle
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from cluster.channel.endpoint import Endpoint
 from cluster.channel.executor import ZmqExecutor
 from cluster.errors import original_error
-from cluster.generation import GenerationOutcome, GenerationService
+from cluster.generation import GenerationOutcome, GenerationService, Refusal
 from cluster.metrics_hub import MetricsPusher
 from cluster.placement import RANK_BUNDLE, target_bundles
 from cluster.rank import RankActor
@@ -92,9 +92,9 @@ class TargetReplica:
         thread = EngineThread(Engine(config, executor, metrics), limits)
         self._service = GenerationService(thread)
         thread.start()
-        self._pusher = MetricsPusher(hub, f"target-{os.getpid()}", metrics.render)
+        self._pusher = MetricsPusher(hub, serve.get_replica_context().replica_id.unique_id, metrics.render)
 
-    async def generate(self, request: GenerateRequest, ingress: Endpoint) -> GenerationOutcome:
+    async def generate(self, request: GenerateRequest, ingress: Endpoint) -> GenerationOutcome | Refusal:
         """See `GenerationService.generate`; called through the deployment's handle."""
         return await self._service.generate(request, ingress)
 

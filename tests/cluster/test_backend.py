@@ -17,9 +17,9 @@ from cluster.generation import GenerationOutcome, GenerationService
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.engine.runner import ModelRunner
-from llama4coder.engine.stats import NullObserver
 from llama4coder.engine.thread import EngineThread, QueueLimits
 from llama4coder.errors import ContextTooLong, DeadlineExceeded, Overloaded, StreamLost, Unavailable
+from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
 from llama4coder.types import FinishReason, GenerateRequest
 from tests.support.backend_contract import BackendContract, Subject, make_request, run
