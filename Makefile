@@ -31,7 +31,7 @@ lint: $(DEV_READY) ## Check style, formatting and types
 	$(BIN)/mypy
 
 bench: $(DEV_READY) ## Print decode and prefill speed beside transformers
-	$(BIN)/python tests/bench/engine.py
+	$(BIN)/python -m tests.bench.engine
 
 docs: ## Write the generated pages of docs/
 	$(PYTHON) scripts/reference.py

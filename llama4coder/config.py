@@ -36,6 +36,7 @@ class EngineConfig(_Frozen):
     """How one target replica runs."""
 
     device: Device | Auto = "auto"
+    """Where the model runs; auto is a GPU if the machine has one."""
     kv_memory_bytes: PositiveInt | Auto = "auto"
     """Memory of the KV block pool; auto takes what suits the machine, at least one full sequence."""
     max_sequences: PositiveInt = 64
@@ -64,7 +65,9 @@ class ServerConfig(_Frozen):
     max_choices: PositiveInt = 16
     """Largest `n` times number of prompts of one request."""
     max_stop_strings: PositiveInt = 64
+    """Most stop strings of one request."""
     max_logprobs: PositiveInt = 20
+    """Most log-probabilities per token that a request may ask for."""
 
 
 class DeploymentConfig(_Frozen):
@@ -74,7 +77,9 @@ class DeploymentConfig(_Frozen):
     engine: EngineConfig = EngineConfig()
     server: ServerConfig = ServerConfig()
     ingress_replicas: PositiveInt = 1
+    """Processes that speak HTTP, tokenise and detokenise."""
     target_replicas: PositiveInt = 1
+    """Engines, each with weights and KV memory of its own."""
 
 
 class ResolvedModel(_Frozen):
