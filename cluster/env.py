@@ -27,7 +27,7 @@ def confine_ray(folder: Path) -> None:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),  # in memory only, so that none is written to the home folder
             "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",  # what cannot start says so at once
             "RAY_SERVE_LOG_TO_STDERR": "0",
-            "RAY_DEDUP_LOGS": "0",
+            "RAY_worker_niceness": "0",  # Ray would let every other program of the machine go first
             "TMPDIR": str(folder),
         }
     )
