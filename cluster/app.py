@@ -21,7 +21,7 @@ _HEALTH_CHECK_TIMEOUT_S = 10.0
 _SHUTDOWN_TIMEOUT_S = 20.0
 _QUIET = {"enable_access_log": False, "log_level": "WARNING"}
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("ray.serve")  # the one that Serve writes to its files
 
 
 def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:

@@ -62,6 +62,7 @@ def serve_locally(file: ServeFile, console: Console) -> int:
         check_port(file.host, file.port)
         with phases.phase("preparing the model"):
             config = resolve_here(file.config, RichProgress())
+        console.print(f"  {config.model_dump_json()}", style="dim", highlight=False, markup=False, soft_wrap=True)
         with _private_ray(config, console, phases):
             _bring_up(file, phases)
             console.print(banner(base_url(file.host, file.port), config), highlight=False, soft_wrap=True)

@@ -64,6 +64,7 @@ def rank_process(server: LiveServer) -> int:
 
 def test_output_tells_what_to_do_next(server: LiveServer) -> None:
     output = server.output()
+    assert '"context_length":4096' in output, "the resolved configuration"
     for part in (f"{server.url}/v1", "tiny", "4096 tokens", "curl", "OpenAI(", "/metrics", "Ctrl-C"):
         assert part in output
 
