@@ -8,12 +8,14 @@ import select
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from cluster.processes import Process, descendants, kill
 
 _LOOK_PERIOD_S = 1.0
 _KILL_TIMEOUT_S = 3.0
+_DELETE_PERIOD_S = 0.2
 
 
 class Watchdog:
@@ -46,7 +48,15 @@ def watch(parent: int, parent_end: int, folder: Path) -> None:
         if ended:
             break
     kill({process for process in seen if process.pid != os.getpid()}, _KILL_TIMEOUT_S)
-    shutil.rmtree(folder, ignore_errors=True)
+    _delete(folder)
+
+
+def _delete(folder: Path) -> None:
+    """A process too young to have been seen may write for a moment, until it finds that its Ray has gone."""
+    deadline_s = time.monotonic() + _KILL_TIMEOUT_S
+    while folder.exists() and time.monotonic() < deadline_s:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(_DELETE_PERIOD_S)
 
 
 if __name__ == "__main__":
