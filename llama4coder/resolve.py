@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from llama4coder.checkpoint.embedded import EMBEDDED_NAME
 from llama4coder.config import (
     DeploymentConfig,
     DType,
@@ -37,7 +38,7 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
     return ResolvedConfig(
         model=ResolvedModel(
             path=str(checkpoint),
-            name=config.model.name or checkpoint.name,
+            name=config.model.name or (EMBEDDED_NAME if config.model.path == "embedded" else checkpoint.name),
             aliases=config.model.aliases,
             dtype=dtype,
             context_length=context_length,
