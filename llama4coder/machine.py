@@ -22,8 +22,7 @@ def detect_machine() -> Machine:
     num_cpus = len(os.sched_getaffinity(0))
     if Path("/dev/nvidia0").exists():
         return _detect_gpu(num_cpus)
-    flags = _cpu_flags(Path("/proc/cpuinfo"))
-    computes_bfloat16 = bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+    computes_bfloat16 = bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
     return Machine("cpu", available_memory_bytes(Path("/proc"), Path("/sys/fs/cgroup")), num_cpus, computes_bfloat16)
 
 
@@ -46,8 +45,10 @@ def _detect_gpu(num_cpus: int) -> Machine:
     return Machine("cuda", free_bytes, num_cpus, torch.cuda.is_bf16_supported())
 
 
-def _cpu_flags(cpuinfo: Path) -> set[str]:
-    for line in cpuinfo.read_text().splitlines():
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """What the processor can do, in the kernel's words; empty where the kernel does not tell."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    for line in lines:
         if line.lower().startswith(("flags", "features")):
-            return set(line.split(":", 1)[1].split())
-    return set()
+            return frozenset(line.split(":", 1)[1].split())
+    return frozenset()

@@ -4,15 +4,23 @@ from typing import Protocol
 
 from torch import Tensor
 
-from llama4coder.attention.batch import AttentionBatch
+from llama4coder.attention.batch import StepLayout
 from llama4coder.kv.tensors import LayerKV
+from llama4coder.layers.rope import Rotation
+
+
+class StepAttention(Protocol):
+    """Attention of one step, the same for every layer.
+
+    Takes the projections `[num_tokens, (num_heads + 2 * num_kv_heads) * head_dim]`, rotates queries and keys, writes
+    keys and values to the tokens' slots of `kv`, and returns what each token attends to, causally within its own
+    sequence: `[num_tokens, num_heads * head_dim]`. Scores are scaled by head_dim ** -0.5.
+    """
+
+    def __call__(self, qkv: Tensor, rotation: Rotation, kv: LayerKV) -> Tensor: ...
 
 
 class AttentionBackend(Protocol):
-    """Causal attention of a step's tokens over their sequences' blocks.
+    """Prepares what all layers of a step share; one suite of tests runs on every implementation."""
 
-    The tokens' own keys and values are already in `kv`. Queries and result are `[num_tokens, num_heads, head_dim]`;
-    query head h reads KV head h // (num_heads // num_kv_heads); scores are scaled by head_dim ** -0.5.
-    """
-
-    def __call__(self, queries: Tensor, kv: LayerKV, batch: AttentionBatch) -> Tensor: ...
+    def prepare(self, layout: StepLayout) -> StepAttention: ...

@@ -1,33 +1,40 @@
-"""Which tokens of a step attend to which blocks."""
+"""Which tokens of a step belong to which sequence, and where their keys and values go."""
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class PrefillRow:
+class RowSpan:
     """Tokens `[first, first + num_tokens)` of the step: one sequence's positions from `start` on."""
 
     first: int
     num_tokens: int
     start: int
-    block_ids: Tensor  # [num_blocks_of_sequence]
+    table_row: int  # of the block table
+
+    @property
+    def length(self) -> int:
+        """Tokens that the last of them attends to."""
+        return self.start + self.num_tokens
 
 
 @dataclass(frozen=True, slots=True)
-class DecodeGroup:
-    """Sequences with one new token each and contexts of like length, computed together."""
+class StepLayout:
+    """All rows of a step over the block table `[max_sequences, max_blocks]`, which changes from step to step."""
 
-    token_index: Tensor  # [num_sequences], their tokens' places in the step
-    block_table: Tensor  # [num_sequences, max_blocks], padded with any valid block
-    mask: Tensor  # [num_sequences, 1, 1, max_blocks * block_size], True where a token may be attended
+    rows: tuple[RowSpan, ...]
+    slots: Tensor  # [num_tokens], block_id * block_size + offset of each token
+    table: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class AttentionBatch:
-    """A step's attention; the same for every layer."""
+class HeadLayout:
+    """How many heads there are; query head h reads KV head h // (num_heads // num_kv_heads)."""
 
-    slots: Tensor  # [num_tokens], where each token's keys and values go
-    decodes: tuple[DecodeGroup, ...]
-    prefills: tuple[PrefillRow, ...]
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int

@@ -1,50 +1,128 @@
 """Paged attention with torch alone: runs anywhere, and is what every other backend is compared with."""
 
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llama4coder.attention.batch import AttentionBatch, DecodeGroup, PrefillRow
+from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
+from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
 from llama4coder.kv.tensors import LayerKV
+from llama4coder.layers.rope import Rotation
 
 
+@dataclass(frozen=True, slots=True)
 class TorchAttention:
     """Gathers each sequence's blocks into a contiguous run and uses scaled_dot_product_attention."""
 
-    def __call__(self, queries: Tensor, kv: LayerKV, batch: AttentionBatch) -> Tensor:
+    heads: HeadLayout
+
+    def prepare(self, layout: StepLayout) -> "TorchStepAttention":
+        """See `AttentionBackend.prepare`."""
+        singles = [row for row in layout.rows if row.num_tokens == 1]
+        return TorchStepAttention(
+            self.heads,
+            layout.slots,
+            decodes=tuple(_decode_group(group, layout) for group in _by_length(singles)),
+            prefills=tuple(PrefillRow.of(row, layout) for row in layout.rows if row.num_tokens > 1),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TorchStepAttention:
+    """See `StepAttention`."""
+
+    heads: HeadLayout
+    slots: Tensor
+    decodes: tuple["DecodeGroup", ...]
+    prefills: tuple["PrefillRow", ...]
+
+    def __call__(self, qkv: Tensor, rotation: Rotation, kv: LayerKV) -> Tensor:
+        heads = qkv.view(len(qkv), -1, self.heads.head_dim)
+        first_key, first_value = self.heads.num_heads, self.heads.num_heads + self.heads.num_kv_heads
+        kv.write(self.slots, rotation(heads[:, first_key:first_value]), heads[:, first_value:])
+        queries = rotation(heads[:, :first_key])
         out = torch.empty_like(queries)
-        for group in batch.decodes:
-            out[group.token_index] = _decode(queries[group.token_index], kv, group)
-        for row in batch.prefills:
-            rows = slice(row.first, row.first + row.num_tokens)
-            out[rows] = _prefill(queries[rows], kv, row)
-        return out
+        for group in self.decodes:
+            out[group.token_index] = group.attend(queries[group.token_index], kv)
+        for row in self.prefills:
+            out[row.tokens] = row.attend(queries[row.tokens], kv)
+        return out.flatten(1)
 
 
-def _decode(queries: Tensor, kv: LayerKV, group: DecodeGroup) -> Tensor:
-    """Query heads that share a KV head become rows of one product, so keys and values are read once."""
-    num_sequences, num_heads, head_dim = queries.shape
-    num_kv_heads = kv.keys.shape[2]
-    keys = kv.keys[group.block_table].flatten(1, 2).transpose(1, 2)  # [num_sequences, num_kv_heads, length, head_dim]
-    values = kv.values[group.block_table].flatten(1, 2).transpose(1, 2)
-    grouped = queries.view(num_sequences, num_kv_heads, num_heads // num_kv_heads, head_dim)
-    attended = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=group.mask)
-    return attended.reshape(num_sequences, num_heads, head_dim)
+@dataclass(frozen=True, slots=True)
+class DecodeGroup:
+    """Sequences with one new token each and contexts of like length, computed together."""
+
+    token_index: Tensor  # [num_sequences], their tokens' places in the step
+    block_table: Tensor  # [num_sequences, max_blocks]
+    mask: Tensor  # [num_sequences, 1, 1, max_blocks * block_size], True where a token may be attended
+
+    def attend(self, queries: Tensor, kv: LayerKV) -> Tensor:
+        """Query heads that share a KV head become rows of one product, so keys and values are read once."""
+        num_sequences, num_heads, head_dim = queries.shape
+        num_kv_heads = kv.keys.shape[2]
+        keys = (
+            kv.keys[self.block_table].flatten(1, 2).transpose(1, 2)
+        )  # [num_sequences, num_kv_heads, length, head_dim]
+        values = kv.values[self.block_table].flatten(1, 2).transpose(1, 2)
+        grouped = queries.view(num_sequences, num_kv_heads, num_heads // num_kv_heads, head_dim)
+        attended = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=self.mask)
+        return attended.reshape(num_sequences, num_heads, head_dim)
 
 
-def _prefill(queries: Tensor, kv: LayerKV, row: PrefillRow) -> Tensor:
-    length = row.start + row.num_tokens
-    keys = kv.keys[row.block_ids].flatten(0, 1)[:length].transpose(0, 1)  # [num_kv_heads, length, head_dim]
-    values = kv.values[row.block_ids].flatten(0, 1)[:length].transpose(0, 1)
-    mask = None
-    if row.start:  # a later chunk: token i of it sees everything up to position start + i
-        mask = torch.ones(row.num_tokens, length, dtype=torch.bool, device=queries.device).tril(row.start)
-    attended = F.scaled_dot_product_attention(
-        queries.transpose(0, 1).unsqueeze(0),
-        keys.unsqueeze(0),
-        values.unsqueeze(0),
-        attn_mask=mask,
-        is_causal=mask is None,
-        enable_gqa=True,
+@dataclass(frozen=True, slots=True)
+class PrefillRow:
+    """Several tokens of one sequence."""
+
+    tokens: slice
+    start: int
+    length: int
+    block_ids: Tensor
+
+    @classmethod
+    def of(cls, row: RowSpan, layout: StepLayout) -> "PrefillRow":
+        block_ids = layout.table[row.table_row, : num_blocks_for(row.length)].copy()
+        tokens = slice(row.first, row.first + row.num_tokens)
+        return cls(tokens, row.start, row.length, torch.from_numpy(block_ids).to(layout.slots.device))
+
+    def attend(self, queries: Tensor, kv: LayerKV) -> Tensor:
+        """Queries and result are `[num_tokens, num_heads, head_dim]`."""
+        keys = kv.keys[self.block_ids].flatten(0, 1)[: self.length].transpose(0, 1)
+        values = kv.values[self.block_ids].flatten(0, 1)[: self.length].transpose(0, 1)
+        mask = None
+        if self.start:  # a later chunk: token i of it sees everything up to position start + i
+            mask = torch.ones(len(queries), self.length, dtype=torch.bool, device=queries.device).tril(self.start)
+        attended = F.scaled_dot_product_attention(
+            queries.transpose(0, 1).unsqueeze(0),
+            keys.unsqueeze(0),
+            values.unsqueeze(0),
+            attn_mask=mask,
+            is_causal=mask is None,
+            enable_gqa=True,
+        )
+        return attended.squeeze(0).transpose(0, 1)
+
+
+def _by_length(rows: Sequence[RowSpan]) -> list[list[RowSpan]]:
+    """Group rows whose block counts share a power of two: padding at most doubles what a row reads."""
+    groups: dict[int, list[RowSpan]] = defaultdict(list)
+    for row in rows:
+        groups[num_blocks_for(row.length).bit_length()].append(row)
+    return list(groups.values())
+
+
+def _decode_group(rows: Sequence[RowSpan], layout: StepLayout) -> DecodeGroup:
+    device = layout.slots.device
+    lengths = np.array([row.length for row in rows])
+    num_blocks = num_blocks_for(int(lengths.max()))
+    mask = np.arange(num_blocks * BLOCK_SIZE) < lengths[:, None]
+    return DecodeGroup(
+        token_index=torch.tensor([row.first for row in rows], device=device),
+        block_table=torch.from_numpy(layout.table[[row.table_row for row in rows], :num_blocks]).to(device),
+        mask=torch.from_numpy(mask).to(device)[:, None, None, :],
     )
-    return attended.squeeze(0).transpose(0, 1)

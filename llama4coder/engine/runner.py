@@ -7,16 +7,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from llama4coder.attention.torch_backend import TorchAttention
+from llama4coder.attention.batch import RowSpan
 from llama4coder.config import DType, ResolvedConfig
 from llama4coder.engine.plan import RowResult, StepPlan, StepResult, StepRow
 from llama4coder.engine.rank_state import RankState
 from llama4coder.engine.step_batch import StepBatch, build_batch
+from llama4coder.env import cache_dir
 from llama4coder.kv.sizing import num_blocks_for
 from llama4coder.kv.tensors import LayerKV, allocate_kv
+from llama4coder.layers.kernels import Kernels, TorchKernels
+from llama4coder.machine import cpu_flags
 from llama4coder.models.llama import Llama
 from llama4coder.models.loader import load_llama
 from llama4coder.models.weights import Placement
+from llama4coder.native.kernels import NativeKernels
+from llama4coder.native.library import load_library
 from llama4coder.progress import Progress
 from llama4coder.sampling.logprobs import position_logprobs
 from llama4coder.sampling.sampler import sample
@@ -27,6 +32,15 @@ _TORCH_DTYPES: dict[DType, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+
+def _kernels(placement: Placement) -> Kernels:
+    """The fastest set that this machine can run."""
+    if placement.device.type == "cpu" and placement.dtype == torch.bfloat16:
+        library = load_library(cache_dir(), cpu_flags())
+        if library is not None:
+            return NativeKernels(library)
+    return TorchKernels()
 
 
 class ModelRunner:
@@ -46,7 +60,7 @@ class ModelRunner:
         shape = read_shape(folder)
         placement = Placement(_TORCH_DTYPES[config.model.dtype], torch.device(config.engine.device))
         with torch.inference_mode():
-            model = load_llama(folder, shape, config.model.context_length, TorchAttention(), placement, progress)
+            model = load_llama(folder, shape, config.model.context_length, _kernels(placement), placement, progress)
             kv = allocate_kv(shape, config.engine.num_blocks, placement.dtype, placement.device)
         max_blocks = num_blocks_for(config.model.context_length)
         return cls(model, kv, RankState(config.engine.max_sequences, max_blocks, shape.vocab_size, placement.device))
@@ -59,20 +73,22 @@ class ModelRunner:
         results: tuple[RowResult, ...] = ()
         if plan.rows:
             batch = build_batch(plan, self._state, self._device)
-            hidden = self._model.forward(batch.token_ids, batch.positions, self._kv, batch.attention)
+            attention = self._model.attention.prepare(batch.layout)
+            hidden = self._model.forward(batch.token_ids, batch.positions, self._kv, attention)
             results = self._sample(plan, batch, hidden)
         return StepResult(plan.step_id, results, time.perf_counter() - start_s)
 
     def _sample(self, plan: StepPlan, batch: StepBatch, hidden: Tensor) -> tuple[RowResult, ...]:
-        results = {row.seq_id: self._prompt_result(row, batch, hidden) for row in plan.rows if self._is_scored(row)}
+        spans = dict(zip(plan.rows, batch.layout.rows, strict=True))
+        results = {
+            row.seq_id: self._prompt_result(row, spans[row], hidden) for row in plan.rows if self._is_scored(row)
+        }
         sampling = [row for row in plan.rows if row.samples]
         if sampling:
-            last = [batch.first_token[row.seq_id] + row.num_tokens - 1 for row in sampling]
+            last = [spans[row].first + row.num_tokens - 1 for row in sampling]
             for sampled in self._sample_rows(sampling, self._model.logits(hidden[last])):
-                scored = results.get(sampled.seq_id)
-                results[sampled.seq_id] = (
-                    replace(sampled, prompt_logprobs=scored.prompt_logprobs) if scored else sampled
-                )
+                scored = results.get(sampled.seq_id, sampled)
+                results[sampled.seq_id] = replace(sampled, prompt_logprobs=scored.prompt_logprobs)
         return tuple(results.values())
 
     def _sample_rows(self, rows: list[StepRow], logits: Tensor) -> list[RowResult]:
@@ -91,11 +107,10 @@ class ModelRunner:
         seq = self._state[row.seq_id]
         return seq.sampling.num_prompt_logprobs is not None and row.start < seq.num_prompt_tokens - 1
 
-    def _prompt_result(self, row: StepRow, batch: StepBatch, hidden: Tensor) -> RowResult:
+    def _prompt_result(self, row: StepRow, span: RowSpan, hidden: Tensor) -> RowResult:
         seq = self._state[row.seq_id]
         end = min(row.start + row.num_tokens, seq.num_prompt_tokens - 1)
-        first = batch.first_token[row.seq_id]
-        logits = self._model.logits(hidden[first : first + end - row.start])
+        logits = self._model.logits(hidden[span.first : span.first + end - row.start])
         successors = seq.token_ids[row.start + 1 : end + 1]
         num_top = seq.sampling.num_prompt_logprobs or 0
         return RowResult(row.seq_id, (), prompt_logprobs=position_logprobs(logits, successors, num_top))

@@ -19,12 +19,12 @@ class RopeTable:
 
     def at(self, positions: Tensor) -> "Rotation":
         """The rotations of `positions` `[num_tokens]`, gathered once per step and used by every layer."""
-        return Rotation(self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1))
+        return Rotation(self.cos[positions], self.sin[positions])
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """Cosines and sines of a step's tokens, each `[num_tokens, 1, head_dim]`."""
+    """Cosines and sines of a step's tokens, each `[num_tokens, head_dim]`."""
 
     cos: Tensor
     sin: Tensor
@@ -33,7 +33,7 @@ class Rotation:
         """Rotate queries or keys `[num_tokens, num_heads, head_dim]`, half against half as Hugging Face stores them."""
         half = x.shape[-1] // 2
         rotated = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-        return x * self.cos + rotated * self.sin
+        return x * self.cos.unsqueeze(1) + rotated * self.sin.unsqueeze(1)
 
 
 def build_rope(shape: ModelShape, context_length: int, dtype: torch.dtype, device: torch.device) -> RopeTable:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from llama4coder.attention.backend import AttentionBackend
-from llama4coder.layers.linear import DenseLinear
-from llama4coder.layers.norm import RMSNorm
+from llama4coder.attention.batch import HeadLayout
+from llama4coder.layers.kernels import Kernels
+from llama4coder.layers.linear import DenseLinear, Linear
+from llama4coder.layers.norm import Norm
 from llama4coder.layers.rope import build_rope
-from llama4coder.models.llama import MLP, DecoderLayer, Llama, SelfAttention
+from llama4coder.models.llama import DecoderLayer, Llama
 from llama4coder.models.weights import Placement, WeightFiles, WeightReader
 from llama4coder.progress import Progress
 from llama4coder.shape import ModelShape
@@ -16,7 +17,7 @@ def load_llama(
     folder: Path,
     shape: ModelShape,
     context_length: int,
-    backend: AttentionBackend,
+    kernels: Kernels,
     placement: Placement,
     progress: Progress,
 ) -> Llama:
@@ -27,62 +28,59 @@ def load_llama(
     """
     files = WeightFiles.find(folder)
     progress.start("loading weights", files.num_bytes, "B")
-    reader = WeightReader(files, placement, progress)
-    embedding = reader.read("model.embed_tokens.weight", (shape.vocab_size, shape.hidden_size))
-    head = embedding if shape.tied_embeddings else reader.read("lm_head.weight", embedding.shape)
-    model = Llama(
-        embedding=embedding,
-        layers=tuple(_load_layer(reader, shape, index, backend) for index in range(shape.num_layers)),
-        norm=_load_norm(reader, shape, "model.norm"),
-        head=DenseLinear(head),
-        rope=build_rope(shape, context_length, placement.dtype, placement.device),
-    )
+    model = _LlamaLoader(WeightReader(files, placement, progress), shape, kernels).load(context_length, placement)
     progress.finish()
     return model
 
 
-def _load_layer(reader: WeightReader, shape: ModelShape, index: int, backend: AttentionBackend) -> DecoderLayer:
-    prefix = f"model.layers.{index}"
-    return DecoderLayer(
-        attention_norm=_load_norm(reader, shape, f"{prefix}.input_layernorm"),
-        attention=_load_attention(reader, shape, f"{prefix}.self_attn", backend),
-        mlp_norm=_load_norm(reader, shape, f"{prefix}.post_attention_layernorm"),
-        mlp=_load_mlp(reader, shape, f"{prefix}.mlp"),
-    )
+class _LlamaLoader:
+    """Hugging Face's names and sizes; projections that share their input become one matrix."""
 
+    def __init__(self, reader: WeightReader, shape: ModelShape, kernels: Kernels) -> None:
+        self._reader = reader
+        self._shape = shape
+        self._kernels = kernels
 
-def _load_norm(reader: WeightReader, shape: ModelShape, name: str) -> RMSNorm:
-    return RMSNorm(reader.read(f"{name}.weight", (shape.hidden_size,)), shape.rms_norm_eps)
+    def load(self, context_length: int, placement: Placement) -> Llama:
+        shape = self._shape
+        table = DenseLinear(self._reader.read("model.embed_tokens.weight", (shape.vocab_size, shape.hidden_size)))
+        if shape.tied_embeddings:
+            head = self._kernels.linear(table.weight)
+        else:
+            head = self._linear({"lm_head": shape.vocab_size}, shape.hidden_size, has_bias=False)
+        return Llama(
+            embedding=head.rows if shape.tied_embeddings else table.rows,
+            layers=tuple(self._layer(f"model.layers.{index}") for index in range(shape.num_layers)),
+            norm=self._norm("model.norm"),
+            head=head,
+            rope=build_rope(shape, context_length, placement.dtype, placement.device),
+            attention=self._kernels.attention(HeadLayout(shape.num_heads, shape.num_kv_heads, shape.head_dim)),
+        )
 
+    def _layer(self, prefix: str) -> DecoderLayer:
+        shape = self._shape
+        query_size, kv_size = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+        attention, mlp, wide = f"{prefix}.self_attn", f"{prefix}.mlp", shape.intermediate_size
+        qkv = {f"{attention}.q_proj": query_size, f"{attention}.k_proj": kv_size, f"{attention}.v_proj": kv_size}
+        gate_up = {f"{mlp}.gate_proj": wide, f"{mlp}.up_proj": wide}
+        return DecoderLayer(
+            attention_norm=self._norm(f"{prefix}.input_layernorm"),
+            qkv=self._linear(qkv, shape.hidden_size, shape.attention_bias),
+            attention_out=self._linear({f"{attention}.o_proj": shape.hidden_size}, query_size, shape.attention_bias),
+            mlp_norm=self._norm(f"{prefix}.post_attention_layernorm"),
+            gate_up=self._linear(gate_up, shape.hidden_size, shape.mlp_bias),
+            swiglu=self._kernels.swiglu,
+            down=self._linear({f"{mlp}.down_proj": shape.hidden_size}, wide, shape.mlp_bias),
+        )
 
-def _load_attention(reader: WeightReader, shape: ModelShape, prefix: str, backend: AttentionBackend) -> SelfAttention:
-    query_size, kv_size = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    projections = {f"{prefix}.q_proj": query_size, f"{prefix}.k_proj": kv_size, f"{prefix}.v_proj": kv_size}
-    return SelfAttention(
-        qkv=_load_linear(reader, projections, shape.hidden_size, shape.attention_bias),
-        out=_load_linear(reader, {f"{prefix}.o_proj": shape.hidden_size}, query_size, shape.attention_bias),
-        num_heads=shape.num_heads,
-        num_kv_heads=shape.num_kv_heads,
-        head_dim=shape.head_dim,
-        backend=backend,
-    )
+    def _norm(self, name: str) -> Norm:
+        weight = self._reader.read(f"{name}.weight", (self._shape.hidden_size,))
+        return self._kernels.norm(weight, self._shape.rms_norm_eps)
 
-
-def _load_mlp(reader: WeightReader, shape: ModelShape, prefix: str) -> MLP:
-    wide = shape.intermediate_size
-    gate_up = {f"{prefix}.gate_proj": wide, f"{prefix}.up_proj": wide}
-    return MLP(
-        gate_up=_load_linear(reader, gate_up, shape.hidden_size, shape.mlp_bias),
-        down=_load_linear(reader, {f"{prefix}.down_proj": shape.hidden_size}, wide, shape.mlp_bias),
-    )
-
-
-def _load_linear(reader: WeightReader, out_sizes: dict[str, int], in_size: int, has_bias: bool) -> DenseLinear:
-    """Projections that share their input become one matrix, in the order given."""
-    weight = reader.read_rows(
-        [f"{name}.weight" for name in out_sizes], [(size, in_size) for size in out_sizes.values()]
-    )
-    if not has_bias:
-        return DenseLinear(weight)
-    bias = reader.read_rows([f"{name}.bias" for name in out_sizes], [(size,) for size in out_sizes.values()])
-    return DenseLinear(weight, bias)
+    def _linear(self, out_sizes: dict[str, int], in_size: int, has_bias: bool) -> Linear:
+        sizes = [(size, in_size) for size in out_sizes.values()]
+        weight = self._reader.read_rows([f"{name}.weight" for name in out_sizes], sizes)
+        if not has_bias:
+            return self._kernels.linear(weight)
+        bias = self._reader.read_rows([f"{name}.bias" for name in out_sizes], [(size,) for size in out_sizes.values()])
+        return self._kernels.linear(weight, bias)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, ResolvedConfig
+from llama4coder.config import DeploymentConfig, DType, EngineConfig, ModelConfig, ResolvedConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.runner import ModelRunner
@@ -25,14 +25,19 @@ MACHINE = Machine("cpu", 8 * 2**30, num_cpus=1, computes_bfloat16=False)
 
 
 def resolved(
-    folder: Path, *, num_blocks: int | None = None, context_length: int | str = "auto", **engine: object
+    folder: Path,
+    *,
+    num_blocks: int | None = None,
+    context_length: int | str = "auto",
+    dtype: DType = "float32",
+    **engine: object,
 ) -> ResolvedConfig:
-    """A float32 configuration with an exact number of KV blocks."""
+    """A configuration with an exact number of KV blocks."""
     shape = read_shape(folder)
     if num_blocks is not None:
-        engine["kv_memory_bytes"] = num_blocks * kv_bytes_per_block(shape, "float32")
+        engine["kv_memory_bytes"] = num_blocks * kv_bytes_per_block(shape, dtype)
     config = DeploymentConfig(
-        model=ModelConfig(path=str(folder), dtype="float32", context_length=context_length),
+        model=ModelConfig(path=str(folder), dtype=dtype, context_length=context_length),
         engine=EngineConfig(**engine),
     )
     return resolve(config, folder, shape, MACHINE)

@@ -1,0 +1,43 @@
+"""What a model is built from: one set of kernels per kind of hardware and dtype."""
+
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from llama4coder.attention.backend import AttentionBackend
+from llama4coder.attention.batch import HeadLayout
+from llama4coder.attention.torch_backend import TorchAttention
+from llama4coder.layers.linear import DenseLinear, Linear
+from llama4coder.layers.norm import Norm, RMSNorm
+
+
+class Kernels(Protocol):
+    """Makes the parts of a model; they may keep the weights in a form of their own."""
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear: ...
+
+    def norm(self, weight: Tensor, eps: float) -> Norm: ...
+
+    def attention(self, heads: HeadLayout) -> AttentionBackend: ...
+
+    def swiglu(self, gate_up: Tensor) -> Tensor:
+        """silu(gate) * up of `[num_tokens, 2 * width]`, whose first half is the gate."""
+        ...
+
+
+class TorchKernels:
+    """Torch's own, for every device and dtype."""
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+        return DenseLinear(weight, bias)
+
+    def norm(self, weight: Tensor, eps: float) -> Norm:
+        return RMSNorm(weight, eps)
+
+    def attention(self, heads: HeadLayout) -> AttentionBackend:
+        return TorchAttention(heads)
+
+    def swiglu(self, gate_up: Tensor) -> Tensor:
+        gate, up = gate_up.chunk(2, dim=-1)
+        return F.silu(gate) * up

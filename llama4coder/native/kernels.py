@@ -1,0 +1,69 @@
+"""The native kernels as a set of parts for a bfloat16 model on a CPU."""
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llama4coder.attention.backend import AttentionBackend
+from llama4coder.attention.batch import HeadLayout
+from llama4coder.attention.torch_backend import TorchAttention
+from llama4coder.layers.kernels import TorchKernels
+from llama4coder.layers.linear import DenseLinear, Linear
+from llama4coder.layers.norm import Norm
+from llama4coder.native.attention import NativeAttention, supports
+from llama4coder.native.linear import PackedLinear
+
+
+@dataclass(frozen=True, slots=True)
+class NativeNorm:
+    """Implements `layers.norm.Norm`."""
+
+    library: ctypes.CDLL
+    weight: Tensor
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        out = torch.empty_like(x)
+        self.library.l4c_rms_norm(
+            *(ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, self.weight, out)),
+            *(ctypes.c_int64(size) for size in x.shape),
+            ctypes.c_float(self.eps),
+        )
+        return out
+
+
+class NativeKernels:
+    """Implements `layers.kernels.Kernels`; sizes that the C code does not cover fall back to torch, part by part."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        self._torch = TorchKernels()
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+        """See `Kernels.linear`."""
+        if weight.shape[1] % 2:
+            return DenseLinear(weight, bias)
+        return PackedLinear.pack(self._library, weight, bias)
+
+    def norm(self, weight: Tensor, eps: float) -> Norm:
+        """See `Kernels.norm`."""
+        return NativeNorm(self._library, weight, eps)
+
+    def attention(self, heads: HeadLayout) -> AttentionBackend:
+        """See `Kernels.attention`."""
+        return NativeAttention(self._library, heads) if supports(heads) else TorchAttention(heads)
+
+    def swiglu(self, gate_up: Tensor) -> Tensor:
+        """See `Kernels.swiglu`."""
+        width = gate_up.shape[1] // 2
+        if width % 16:
+            return self._torch.swiglu(gate_up)
+        out = torch.empty(len(gate_up), width, dtype=torch.bfloat16)
+        self._library.l4c_swiglu(
+            *(ctypes.c_void_p(tensor.data_ptr()) for tensor in (gate_up, out)),
+            *(ctypes.c_int64(size) for size in out.shape),
+        )
+        return out

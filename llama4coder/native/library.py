@@ -1,0 +1,59 @@
+"""Compiles `kernels.c` once per machine and loads it; seconds the first time, nothing after that."""
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+REQUIRED_CPU_FLAGS = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"})
+
+_COMPILE = (
+    *("-O3", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC"),
+    *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16", "-mfma"),
+)
+_COMPILE_TIMEOUT_S = 120
+
+_log = logging.getLogger(__name__)
+
+
+def load_library(cache: Path, cpu_flags: frozenset[str]) -> ctypes.CDLL | None:
+    """The compiled kernels, or None, with the reason in the log, where they cannot be had.
+
+    The file is named by its source and flags, so that a new version never meets an old library. Call it after torch
+    has been imported: both then share one OpenMP runtime, and with it one pool of threads.
+    """
+    missing = REQUIRED_CPU_FLAGS - cpu_flags
+    if missing:
+        _log.info("native kernels are off: this CPU lacks %s", ", ".join(sorted(missing)))
+        return None
+    source = files(__package__).joinpath("kernels.c").read_bytes()
+    name = hashlib.sha256(source + " ".join(_COMPILE).encode()).hexdigest()[:16]
+    library = cache / "native" / f"kernels-{name}.so"
+    try:
+        if not library.exists():
+            _compile(source, library)
+        return ctypes.CDLL(str(library))
+    except (OSError, subprocess.SubprocessError) as error:
+        _log.warning("native kernels are off, and decoding is slower: %s", error)
+        return None
+
+
+def _compile(source: bytes, library: Path) -> None:
+    """Compile beside the target and rename, so that two processes at once both end well."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise FileNotFoundError("there is no C compiler (cc) on the PATH")
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        built = Path(folder) / "kernels.so"
+        command = [compiler, *_COMPILE, "-x", "c", "-", "-o", str(built), "-lm"]
+        done = subprocess.run(command, input=source, capture_output=True, timeout=_COMPILE_TIMEOUT_S, check=False)
+        if done.returncode:
+            last_line = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            raise OSError(f"{compiler} failed: {last_line}")
+        os.replace(built, library)

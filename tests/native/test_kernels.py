@@ -1,0 +1,105 @@
+"""Each native kernel against torch in float32, which rounds nothing: bfloat16 is good to about one part in 250."""
+
+import ctypes
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
+from llama4coder.attention.torch_backend import TorchAttention
+from llama4coder.kv.tensors import LayerKV
+from llama4coder.layers.kernels import TorchKernels
+from llama4coder.layers.linear import DenseLinear
+from llama4coder.layers.rope import Rotation
+from llama4coder.native.attention import NativeAttention, supports
+from llama4coder.native.kernels import NativeKernels
+from llama4coder.native.linear import PackedLinear
+
+
+def random(*size: int, seed: int = 0) -> Tensor:
+    return torch.randn(*size, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+def assert_like(actual: Tensor, expected: Tensor) -> None:
+    scale = expected.float().abs().max().item()
+    torch.testing.assert_close(actual.float(), expected.float(), atol=0.006 * scale, rtol=0.01)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 5, 11, 12, 13, 24, 32, 100])
+@pytest.mark.parametrize(("out_features", "in_features"), [(64, 32), (100, 48), (33, 2), (16, 576), (576, 1536)])
+def test_linear(library: ctypes.CDLL, num_rows: int, out_features: int, in_features: int) -> None:
+    weight, bias = random(out_features, in_features), random(out_features, seed=1)
+    x, residual = random(num_rows, in_features, seed=2), random(num_rows, out_features, seed=3)
+    native = PackedLinear.pack(library, weight, bias)
+    exact = DenseLinear(weight.float(), bias.float())
+    assert_like(native(x), exact(x.float()))
+    assert_like(native(x, residual), exact(x.float(), residual.float()))
+    plain = PackedLinear.pack(library, weight, None)
+    torch.testing.assert_close(plain.wide(x), x.float() @ weight.float().T, atol=1e-3, rtol=1e-4)
+    assert torch.equal(plain.rows(torch.arange(out_features)), weight)
+
+
+def test_linear_takes_rows_that_are_not_contiguous(library: ctypes.CDLL) -> None:
+    weight, x = random(64, 32), random(4, 64, seed=1)[:, ::2]
+    assert_like(PackedLinear.pack(library, weight, None)(x), x.float() @ weight.float().T)
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 30])
+def test_norm(library: ctypes.CDLL, num_rows: int) -> None:
+    weight, x = random(576), random(num_rows, 576, seed=1) * 3
+    native, reference = NativeKernels(library).norm(weight, 1e-5), TorchKernels().norm(weight, 1e-5)
+    torch.testing.assert_close(native(x), reference(x), atol=0, rtol=0.008)
+
+
+@pytest.mark.parametrize("width", [16, 48, 24])
+def test_swiglu(library: ctypes.CDLL, width: int) -> None:
+    gate_up = torch.cat([random(5, width) * 4, random(5, width, seed=1)], dim=1)
+    gate_up[0, 0], gate_up[1, 0] = 200.0, -200.0  # past where exp would overflow
+    assert_like(NativeKernels(library).swiglu(gate_up), TorchKernels().swiglu(gate_up.float()))
+
+
+HEADS = [HeadLayout(4, 2, 64), HeadLayout(9, 3, 64), HeadLayout(8, 1, 32), HeadLayout(4, 4, 128), HeadLayout(2, 1, 256)]
+ROWS = {
+    "decode": [(1, 0), (1, 15), (1, 16), (1, 200)],
+    "verify": [(6, 10), (1, 40), (8, 0), (3, 63)],
+    "whole prompt": [(150, 0)],
+    "later chunk": [(33, 70), (9, 1), (97, 16)],
+    "mixed": [(1, 99), (40, 30), (4, 5), (64, 64), (1, 0)],
+}
+
+
+@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize("heads", HEADS, ids=str)
+def test_attention(library: ctypes.CDLL, heads: HeadLayout, rows: list[tuple[int, int]]) -> None:
+    """Both backends write the same cache and attend to the same tokens, in blocks scattered over the pool."""
+    generator = np.random.default_rng(0)
+    table = generator.permutation(len(rows) * 20).reshape(len(rows), 20)
+    num_tokens = sum(count for count, _ in rows)
+    spans, slots = [], []
+    for index, (count, start) in enumerate(rows):
+        spans.append(RowSpan(sum(span.num_tokens for span in spans), count, start, index))
+        positions = np.arange(start, start + count)
+        slots.append(table[index, positions // 16] * 16 + positions % 16)
+    layout = StepLayout(tuple(spans), torch.from_numpy(np.concatenate(slots)), table)
+    qkv = random(num_tokens, (heads.num_heads + 2 * heads.num_kv_heads) * heads.head_dim)
+    angles = torch.randn(num_tokens, heads.head_dim // 2, generator=torch.Generator().manual_seed(5)).repeat(1, 2)
+    rotation = Rotation(angles.cos().bfloat16(), angles.sin().bfloat16())
+    cache = [random(len(rows) * 20, 16, heads.num_kv_heads, heads.head_dim, seed=seed) for seed in (6, 7)]
+    native_kv = LayerKV(cache[0].clone(), cache[1].clone())
+    exact_kv = LayerKV(cache[0].float(), cache[1].float())
+    native = NativeAttention(library, heads).prepare(layout)(qkv, rotation, native_kv)
+    exact_rotation = Rotation(rotation.cos.float(), rotation.sin.float())
+    exact = TorchAttention(heads).prepare(layout)(qkv.float(), exact_rotation, exact_kv)
+    assert_like(native_kv.keys, exact_kv.keys)
+    assert torch.equal(native_kv.values.float(), exact_kv.values)
+    assert_like(native, exact)
+
+
+def test_layouts_that_the_kernels_do_not_cover_fall_back_to_torch(library: ctypes.CDLL) -> None:
+    kernels = NativeKernels(library)
+    for heads in (HeadLayout(4, 2, 48), HeadLayout(32, 1, 64), HeadLayout(2, 1, 512)):
+        assert not supports(heads)
+        assert isinstance(kernels.attention(heads), TorchAttention)
+    assert isinstance(kernels.linear(random(8, 7)), DenseLinear)

@@ -1,0 +1,47 @@
+"""A whole model on native kernels: as close to float32 as torch's bfloat16 is."""
+
+import ctypes
+from pathlib import Path
+
+import pytest
+import torch
+
+from llama4coder.engine import runner
+from llama4coder.native.kernels import NativeKernels
+from llama4coder.progress import NullProgress
+from tests.support.engines import resolved
+from tests.support.logits import NUM_BLOCKS, logits_in_chunks
+from tests.support.models import write_tiny_llama
+
+CASES = {
+    "gqa": {"hidden_size": 128},
+    "untied, biases": {"hidden_size": 128, "attention_bias": True, "mlp_bias": True},
+    "tied": {"hidden_size": 128, "tie_word_embeddings": True},
+    "odd sizes": {"hidden_size": 72, "head_dim": 32, "intermediate_size": 104, "vocab_size": 509},
+}
+
+
+@pytest.mark.parametrize("chunks", [[100], [1] * 100, [64, 33, 1, 2]], ids=["whole", "one-by-one", "chunked"])
+@pytest.mark.parametrize("case", CASES)
+def test_logits_are_as_close_as_torch_gets(
+    library: ctypes.CDLL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, chunks: list[int]
+) -> None:
+    reference = write_tiny_llama(tmp_path, initializer_range=0.05, **CASES[case])
+    token_ids = torch.randint(0, 500, (100,)).tolist()
+    with torch.inference_mode():
+        exact = reference(torch.tensor([token_ids])).logits[0]
+    config = resolved(tmp_path, num_blocks=NUM_BLOCKS, dtype="bfloat16")
+    errors = {}
+    for name, kernels in (("torch", runner.TorchKernels()), ("native", NativeKernels(library))):
+        monkeypatch.setattr(runner, "_kernels", lambda placement, kernels=kernels: kernels)
+        errors[name] = (logits_in_chunks(config, token_ids, chunks) - exact).square().mean().sqrt().item()
+    assert errors["native"] < 1.1 * errors["torch"]
+
+
+def test_bfloat16_on_this_cpu_runs_on_native_kernels(library: ctypes.CDLL, tmp_path: Path) -> None:
+    write_tiny_llama(tmp_path, hidden_size=128)
+    loaded = runner.ModelRunner.load(
+        resolved(tmp_path, num_blocks=8, context_length=64, dtype="bfloat16"), NullProgress()
+    )
+    assert type(loaded._model.head).__name__ == "PackedLinear"
+    assert type(loaded._model.attention).__name__ == "NativeAttention"

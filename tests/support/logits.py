@@ -1,0 +1,32 @@
+"""The logits of every position, through the runner and its paged KV."""
+
+import torch
+
+from llama4coder.config import ResolvedConfig
+from llama4coder.engine.plan import NewSequence, StepPlan, StepRow
+from llama4coder.engine.runner import ModelRunner
+from llama4coder.engine.step_batch import build_batch
+from llama4coder.progress import NullProgress
+from llama4coder.types import SamplingParams
+
+NUM_BLOCKS = 40
+
+
+def logits_in_chunks(config: ResolvedConfig, token_ids: list[int], chunks: list[int]) -> torch.Tensor:
+    """Logits of every position, computed through paged KV in chunks, with the blocks in a scattered order."""
+    runner = ModelRunner.load(config, NullProgress())
+    new = NewSequence(7, tuple(token_ids), len(token_ids), SamplingParams(), 0, 0, ())
+    num_blocks = -(-len(token_ids) // config.engine.block_size)
+    blocks = torch.randperm(NUM_BLOCKS)[:num_blocks].tolist()
+    logits, start = [], 0
+    for index, num_tokens in enumerate(chunks):
+        row = StepRow(7, start, num_tokens, tuple(blocks) if index == 0 else (), samples=False)
+        plan = StepPlan(index, (), (new,) if index == 0 else (), (row,))
+        runner._state.apply(plan)
+        batch = build_batch(plan, runner._state, torch.device("cpu"))
+        with torch.inference_mode():
+            attention = runner._model.attention.prepare(batch.layout)
+            hidden = runner._model.forward(batch.token_ids, batch.positions, runner._kv, attention)
+            logits.append(runner._model.logits(hidden))
+        start += num_tokens
+    return torch.cat(logits)
