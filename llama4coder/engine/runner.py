@@ -34,10 +34,10 @@ _TORCH_DTYPES: dict[DType, torch.dtype] = {
 }
 
 
-def _kernels(placement: Placement) -> Kernels:
+def _kernels(placement: Placement, num_threads: int) -> Kernels:
     """The fastest set that this machine can run."""
     if placement.device.type == "cpu" and placement.dtype == torch.bfloat16:
-        library = load_library(cache_dir(), cpu_flags())
+        library = load_library(cache_dir(), cpu_flags(), num_threads)
         if library is not None:
             return NativeKernels(library)
     return TorchKernels()
@@ -59,8 +59,9 @@ class ModelRunner:
         folder = Path(config.model.path)
         shape = read_shape(folder)
         placement = Placement(_TORCH_DTYPES[config.model.dtype], torch.device(config.engine.device))
+        kernels = _kernels(placement, config.engine.num_threads)
         with torch.inference_mode():
-            model = load_llama(folder, shape, config.model.context_length, _kernels(placement), placement, progress)
+            model = load_llama(folder, shape, config.model.context_length, kernels, placement, progress)
             kv = allocate_kv(shape, config.engine.num_blocks, placement.dtype, placement.device)
         max_blocks = num_blocks_for(config.model.context_length)
         return cls(model, kv, RankState(config.engine.max_sequences, max_blocks, shape.vocab_size, placement.device))

@@ -11,6 +11,12 @@
 
 typedef uint16_t bf16;
 
+/* Threads of every parallel loop. OpenMP's own setting belongs to the thread that made it, and is not inherited by the
+ * one that runs the steps. */
+static int threads = 1;
+
+void l4c_set_num_threads(int64_t count) { threads = (int)count; }
+
 #define PANEL 32     /* output features that one accumulator pair holds */
 #define MAX_ROWS 12  /* rows of x per pass over a panel: 24 accumulators of the 32 registers */
 #define BLOCK 16     /* tokens per KV block */
@@ -59,7 +65,7 @@ static inline __m512 exp_ps(__m512 x) { /* 2^n * p(f), relative error below 1e-6
 /* Weights [n, k] to panels [n / 32][k / 2][32][2]: one pair of inputs for 32 outputs lies in 128 bytes. Zero-padded. */
 void l4c_pack(const bf16 *weight, int64_t n, int64_t k, bf16 *packed) {
     int64_t panels = (n + PANEL - 1) / PANEL;
-#pragma omp parallel for
+#pragma omp parallel for num_threads(threads)
     for (int64_t p = 0; p < panels; p++)
         for (int64_t pair = 0; pair < k / 2; pair++)
             for (int64_t lane = 0; lane < PANEL; lane++) {
@@ -135,7 +141,7 @@ static void multiply_rows(const linear_args *a, int64_t panel, int64_t row, int6
 void l4c_linear(const linear_args *a) {
     int64_t panels = (a->n + PANEL - 1) / PANEL;
     int64_t passes = (a->m + MAX_ROWS - 1) / MAX_ROWS;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t panel = 0; panel < panels; panel++)
         for (int64_t pass = 0; pass < passes; pass++) { /* of even size: 32 rows are 11, 11 and 10 */
             int64_t row = a->m * pass / passes, end = a->m * (pass + 1) / passes;
@@ -145,7 +151,7 @@ void l4c_linear(const linear_args *a) {
 
 /* x / rms(x), rounded, times weight: as the models were trained. */
 void l4c_rms_norm(const bf16 *x, const bf16 *weight, bf16 *out, int64_t m, int64_t n, float eps) {
-#pragma omp parallel for schedule(static) if (m > 8)
+#pragma omp parallel for num_threads(threads) schedule(static) if (m > 8)
     for (int64_t row = 0; row < m; row++) {
         const bf16 *from = x + row * n;
         float sum = 0;
@@ -160,7 +166,7 @@ void l4c_rms_norm(const bf16 *x, const bf16 *weight, bf16 *out, int64_t m, int64
 
 /* silu(gate) * up of rows [gate | up]; n, the width of each half, is a multiple of 16. */
 void l4c_swiglu(const bf16 *gate_up, bf16 *out, int64_t m, int64_t n) {
-#pragma omp parallel for schedule(static) if (m > 1)
+#pragma omp parallel for num_threads(threads) schedule(static) if (m > 1)
     for (int64_t row = 0; row < m; row++) {
         const bf16 *gate = gate_up + row * 2 * n, *up = gate + n;
         for (int64_t i = 0; i < n; i += 16) {
@@ -186,7 +192,7 @@ void l4c_rope_and_write(
     const bf16 *qkv, const bf16 *cosine, const bf16 *sine, const int64_t *slots, bf16 *queries, bf16 *keys,
     bf16 *values, int64_t m, int64_t heads, int64_t kv_heads, int64_t d) {
     int64_t width = (heads + 2 * kv_heads) * d;
-#pragma omp parallel for schedule(static) if (m > 8)
+#pragma omp parallel for num_threads(threads) schedule(static) if (m > 8)
     for (int64_t t = 0; t < m; t++) {
         const bf16 *row = qkv + t * width, *c = cosine + t * d, *s = sine + t * d;
         bf16 *key_slot = keys + slots[t] * kv_heads * d;
@@ -254,7 +260,7 @@ static void attend(const attention_args *a, int64_t row, int64_t kv_head) {
 
 /* Attention of single tokens over paged KV; d is a multiple of 32. */
 void l4c_attention(const attention_args *a) {
-#pragma omp parallel for schedule(dynamic, 1) collapse(2)
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) collapse(2)
     for (int64_t row = 0; row < a->rows; row++)
         for (int64_t kv_head = 0; kv_head < a->kv_heads; kv_head++) attend(a, row, kv_head);
 }
@@ -420,7 +426,7 @@ static void attend_tile(const prefill_args *a, int64_t first, int64_t count, int
 void l4c_prefill_attention(const prefill_args *a) {
     int64_t per_tile = QUERY_TILE / (a->heads / a->kv_heads);
     int64_t tiles = (a->num_tokens + per_tile - 1) / per_tile;
-#pragma omp parallel for schedule(dynamic, 1) collapse(2)
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) collapse(2)
     for (int64_t tile = tiles - 1; tile >= 0; tile--) /* the longest ones first */
         for (int64_t kv_head = 0; kv_head < a->kv_heads; kv_head++) {
             int64_t first = tile * per_tile, left = a->num_tokens - first;

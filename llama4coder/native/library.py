@@ -21,8 +21,8 @@ _COMPILE_TIMEOUT_S = 120
 _log = logging.getLogger(__name__)
 
 
-def load_library(cache: Path, cpu_flags: frozenset[str]) -> ctypes.CDLL | None:
-    """The compiled kernels, or None, with the reason in the log, where they cannot be had.
+def load_library(cache: Path, cpu_flags: frozenset[str], num_threads: int) -> ctypes.CDLL | None:
+    """The compiled kernels on so many threads, or None, with the reason in the log, where they cannot be had.
 
     The file is named by its source and flags, so that a new version never meets an old library. Call it after torch
     has been imported: both then share one OpenMP runtime, and with it one pool of threads.
@@ -37,10 +37,12 @@ def load_library(cache: Path, cpu_flags: frozenset[str]) -> ctypes.CDLL | None:
     try:
         if not library.exists():
             _compile(source, library)
-        return ctypes.CDLL(str(library))
+        loaded = ctypes.CDLL(str(library))
     except (OSError, subprocess.SubprocessError) as error:
         _log.warning("native kernels are off, and decoding is slower: %s", error)
         return None
+    loaded.l4c_set_num_threads(ctypes.c_int64(num_threads))
+    return loaded
 
 
 def _compile(source: bytes, library: Path) -> None:
