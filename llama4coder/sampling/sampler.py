@@ -8,7 +8,7 @@ from torch import Tensor
 
 from llama4coder.sampling.adjust import TokenCounts, add_bias, forbid
 from llama4coder.sampling.filters import is_filtered, thresholds
-from llama4coder.sampling.noise import gumbel_noise
+from llama4coder.sampling.noise import NoiseKey, gumbel_noise
 from llama4coder.types import SamplingParams
 
 _GREEDY_BELOW = 1e-5  # below this temperature the division overflows before it changes the outcome
@@ -58,8 +58,8 @@ def _adjusted(logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
 def _draw(logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
     temperatures = torch.tensor([row.params.temperature for row in rows], device=logits.device).unsqueeze(1)
     logits = logits / temperatures
-    noise = torch.stack([gumbel_noise(row.seed, row.position, logits.shape[-1]) for row in rows])
-    perturbed = logits + noise.to(logits.device)
+    noise = gumbel_noise([NoiseKey(row.seed, row.position) for row in rows], logits.shape[-1])
+    perturbed = noise.to(logits.device) + logits
     filtered = [index for index, row in enumerate(rows) if is_filtered(row.params)]
     if filtered:
         lowest = thresholds(logits[filtered], [rows[index].params for index in filtered])
