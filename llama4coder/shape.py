@@ -8,12 +8,12 @@ from typing import cast
 
 from llama4coder.errors import CheckpointError
 
-SUPPORTED_MODEL_TYPES = ("llama",)
+SUPPORTED_MODEL_TYPES = ("llama", "qwen2")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """A Llama-family decoder; names follow the glossary, not the file."""
+    """A Llama-family decoder; names follow the glossary, not the file. Families differ in nothing else."""
 
     vocab_size: int
     hidden_size: int
@@ -25,7 +25,8 @@ class ModelShape:
     rms_norm_eps: float
     max_position: int
     tied_embeddings: bool
-    attention_bias: bool
+    qkv_bias: bool
+    attention_out_bias: bool
     mlp_bias: bool
     rope: Mapping[str, object]  # transformers' `rope_parameters`: rope_type, rope_theta and what the type needs
 
@@ -70,6 +71,9 @@ def _parse(raw: Mapping[str, object], path: Path) -> ModelShape:
 
     if raw.get("hidden_act", "silu") != "silu":
         raise CheckpointError(f"{path}: hidden_act {raw['hidden_act']!r} is not supported, only silu")
+    if raw.get("use_sliding_window"):
+        raise CheckpointError(f"{path}: use_sliding_window is not supported")
+    has_bias = bool(raw.get("attention_bias", False))
     hidden_size, num_heads = integer("hidden_size"), integer("num_attention_heads")
     num_kv_heads = integer("num_key_value_heads", num_heads)
     if num_heads % num_kv_heads:
@@ -85,7 +89,8 @@ def _parse(raw: Mapping[str, object], path: Path) -> ModelShape:
         rms_norm_eps=float(cast(float, raw.get("rms_norm_eps", 1e-6))),
         max_position=integer("max_position_embeddings", 2048),
         tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
-        attention_bias=bool(raw.get("attention_bias", False)),
+        qkv_bias=has_bias or raw["model_type"] == "qwen2",  # which has it always, and says so nowhere
+        attention_out_bias=has_bias,
         mlp_bias=bool(raw.get("mlp_bias", False)),
         rope=_rope_parameters(raw),
     )

@@ -63,10 +63,11 @@ class _LlamaLoader:
         attention, mlp, wide = f"{prefix}.self_attn", f"{prefix}.mlp", shape.intermediate_size
         qkv = {f"{attention}.q_proj": query_size, f"{attention}.k_proj": kv_size, f"{attention}.v_proj": kv_size}
         gate_up = {f"{mlp}.gate_proj": wide, f"{mlp}.up_proj": wide}
+        out = {f"{attention}.o_proj": shape.hidden_size}
         return DecoderLayer(
             attention_norm=self._norm(f"{prefix}.input_layernorm"),
-            qkv=self._linear(qkv, shape.hidden_size, shape.attention_bias),
-            attention_out=self._linear({f"{attention}.o_proj": shape.hidden_size}, query_size, shape.attention_bias),
+            qkv=self._linear(qkv, shape.hidden_size, shape.qkv_bias),
+            attention_out=self._linear(out, query_size, shape.attention_out_bias),
             mlp_norm=self._norm(f"{prefix}.post_attention_layernorm"),
             gate_up=self._linear(gate_up, shape.hidden_size, shape.mlp_bias),
             swiglu=self._kernels.swiglu,

@@ -1,145 +1,147 @@
-"""Decode and prefill speed of the engine beside transformers on the same weights, in one interleaved run.
+"""Decode and prefill speed of the engine beside its peers, each in a process of its own, in one interleaved run.
 
-    .venv/bin/python -m tests.bench.engine [--dtype bfloat16] [--rounds 3] [--model PATH]
+    make bench
+    .venv/bin/python -m tests.bench.engine [--dtype bfloat16] [--rounds 5] [--model FOLDER]
+        [--vllm PYTHON] [--llama-cpp PYTHON --gguf FILE]
 
-Decode: sequences with 32-token prompts generate greedily; the prefill is not counted. Prefill: one prompt, until its
-first token. The floor is what reading the weights once per step would allow at the measured memory bandwidth.
+PYTHON is the interpreter of an environment that holds the peer; transformers is always there. Decode: sequences with
+32-token prompts generate greedily, the prefill is not counted. Prefill: one prompt, until its first token. The floor is
+what reading the weights once per token would allow at the memory bandwidth measured in the same run.
 """
 
 import argparse
+import json
+import os
+import random
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForCausalLM
-
 from llama4coder.checkpoint.folder import find_checkpoint
-from llama4coder.config import DeploymentConfig, DType, EngineConfig, ModelConfig
-from llama4coder.engine.engine import Engine
-from llama4coder.engine.local_executor import LocalExecutor
-from llama4coder.engine.runner import ModelRunner
 from llama4coder.env import cache_dir
 from llama4coder.kv.sizing import weight_bytes
-from llama4coder.machine import detect_machine
-from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
-from llama4coder.resolve import resolve
-from llama4coder.shape import ModelShape, read_shape
-from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
+from llama4coder.shape import read_shape
 from tests.bench.measure import describe_machine, interleaved, markdown_table, read_bandwidth_bytes_per_s
+from tests.bench.workers.protocol import Task
 
 BATCH_SIZES = (1, 8, 32)
 NUM_PROMPT_TOKENS = 32
-NUM_OUTPUT_TOKENS = 48
+NUM_OUTPUT_TOKENS = 64
 NUM_PREFILL_TOKENS = 2048
 
 
-class OurEngine:
-    """The engine in process, driven step by step."""
+class Worker:
+    """A peer's process; `ready_s` is how long it took from start to ready."""
 
-    def __init__(self, folder: Path, dtype: DType) -> None:
-        config = DeploymentConfig(
-            model=ModelConfig(dtype=dtype), engine=EngineConfig(prefix_caching=False, kv_memory_bytes=2**30)
+    def __init__(self, name: str, command: Sequence[str], *, batches: bool = True) -> None:
+        self.name = name
+        self.batches = batches
+        started_s = time.perf_counter()
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.getcwd(), "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "2"},
         )
-        resolved = resolve(config, folder, read_shape(folder), detect_machine())
-        self._engine = Engine(
-            resolved, LocalExecutor(ModelRunner.load(resolved, NullProgress()).execute), NullObserver()
-        )
-        self._num_requests = 0
+        self._read()
+        self.ready_s = time.perf_counter() - started_s
 
-    def decode_tokens_per_s(self, prompts: torch.Tensor) -> float:
-        self._add(prompts, NUM_OUTPUT_TOKENS)
-        while len(self._engine.step()) < len(prompts):
-            pass  # until the last of them has its first token
-        start_s = time.perf_counter()
-        num_tokens = 0
-        while self._engine.has_work:
-            num_tokens += sum(len(event.token_ids) for event in self._engine.step())
-        return num_tokens / (time.perf_counter() - start_s)
-
-    def prefill_tokens_per_s(self, prompts: torch.Tensor) -> float:
-        self._add(prompts, 1)
-        start_s = time.perf_counter()
-        while self._engine.has_work:
-            self._engine.step()
-        return prompts.numel() / (time.perf_counter() - start_s)
+    def measure(self, task: Task) -> float:
+        assert self._process.stdin is not None
+        self._process.stdin.write(task.to_json() + "\n")
+        self._process.stdin.flush()
+        return float(self._read()["tokens_per_s"])
 
     def close(self) -> None:
-        self._engine.close()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(60)
 
-    def _add(self, prompts: torch.Tensor, num_output_tokens: int) -> None:
-        for prompt in prompts.tolist():
-            self._num_requests += 1
-            sampling, stop = SamplingParams(temperature=0.0), StopConditions(num_output_tokens)
-            self._engine.add(GenerateRequest(str(self._num_requests), tuple(prompt), sampling, stop, seed=0))
-
-
-class Transformers:
-    """transformers' own generate, one static batch."""
-
-    def __init__(self, folder: Path, dtype: DType) -> None:
-        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
-
-    def decode_tokens_per_s(self, prompts: torch.Tensor) -> float:
-        prefill_s = self._generate_s(prompts, 1)
-        return len(prompts) * (NUM_OUTPUT_TOKENS - 1) / (self._generate_s(prompts, NUM_OUTPUT_TOKENS) - prefill_s)
-
-    def prefill_tokens_per_s(self, prompts: torch.Tensor) -> float:
-        return prompts.numel() / self._generate_s(prompts, 1)
-
-    def _generate_s(self, prompts: torch.Tensor, num_tokens: int) -> float:
-        start_s = time.perf_counter()
-        with torch.inference_mode():
-            self._model.generate(
-                prompts,
-                attention_mask=torch.ones_like(prompts),
-                max_new_tokens=num_tokens,
-                min_new_tokens=num_tokens,
-                do_sample=False,
-                pad_token_id=0,
-            )
-        return time.perf_counter() - start_s
+    def _read(self) -> dict[str, float]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"{self.name} ended with status {self._process.wait()}")
+        answer: dict[str, float] = json.loads(line)
+        return answer
 
 
 def main() -> None:
+    options = _parse()
+    folder = find_checkpoint(options.model, cache_dir(), NullProgress())
+    workers = list(_workers(options, folder))
+    generator = random.Random(0)
+    vocab_size = read_shape(folder).vocab_size
+
+    def task(measure: str, num_prompts: int, num_tokens: int) -> Task:
+        prompts = [
+            [generator.randrange(1000, vocab_size - 1000) for _ in range(num_tokens)] for _ in range(num_prompts)
+        ]
+        return Task(measure, prompts, NUM_OUTPUT_TOKENS if measure == "decode" else 1)
+
+    rows = []
+    for batch_size in BATCH_SIZES:
+        rows.append(
+            _row(f"decode, batch {batch_size}", workers, task("decode", batch_size, NUM_PROMPT_TOKENS), options)
+        )
+    rows.append(_row(f"prefill, {NUM_PREFILL_TOKENS}", workers, task("prefill", 1, NUM_PREFILL_TOKENS), options))
+    rows.append(["ready after, s", *(f"{worker.ready_s:.1f}" for worker in workers)])
+    for worker in workers:
+        worker.close()
+    print(f"{folder.name}, {options.dtype}, {describe_machine()}, median of {options.rounds} interleaved rounds")
+    print(_floor(folder, options.dtype))
+    print(markdown_table(["tokens/s (ours / peer)", *(worker.name for worker in workers)], rows))
+
+
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    folder = find_checkpoint(options.model, cache_dir(), NullProgress())
-    ours, peer = OurEngine(folder, options.dtype), Transformers(folder, options.dtype)
-    shape = read_shape(folder)
-    generator = torch.Generator().manual_seed(0)
-
-    def compare(measure: str, num_rows: int, num_tokens: int) -> dict[str, float]:
-        prompts = torch.randint(1000, shape.vocab_size - 1000, (num_rows, num_tokens), generator=generator)
-        calls: dict[str, Callable[[], float]] = {
-            name: (lambda engine=engine: getattr(engine, measure)(prompts))
-            for name, engine in (("ours", ours), ("transformers", peer))
-        }
-        return interleaved(calls, options.rounds)
-
-    compare("decode_tokens_per_s", 1, NUM_PROMPT_TOKENS)  # warm-up
-    rows = []
-    for batch_size in BATCH_SIZES:
-        rows.append(_row(f"decode, batch {batch_size}", compare("decode_tokens_per_s", batch_size, NUM_PROMPT_TOKENS)))
-    rows.append(_row(f"prefill, {NUM_PREFILL_TOKENS}", compare("prefill_tokens_per_s", 1, NUM_PREFILL_TOKENS)))
-    ours.close()
-    print(f"{folder.name}, {options.dtype}, {describe_machine()}")
-    print(_floor(shape, options.dtype))
-    print(markdown_table(["tokens/s", "ours", "transformers", "ratio"], rows))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--vllm", metavar="PYTHON")
+    parser.add_argument("--llama-cpp", metavar="PYTHON")
+    parser.add_argument("--gguf", metavar="FILE")
+    return parser.parse_args()
 
 
-def _row(name: str, medians: dict[str, float]) -> list[str]:
-    ours, peer = medians["ours"], medians["transformers"]
-    return [name, f"{ours:.1f}", f"{peer:.1f}", f"{ours / peer:.2f}"]
+def _workers(options: argparse.Namespace, folder: Path) -> Sequence[Worker]:
+    def worker(name: str, python: str, module: str, *arguments: str, batches: bool = True) -> Worker:
+        return Worker(name, [python, "-m", f"tests.bench.workers.{module}", *arguments], batches=batches)
+
+    model = (str(folder), options.dtype)
+    workers = [
+        worker("ours", sys.executable, "ours", *model),
+        worker("transformers", sys.executable, "transformers_peer", *model),
+    ]
+    if options.vllm:
+        workers.append(worker("vLLM", options.vllm, "vllm_peer", *model))
+    if options.llama_cpp:
+        arguments = (options.gguf, str(os.cpu_count() or 1))
+        workers.append(worker("llama.cpp Q4", options.llama_cpp, "llama_cpp_peer", *arguments, batches=False))
+    return workers
 
 
-def _floor(shape: ModelShape, dtype: DType) -> str:
+def _row(name: str, workers: Sequence[Worker], task: Task, rounds: int) -> list[str]:
+    taking_part = [worker for worker in workers if worker.batches or len(task.prompts) == 1]
+    for worker in taking_part:
+        worker.measure(task)  # warm-up
+    medians = interleaved({worker.name: lambda worker=worker: worker.measure(task) for worker in taking_part}, rounds)
+    ours = medians["ours"]
+    cells = [f"{ours:.1f}"]
+    for worker in workers[1:]:
+        peer = medians.get(worker.name)
+        cells.append("" if peer is None else f"{peer:.1f} ({ours / peer:.2f}x)")
+    return [name, *cells]
+
+
+def _floor(folder: Path, dtype: str) -> str:
     bandwidth = read_bandwidth_bytes_per_s()
-    num_bytes = weight_bytes(shape, dtype)
+    num_bytes = weight_bytes(read_shape(folder), "bfloat16" if dtype == "bfloat16" else "float32")
     return (
         f"floor at batch 1: {bandwidth / num_bytes:.0f} tokens/s "
         f"({num_bytes / 2**20:.0f} MiB of weights at {bandwidth / 1e9:.1f} GB/s)"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from tests.support.tiny import write_tiny_tokenizer
 
@@ -23,10 +23,23 @@ def write_tiny_llama(folder: Path, *, seed: int = 0, tokenizer: bool = False, **
     """Save a random float32 model to `folder` and return it."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(LlamaConfig(**{**TINY, **overrides})).eval()
+    _save(model, folder)
+    if tokenizer:
+        write_tiny_tokenizer(folder)
+    return model
+
+
+def write_tiny_qwen2(folder: Path, **overrides: object) -> Qwen2ForCausalLM:
+    """The same for the Qwen2 family."""
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(Qwen2Config(**{**TINY, **overrides})).eval()
+    _save(model, folder)
+    return model
+
+
+def _save(model: PreTrainedModel, folder: Path) -> None:
+    """Biases begin at zero, where nobody would notice that they are missing."""
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.2)
     model.save_pretrained(folder)
-    if tokenizer:
-        write_tiny_tokenizer(folder)
-    return model

@@ -1,0 +1,91 @@
+"""Every `auto` becomes a value, and what cannot work is refused with what to change."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig
+from llama4coder.errors import ConfigError, NotEnoughMemory
+from llama4coder.kv.sizing import kv_bytes_per_block, weight_bytes
+from llama4coder.machine import Machine
+from llama4coder.resolve import resolve
+from llama4coder.shape import ModelShape
+
+GIB = 2**30
+LLAMA_8B = ModelShape(
+    vocab_size=128256,
+    hidden_size=4096,
+    intermediate_size=14336,
+    num_layers=32,
+    num_heads=32,
+    num_kv_heads=8,
+    head_dim=128,
+    rms_norm_eps=1e-5,
+    max_position=131072,
+    tied_embeddings=False,
+    qkv_bias=False,
+    attention_out_bias=False,
+    mlp_bias=False,
+    rope={},
+)
+LAPTOP = Machine("cpu", 64 * GIB, num_cpus=8, computes_bfloat16=True)
+FOLDER = Path("/models/coder-8b")
+
+
+def test_published_sizes() -> None:
+    assert weight_bytes(LLAMA_8B, "bfloat16") == pytest.approx(16.06e9, rel=0.001)
+    assert kv_bytes_per_block(LLAMA_8B, "bfloat16") == 16 * 131072
+
+
+def test_auto_takes_what_machine_and_model_offer() -> None:
+    config = resolve(DeploymentConfig(model=ModelConfig(path=str(FOLDER))), FOLDER, LLAMA_8B, LAPTOP)
+    assert config.model.name == "coder-8b"
+    assert (config.model.dtype, config.model.context_length) == ("bfloat16", 131072)
+    assert (config.engine.device, config.engine.num_threads) == ("cpu", 8)
+    assert config.engine.num_blocks * 16 >= 131072
+    short = DeploymentConfig(model=ModelConfig(context_length=4096))
+    older = resolve(short, FOLDER, LLAMA_8B, replace(LAPTOP, computes_bfloat16=False))
+    assert older.model.dtype == "float32"
+
+
+def test_what_the_operator_says_wins() -> None:
+    config = DeploymentConfig(
+        model=ModelConfig(name="coder", dtype="float16", context_length=2048),
+        engine=EngineConfig(kv_memory_bytes=GIB, num_threads=3),
+    )
+    resolved = resolve(config, FOLDER, LLAMA_8B, LAPTOP)
+    assert (resolved.model.name, resolved.model.dtype, resolved.model.context_length) == ("coder", "float16", 2048)
+    assert resolved.engine.num_blocks == GIB // kv_bytes_per_block(LLAMA_8B, "float16")
+    assert resolved.engine.num_threads == 3
+
+
+def test_the_embedded_model_has_a_name_without_its_hash() -> None:
+    folder = Path("/cache/models/smollm2-135m-instruct-0123456789")
+    config = resolve(DeploymentConfig(model=ModelConfig(context_length=2048)), folder, LLAMA_8B, LAPTOP)
+    assert config.model.name == "smollm2-135m-instruct"
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "machine", "advice"),
+    [
+        ({}, {}, replace(LAPTOP, memory_bytes=20 * GIB), "lower model.context_length"),
+        ({}, {}, replace(LAPTOP, memory_bytes=8 * GIB), "free memory"),
+        ({}, {"kv_memory_bytes": GIB}, LAPTOP, "raise it or lower model.context_length"),
+        ({"context_length": 2048}, {"kv_memory_bytes": 60 * GIB}, LAPTOP, "lower it"),
+    ],
+)
+def test_too_little_memory_is_refused_with_numbers(
+    model: dict[str, int], engine: dict[str, int], machine: Machine, advice: str
+) -> None:
+    config = DeploymentConfig(model=ModelConfig(**model), engine=EngineConfig(**engine))
+    with pytest.raises(NotEnoughMemory, match=advice) as caught:
+        resolve(config, FOLDER, LLAMA_8B, machine)
+    assert "GiB" in str(caught.value)
+
+
+def test_combinations_that_cannot_work() -> None:
+    with pytest.raises(ConfigError, match="max_step_tokens"):
+        resolve(DeploymentConfig(engine=EngineConfig(max_sequences=64, max_step_tokens=32)), FOLDER, LLAMA_8B, LAPTOP)
+    with pytest.raises(ConfigError, match="131072 positions"):
+        resolve(DeploymentConfig(model=ModelConfig(context_length=200_000)), FOLDER, LLAMA_8B, LAPTOP)

@@ -1,0 +1,73 @@
+"""What config.json may say, and what it may not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llama4coder.errors import CheckpointError
+from llama4coder.shape import read_shape
+
+CONFIG = {
+    "model_type": "llama",
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 16384,
+}
+
+
+def write(folder: Path, **changes: object) -> Path:
+    config = {key: value for key, value in {**CONFIG, **changes}.items() if value is not ...}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_defaults_are_those_of_the_family(tmp_path: Path) -> None:
+    shape = read_shape(write(tmp_path))
+    assert (shape.num_kv_heads, shape.head_dim) == (32, 128)
+    assert not (shape.tied_embeddings or shape.qkv_bias or shape.attention_out_bias or shape.mlp_bias)
+    assert shape.rope == {"rope_type": "default", "rope_theta": 10_000.0}
+    assert shape.num_parameters == pytest.approx(6.74e9, rel=0.01)  # Llama-2 7B
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 4.0}},
+        {"rope_theta": 5e5, "rope_scaling": {"rope_type": "linear", "factor": 4.0}},
+        {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e5}},
+    ],
+    ids=["oldest", "older", "transformers 5"],
+)
+def test_every_spelling_of_rope_means_the_same(tmp_path: Path, spelling: dict[str, object]) -> None:
+    assert read_shape(write(tmp_path, **spelling)).rope == {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model_type": "mixtral"}, "mixtral"),
+        ({"model_type": ...}, "model_type"),
+        ({"vocab_size": ...}, "vocab_size"),
+        ({"hidden_size": "big"}, "hidden_size"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers"),
+        ({"num_key_value_heads": 5}, "5 KV heads"),
+        ({"hidden_act": "gelu"}, "gelu"),
+        ({"use_sliding_window": True}, "use_sliding_window"),
+    ],
+)
+def test_what_cannot_be_served_is_named(tmp_path: Path, changes: dict[str, object], named: str) -> None:
+    with pytest.raises(CheckpointError, match=named):
+        read_shape(write(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "\xff"])
+def test_a_file_that_is_no_config(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        read_shape(tmp_path)
