@@ -18,6 +18,15 @@ MAX_HEAD_DIM = 256
 _MAX_SHORT_ROW = 8  # tokens; longer rows share each packing of their keys among many of them
 
 
+class _RopeArgs(ctypes.Structure):
+    """`rope_args` of kernels.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("qkv", "cosine", "sine", "slots", "queries", "keys", "values")),
+        *((name, ctypes.c_int64) for name in ("m", "heads", "kv_heads", "d")),
+    ]
+
+
 class _AttentionArgs(ctypes.Structure):
     """`attention_args` of kernels.c."""
 
@@ -117,10 +126,14 @@ class NativeStepAttention:
 
     def _rotate_and_write(self, qkv: Tensor, rotation: Rotation, kv: LayerKV, queries: Tensor) -> None:
         tensors = (qkv, rotation.cos, rotation.sin, self.slots, queries, kv.keys, kv.values)
-        numbers = (len(qkv), self.heads.num_heads, self.heads.num_kv_heads, self.heads.head_dim)
-        self.library.l4c_rope_and_write(
-            *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors), *map(ctypes.c_int64, numbers)
+        args = _RopeArgs(
+            *(tensor.data_ptr() for tensor in tensors),
+            len(qkv),
+            self.heads.num_heads,
+            self.heads.num_kv_heads,
+            self.heads.head_dim,
         )
+        self.library.l4c_rope_and_write(ctypes.byref(args))
 
     def _attend(self, queries: Tensor, kv: LayerKV, out: Tensor, short: QueryTokens) -> None:
         args = _AttentionArgs(

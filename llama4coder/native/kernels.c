@@ -4,18 +4,13 @@
  * contiguous; products accumulate in float32 and round once. Every function is parallel over independent outputs, so a
  * result does not depend on the number of threads.
  */
+#include "pool.h"
+
 #include <immintrin.h>
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
 
 typedef uint16_t bf16;
-
-/* Threads of every parallel loop. OpenMP's own setting belongs to the thread that made it, and is not inherited by the
- * one that runs the steps. */
-static int threads = 1;
-
-void l4c_set_num_threads(int64_t count) { threads = (int)count; }
 
 #define PANEL 32     /* output features that one accumulator pair holds */
 #define MAX_ROWS 12  /* rows of x per pass over a panel: 24 accumulators of the 32 registers */
@@ -64,9 +59,7 @@ static inline __m512 exp_ps(__m512 x) { /* 2^n * p(f), relative error below 1e-6
 
 /* Weights [n, k] to panels [n / 32][k / 2][32][2]: one pair of inputs for 32 outputs lies in 128 bytes. Zero-padded. */
 void l4c_pack(const bf16 *weight, int64_t n, int64_t k, bf16 *packed) {
-    int64_t panels = (n + PANEL - 1) / PANEL;
-#pragma omp parallel for num_threads(threads)
-    for (int64_t p = 0; p < panels; p++)
+    for (int64_t p = 0; p < (n + PANEL - 1) / PANEL; p++)
         for (int64_t pair = 0; pair < k / 2; pair++)
             for (int64_t lane = 0; lane < PANEL; lane++) {
                 int64_t row = p * PANEL + lane;
@@ -137,45 +130,64 @@ static void multiply_rows(const linear_args *a, int64_t panel, int64_t row, int6
     }
 }
 
-/* out = x @ weight^T (+ bias) (+ residual). k is even. */
-void l4c_linear(const linear_args *a) {
-    int64_t panels = (a->n + PANEL - 1) / PANEL;
+static void multiply_panels(const void *args, int64_t begin, int64_t end) {
+    const linear_args *a = args;
     int64_t passes = (a->m + MAX_ROWS - 1) / MAX_ROWS;
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t panel = 0; panel < panels; panel++)
-        for (int64_t pass = 0; pass < passes; pass++) { /* of even size: 32 rows are 11, 11 and 10 */
-            int64_t row = a->m * pass / passes, end = a->m * (pass + 1) / passes;
-            multiply_rows(a, panel, row, end - row);
+    for (int64_t panel = begin; panel < end; panel++)
+        for (int64_t pass = 0; pass < passes; pass++) { /* of even size: 32 rows are 10, 11 and 11 */
+            int64_t row = a->m * pass / passes, next = a->m * (pass + 1) / passes;
+            multiply_rows(a, panel, row, next - row);
         }
 }
 
-/* x / rms(x), rounded, times weight: as the models were trained. */
-void l4c_rms_norm(const bf16 *x, const bf16 *weight, bf16 *out, int64_t m, int64_t n, float eps) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (m > 8)
-    for (int64_t row = 0; row < m; row++) {
-        const bf16 *from = x + row * n;
+/* out = x @ weight^T (+ bias) (+ residual). k is even. */
+void l4c_linear(const linear_args *a) { parallel_for(multiply_panels, a, (a->n + PANEL - 1) / PANEL, 1); }
+
+typedef struct {
+    const bf16 *x, *weight;
+    bf16 *out;
+    int64_t m, n;
+    float eps;
+} norm_args;
+
+static void normalise_rows(const void *args, int64_t begin, int64_t end) {
+    const norm_args *a = args;
+    for (int64_t row = begin; row < end; row++) {
+        const bf16 *from = a->x + row * a->n;
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < n; i++) sum += to_float(from[i]) * to_float(from[i]);
-        float scale = 1.0f / sqrtf(sum / n + eps);
+        for (int64_t i = 0; i < a->n; i++) sum += to_float(from[i]) * to_float(from[i]);
+        float scale = 1.0f / sqrtf(sum / a->n + a->eps);
 #pragma omp simd
-        for (int64_t i = 0; i < n; i++)
-            out[row * n + i] = to_bf16(to_float(weight[i]) * to_float(to_bf16(to_float(from[i]) * scale)));
+        for (int64_t i = 0; i < a->n; i++)
+            a->out[row * a->n + i] = to_bf16(to_float(a->weight[i]) * to_float(to_bf16(to_float(from[i]) * scale)));
+    }
+}
+
+/* x / rms(x), rounded, times weight: as the models were trained. */
+void l4c_rms_norm(const norm_args *a) { parallel_for(normalise_rows, a, a->m, 8); }
+
+typedef struct {
+    const bf16 *gate_up; /* [m, 2 * n] */
+    bf16 *out;           /* [m, n] */
+    int64_t m, n;
+} swiglu_args;
+
+static void swiglu_rows(const void *args, int64_t begin, int64_t end) {
+    const swiglu_args *a = args;
+    __m512 one = _mm512_set1_ps(1.0f);
+    for (int64_t row = begin; row < end; row++) {
+        const bf16 *gate = a->gate_up + row * 2 * a->n, *up = gate + a->n;
+        for (int64_t i = 0; i < a->n; i += 16) {
+            __m512 g = load_wide(gate + i);
+            __m512 sigmoid = _mm512_div_ps(one, _mm512_add_ps(one, exp_ps(_mm512_sub_ps(_mm512_setzero_ps(), g))));
+            store_narrow(a->out + row * a->n + i, _mm512_mul_ps(_mm512_mul_ps(g, sigmoid), load_wide(up + i)));
+        }
     }
 }
 
 /* silu(gate) * up of rows [gate | up]; n, the width of each half, is a multiple of 16. */
-void l4c_swiglu(const bf16 *gate_up, bf16 *out, int64_t m, int64_t n) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (m > 1)
-    for (int64_t row = 0; row < m; row++) {
-        const bf16 *gate = gate_up + row * 2 * n, *up = gate + n;
-        for (int64_t i = 0; i < n; i += 16) {
-            __m512 g = load_wide(gate + i), one = _mm512_set1_ps(1.0f);
-            __m512 sigmoid = _mm512_div_ps(one, _mm512_add_ps(one, exp_ps(_mm512_sub_ps(_mm512_setzero_ps(), g))));
-            store_narrow(out + row * n + i, _mm512_mul_ps(_mm512_mul_ps(g, sigmoid), load_wide(up + i)));
-        }
-    }
-}
+void l4c_swiglu(const swiglu_args *a) { parallel_for(swiglu_rows, a, a->m, 4); }
 
 static inline void rotate(const bf16 *from, const bf16 *cosine, const bf16 *sine, bf16 *to, int64_t d) {
     int64_t half = d / 2;
@@ -187,20 +199,29 @@ static inline void rotate(const bf16 *from, const bf16 *cosine, const bf16 *sine
     }
 }
 
-/* Rows [queries | keys | values] of m tokens: rotated queries to `queries`, rotated keys and values to their slots. */
-void l4c_rope_and_write(
-    const bf16 *qkv, const bf16 *cosine, const bf16 *sine, const int64_t *slots, bf16 *queries, bf16 *keys,
-    bf16 *values, int64_t m, int64_t heads, int64_t kv_heads, int64_t d) {
-    int64_t width = (heads + 2 * kv_heads) * d;
-#pragma omp parallel for num_threads(threads) schedule(static) if (m > 8)
-    for (int64_t t = 0; t < m; t++) {
-        const bf16 *row = qkv + t * width, *c = cosine + t * d, *s = sine + t * d;
-        bf16 *key_slot = keys + slots[t] * kv_heads * d;
-        for (int64_t h = 0; h < heads; h++) rotate(row + h * d, c, s, queries + (t * heads + h) * d, d);
-        for (int64_t h = 0; h < kv_heads; h++) rotate(row + (heads + h) * d, c, s, key_slot + h * d, d);
-        memcpy(values + slots[t] * kv_heads * d, row + (heads + kv_heads) * d, kv_heads * d * sizeof(bf16));
+typedef struct {
+    const bf16 *qkv;           /* [m, (heads + 2 * kv_heads) * d] */
+    const bf16 *cosine, *sine; /* [m, d] */
+    const int64_t *slots;      /* [m] */
+    bf16 *queries;             /* [m, heads, d] */
+    bf16 *keys, *values;       /* [slots of the pool, kv_heads, d] */
+    int64_t m, heads, kv_heads, d;
+} rope_args;
+
+static void rotate_tokens(const void *args, int64_t begin, int64_t end) {
+    const rope_args *a = args;
+    int64_t heads = a->heads, kv_heads = a->kv_heads, d = a->d;
+    for (int64_t t = begin; t < end; t++) {
+        const bf16 *row = a->qkv + t * (heads + 2 * kv_heads) * d, *c = a->cosine + t * d, *s = a->sine + t * d;
+        int64_t slot = a->slots[t] * kv_heads * d;
+        for (int64_t h = 0; h < heads; h++) rotate(row + h * d, c, s, a->queries + (t * heads + h) * d, d);
+        for (int64_t h = 0; h < kv_heads; h++) rotate(row + (heads + h) * d, c, s, a->keys + slot + h * d, d);
+        memcpy(a->values + slot, row + (heads + kv_heads) * d, kv_heads * d * sizeof(bf16));
     }
 }
+
+/* Rows [queries | keys | values]: rotated queries to `queries`, rotated keys and values to their slots. */
+void l4c_rope_and_write(const rope_args *a) { parallel_for(rotate_tokens, a, a->m, 8); }
 
 typedef struct {
     const bf16 *queries;     /* [num_tokens, heads, d], rotated */
@@ -258,12 +279,13 @@ static void attend(const attention_args *a, int64_t row, int64_t kv_head) {
             store_narrow(out + g * d + i, _mm512_mul_ps(_mm512_load_ps(sums + g * d + i), _mm512_set1_ps(1.0f / total[g])));
 }
 
-/* Attention of single tokens over paged KV; d is a multiple of 32. */
-void l4c_attention(const attention_args *a) {
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) collapse(2)
-    for (int64_t row = 0; row < a->rows; row++)
-        for (int64_t kv_head = 0; kv_head < a->kv_heads; kv_head++) attend(a, row, kv_head);
+static void attend_pairs(const void *args, int64_t begin, int64_t end) {
+    const attention_args *a = args;
+    for (int64_t pair = begin; pair < end; pair++) attend(a, pair / a->kv_heads, pair % a->kv_heads);
 }
+
+/* Attention of single tokens over paged KV; d is a multiple of 32. */
+void l4c_attention(const attention_args *a) { parallel_for(attend_pairs, a, a->rows * a->kv_heads, 1); }
 
 typedef struct {
     const bf16 *queries;    /* [num_tokens, heads, d], rotated */
@@ -422,14 +444,20 @@ static void attend_tile(const prefill_args *a, int64_t first, int64_t count, int
     }
 }
 
-/* Causal attention of many tokens of one sequence over its paged KV; d is a multiple of 32. */
-void l4c_prefill_attention(const prefill_args *a) {
-    int64_t per_tile = QUERY_TILE / (a->heads / a->kv_heads);
-    int64_t tiles = (a->num_tokens + per_tile - 1) / per_tile;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) collapse(2)
-    for (int64_t tile = tiles - 1; tile >= 0; tile--) /* the longest ones first */
-        for (int64_t kv_head = 0; kv_head < a->kv_heads; kv_head++) {
-            int64_t first = tile * per_tile, left = a->num_tokens - first;
-            attend_tile(a, first, left < per_tile ? left : per_tile, kv_head);
-        }
+static int64_t tokens_per_tile(const prefill_args *a) { return QUERY_TILE / (a->heads / a->kv_heads); }
+
+static int64_t num_tiles(const prefill_args *a) {
+    return (a->num_tokens + tokens_per_tile(a) - 1) / tokens_per_tile(a);
 }
+
+static void attend_tiles(const void *args, int64_t begin, int64_t end) {
+    const prefill_args *a = args;
+    for (int64_t pair = begin; pair < end; pair++) {
+        int64_t tile = num_tiles(a) - 1 - pair / a->kv_heads; /* the longest ones first */
+        int64_t first = tile * tokens_per_tile(a), left = a->num_tokens - first;
+        attend_tile(a, first, left < tokens_per_tile(a) ? left : tokens_per_tile(a), pair % a->kv_heads);
+    }
+}
+
+/* Causal attention of many tokens of one sequence over its paged KV; d is a multiple of 32. */
+void l4c_prefill_attention(const prefill_args *a) { parallel_for(attend_tiles, a, num_tiles(a) * a->kv_heads, 1); }

@@ -16,6 +16,25 @@ from llama4coder.native.attention import NativeAttention, supports
 from llama4coder.native.linear import PackedLinear
 
 
+class _NormArgs(ctypes.Structure):
+    """`norm_args` of kernels.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "out")),
+        *((name, ctypes.c_int64) for name in ("m", "n")),
+        ("eps", ctypes.c_float),
+    ]
+
+
+class _SwigluArgs(ctypes.Structure):
+    """`swiglu_args` of kernels.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("gate_up", "out")),
+        *((name, ctypes.c_int64) for name in ("m", "n")),
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class NativeNorm:
     """Implements `layers.norm.Norm`."""
@@ -27,11 +46,8 @@ class NativeNorm:
     def __call__(self, x: Tensor) -> Tensor:
         x = x.contiguous()
         out = torch.empty_like(x)
-        self.library.l4c_rms_norm(
-            *(ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, self.weight, out)),
-            *(ctypes.c_int64(size) for size in x.shape),
-            ctypes.c_float(self.eps),
-        )
+        args = _NormArgs(x.data_ptr(), self.weight.data_ptr(), out.data_ptr(), *x.shape, self.eps)
+        self.library.l4c_rms_norm(ctypes.byref(args))
         return out
 
 
@@ -62,8 +78,6 @@ class NativeKernels:
         if width % 16:
             return self._torch.swiglu(gate_up)
         out = torch.empty(len(gate_up), width, dtype=torch.bfloat16)
-        self._library.l4c_swiglu(
-            *(ctypes.c_void_p(tensor.data_ptr()) for tensor in (gate_up, out)),
-            *(ctypes.c_int64(size) for size in out.shape),
-        )
+        args = _SwigluArgs(gate_up.data_ptr(), out.data_ptr(), *out.shape)
+        self._library.l4c_swiglu(ctypes.byref(args))
         return out

@@ -13,7 +13,7 @@ from pathlib import Path
 REQUIRED_CPU_FLAGS = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"})
 
 _COMPILE = (
-    *("-O3", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC"),
+    *("-O3", "-pthread", "-fopenmp-simd", "-fno-math-errno", "-shared", "-fPIC"),
     *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16", "-mfma"),
 )
 _COMPILE_TIMEOUT_S = 120
@@ -24,14 +24,13 @@ _log = logging.getLogger(__name__)
 def load_library(cache: Path, cpu_flags: frozenset[str], num_threads: int) -> ctypes.CDLL | None:
     """The compiled kernels on so many threads, or None, with the reason in the log, where they cannot be had.
 
-    The file is named by its source and flags, so that a new version never meets an old library. Call it after torch
-    has been imported: both then share one OpenMP runtime, and with it one pool of threads.
+    The file is named by its source and flags, so that a new version never meets an old library.
     """
     missing = REQUIRED_CPU_FLAGS - cpu_flags
     if missing:
         _log.info("native kernels are off: this CPU lacks %s", ", ".join(sorted(missing)))
         return None
-    source = files(__package__).joinpath("kernels.c").read_bytes()
+    source = _source()
     name = hashlib.sha256(source + " ".join(_COMPILE).encode()).hexdigest()[:16]
     library = cache / "native" / f"kernels-{name}.so"
     try:
@@ -43,6 +42,13 @@ def load_library(cache: Path, cpu_flags: frozenset[str], num_threads: int) -> ct
         return None
     loaded.l4c_set_num_threads(ctypes.c_int64(num_threads))
     return loaded
+
+
+def _source() -> bytes:
+    """One text, so that the compiler needs no folder of ours."""
+    folder = files(__package__)
+    kernels, pool = (folder.joinpath(name).read_bytes() for name in ("kernels.c", "pool.h"))
+    return kernels.replace(b'#include "pool.h"\n', pool, 1)
 
 
 def _compile(source: bytes, library: Path) -> None:

@@ -86,10 +86,10 @@ def main() -> None:
 
     rows = []
     for batch_size in BATCH_SIZES:
-        rows.append(
-            _row(f"decode, batch {batch_size}", workers, task("decode", batch_size, NUM_PROMPT_TOKENS), options)
-        )
-    rows.append(_row(f"prefill, {NUM_PREFILL_TOKENS}", workers, task("prefill", 1, NUM_PREFILL_TOKENS), options))
+        decode = task("decode", batch_size, NUM_PROMPT_TOKENS)
+        rows.append(_row(f"decode, batch {batch_size}", workers, decode, options.rounds))
+    prefill = task("prefill", 1, NUM_PREFILL_TOKENS)
+    rows.append(_row(f"prefill, {NUM_PREFILL_TOKENS}", workers, prefill, options.rounds))
     rows.append(["ready after, s", *(f"{worker.ready_s:.1f}" for worker in workers)])
     for worker in workers:
         worker.close()

@@ -33,4 +33,4 @@ class LlamaCpp:
 
 
 if __name__ == "__main__":
-    serve(LlamaCpp(sys.argv[1], int(sys.argv[2])))
+    serve(lambda: LlamaCpp(sys.argv[1], int(sys.argv[2])))

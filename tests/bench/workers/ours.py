@@ -54,4 +54,4 @@ class Ours:
 
 
 if __name__ == "__main__":
-    serve(Ours(Path(sys.argv[1]), sys.argv[2]))
+    serve(lambda: Ours(Path(sys.argv[1]), sys.argv[2]))

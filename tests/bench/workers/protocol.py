@@ -6,6 +6,7 @@ Only the standard library: a peer's environment holds nothing of ours.
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -30,10 +31,11 @@ class Subject(Protocol):
     def prefill_tokens_per_s(self, task: Task) -> float: ...
 
 
-def serve(subject: Subject) -> None:
-    """Say that the subject is ready, then answer tasks until the input ends."""
+def serve(load: Callable[[], Subject]) -> None:
+    """Load the engine, say that it is ready, then answer tasks until the input ends."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else the engine prints goes to standard error
+    subject = load()
     print(json.dumps({"ready": True}), file=out, flush=True)
     for line in sys.stdin:
         task = Task(**json.loads(line))

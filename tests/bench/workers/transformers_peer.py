@@ -27,4 +27,4 @@ class Transformers(StaticBatch):
 
 
 if __name__ == "__main__":
-    serve(Transformers(sys.argv[1], sys.argv[2]))
+    serve(lambda: Transformers(sys.argv[1], sys.argv[2]))

@@ -18,4 +18,4 @@ class VLLM(StaticBatch):
 
 
 if __name__ == "__main__":
-    serve(VLLM(sys.argv[1], sys.argv[2]))
+    serve(lambda: VLLM(sys.argv[1], sys.argv[2]))
