@@ -23,9 +23,10 @@ typedef void (*loop_body)(const void *args, int64_t begin, int64_t end);
 static struct {
     pthread_mutex_t busy; /* one loop at a time; who comes second works alone */
     int workers;          /* besides the caller */
-    atomic_uint round;    /* changes when there is a loop to join */
-    atomic_int sleeping, unfinished;
-    atomic_llong next;    /* index that nobody has taken */
+    atomic_uint round;    /* odd while a loop may be joined */
+    atomic_int active;    /* workers that have joined, or are about to find that they came too late */
+    atomic_int sleeping;
+    atomic_llong next; /* index that nobody has taken */
     loop_body body;
     const void *args;
     int64_t count, chunk;
@@ -37,21 +38,28 @@ static void take_chunks(void) {
         pool.body(pool.args, begin, begin + pool.chunk < pool.count ? begin + pool.chunk : pool.count);
 }
 
-static void await_round(unsigned seen) {
-    for (int spin = 0; spin < SPINS; spin++) {
-        if (atomic_load(&pool.round) != seen) return;
-        _mm_pause();
+/* Wait until there is a loop to join that is not `last`; returns its round. */
+static unsigned await_loop(unsigned last) {
+    for (int spin = 0;; spin++) {
+        unsigned round = atomic_load(&pool.round);
+        if (round % 2 && round != last) return round;
+        if (spin < SPINS) {
+            _mm_pause();
+            continue;
+        }
+        atomic_fetch_add(&pool.sleeping, 1);
+        syscall(SYS_futex, &pool.round, FUTEX_WAIT_PRIVATE, round, NULL, NULL, 0);
+        atomic_fetch_sub(&pool.sleeping, 1);
     }
-    atomic_fetch_add(&pool.sleeping, 1);
-    while (atomic_load(&pool.round) == seen) syscall(SYS_futex, &pool.round, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
-    atomic_fetch_sub(&pool.sleeping, 1);
 }
 
-static void *work(void *first_round) {
-    for (unsigned seen = (unsigned)(uintptr_t)first_round;; seen++) { /* all take part in every round: none is missed */
-        await_round(seen);
-        take_chunks();
-        atomic_fetch_sub(&pool.unfinished, 1);
+static void *work(void *unused) {
+    (void)unused;
+    for (unsigned last = 0;;) {
+        last = await_loop(last);
+        atomic_fetch_add(&pool.active, 1);
+        if (atomic_load(&pool.round) == last) take_chunks(); /* else it has been closed, and nothing may be touched */
+        atomic_fetch_sub(&pool.active, 1);
     }
     return NULL;
 }
@@ -61,14 +69,16 @@ void l4c_set_num_threads(int64_t count) {
     pthread_mutex_lock(&pool.busy);
     while (pool.workers < count - 1 && pool.workers < MAX_THREADS) {
         pthread_t thread;
-        if (pthread_create(&thread, NULL, work, (void *)(uintptr_t)atomic_load(&pool.round))) break;
+        if (pthread_create(&thread, NULL, work, NULL)) break;
         pthread_detach(thread);
         pool.workers++;
     }
     pthread_mutex_unlock(&pool.busy);
 }
 
-/* body(args, begin, end) for all of [0, count), in pieces of at least `grain` that go to whoever is free. */
+/* body(args, begin, end) for all of [0, count), in pieces of at least `grain` that go to whoever is free.
+ *
+ * A worker whose core is busy with something else is not waited for, unless it has already taken a piece. */
 static void parallel_for(loop_body body, const void *args, int64_t count, int64_t grain) {
     if (pool.workers == 0 || count <= grain || pthread_mutex_trylock(&pool.busy)) {
         body(args, 0, count);
@@ -77,11 +87,11 @@ static void parallel_for(loop_body body, const void *args, int64_t count, int64_
     int64_t pieces = 4 * (pool.workers + 1), chunk = (count + pieces - 1) / pieces;
     pool.body = body, pool.args = args, pool.count = count, pool.chunk = chunk > grain ? chunk : grain;
     atomic_store(&pool.next, 0);
-    atomic_store(&pool.unfinished, pool.workers);
     atomic_fetch_add(&pool.round, 1);
     if (atomic_load(&pool.sleeping)) syscall(SYS_futex, &pool.round, FUTEX_WAKE_PRIVATE, MAX_THREADS, NULL, NULL, 0);
     take_chunks();
-    while (atomic_load(&pool.unfinished)) _mm_pause();
+    atomic_fetch_add(&pool.round, 1);
+    while (atomic_load(&pool.active)) _mm_pause();
     pthread_mutex_unlock(&pool.busy);
 }
 
