@@ -37,10 +37,13 @@ def sample(logits: Tensor, rows: Sequence[SamplingRow]) -> list[int]:
     """Token ids, one per row of `logits` `[num_rows, vocab_size]` (float32, not changed)."""
     if any(row.is_adjusted for row in rows):
         logits = _adjusted(logits, rows)
-    chosen = logits.argmax(-1)
     drawn = [index for index, row in enumerate(rows) if not row.is_greedy]
-    if drawn:
-        chosen[drawn] = _draw(logits[drawn], [rows[index] for index in drawn])
+    if len(drawn) == len(rows):
+        chosen = _draw(logits, rows)
+    else:
+        chosen = logits.argmax(-1)
+        if drawn:
+            chosen[drawn] = _draw(logits[drawn], [rows[index] for index in drawn])
     token_ids: list[int] = chosen.tolist()
     return token_ids
 
@@ -57,11 +60,11 @@ def _adjusted(logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
 
 def _draw(logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
     temperatures = torch.tensor([row.params.temperature for row in rows], device=logits.device).unsqueeze(1)
-    logits = logits / temperatures
-    noise = gumbel_noise([NoiseKey(row.seed, row.position) for row in rows], logits.shape[-1])
-    perturbed = noise.to(logits.device) + logits
+    noise = gumbel_noise([NoiseKey(row.seed, row.position) for row in rows], logits.shape[-1]).to(logits.device)
+    perturbed = noise.addcdiv_(logits, temperatures)  # one pass over what is the largest array of a step
     filtered = [index for index, row in enumerate(rows) if is_filtered(row.params)]
     if filtered:
-        lowest = thresholds(logits[filtered], [rows[index].params for index in filtered])
-        perturbed[filtered] = perturbed[filtered].masked_fill(logits[filtered] < lowest, -torch.inf)
+        scaled = logits[filtered] / temperatures[filtered]
+        lowest = thresholds(scaled, [rows[index].params for index in filtered])
+        perturbed[filtered] = perturbed[filtered].masked_fill(scaled < lowest, -torch.inf)
     return perturbed.argmax(-1)
