@@ -130,15 +130,32 @@ def test_metrics_are_of_the_whole_deployment(client: httpx.Client) -> None:
 def test_everything_listens_on_loopback_only(server: LiveServer) -> None:
     """But for Serve's gRPC port in each replica, whose address is fixed in Serve; it asks for Ray's token."""
     pids = {process.pid for process in descendants({server.process.pid})} | {server.process.pid}
-    replicas = {pid for pid in pids if b"ray::ServeReplica" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    replicas = {pid for pid in pids if b"ray::ServeReplica" in _command_line(pid)}
     exposed = [pid for pid in pids - replicas if _listens_beyond_loopback(pid)]
     assert exposed == []
 
 
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:  # the process has ended
+        return b""
+
+
+def _descriptors(pid: int) -> list[Path]:
+    try:
+        return list(Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:  # the process has ended
+        return []
+
+
 def _listens_beyond_loopback(pid: int) -> bool:
     inodes = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        target = os.readlink(descriptor)
+    for descriptor in _descriptors(pid):
+        try:
+            target = os.readlink(descriptor)
+        except FileNotFoundError:  # closed since it was listed
+            continue
         if target.startswith("socket:["):
             inodes.add(target[8:-1])
     for table, anywhere in (("tcp", "0" * 8), ("tcp6", "0" * 32)):
