@@ -32,6 +32,3 @@ class RankActor:
         """Wait until the rank has failed or was stopped."""
         assert self._server is not None, "serve before load"
         self._server.join()
-
-    def ping(self) -> None:
-        """Return, if the process can."""

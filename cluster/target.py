@@ -24,7 +24,7 @@ from llama4coder.errors import EngineDead
 from llama4coder.obs.metrics import Metrics
 from llama4coder.types import GenerateRequest
 
-_RANK_CONCURRENCY = 4  # `serve` holds one call for good; `load`, `ping` and `stop` come beside it
+_RANK_CONCURRENCY = 4  # `serve` holds one call for as long as the rank lives
 
 
 class Rank:
