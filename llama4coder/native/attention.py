@@ -13,13 +13,13 @@ from llama4coder.kv.sizing import num_blocks_for
 from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.rope import Rotation
 
-MAX_GROUP = 16  # query heads per KV head; see kernels.c
+MAX_GROUP = 16  # query heads per KV head; see vector.h
 MAX_HEAD_DIM = 256
 _MAX_SHORT_ROW = 8  # tokens; longer rows share each packing of their keys among many of them
 
 
 class _RopeArgs(ctypes.Structure):
-    """`rope_args` of kernels.c."""
+    """`rope_args` of elementwise.c."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("qkv", "cosine", "sine", "slots", "queries", "keys", "values")),
@@ -28,7 +28,7 @@ class _RopeArgs(ctypes.Structure):
 
 
 class _AttentionArgs(ctypes.Structure):
-    """`attention_args` of kernels.c."""
+    """`attention_args` of decode_attention.c."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("queries", "keys", "values", "out", "tokens", "lengths", "tables")),
@@ -37,7 +37,7 @@ class _AttentionArgs(ctypes.Structure):
 
 
 class _PrefillArgs(ctypes.Structure):
-    """`prefill_args` of kernels.c."""
+    """`prefill_args` of prefill_attention.c."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("queries", "keys", "values", "out", "table")),

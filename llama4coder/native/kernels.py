@@ -17,7 +17,7 @@ from llama4coder.native.linear import PackedLinear
 
 
 class _NormArgs(ctypes.Structure):
-    """`norm_args` of kernels.c."""
+    """`norm_args` of elementwise.c."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("x", "weight", "out")),
@@ -27,7 +27,7 @@ class _NormArgs(ctypes.Structure):
 
 
 class _SwigluArgs(ctypes.Structure):
-    """`swiglu_args` of kernels.c."""
+    """`swiglu_args` of elementwise.c."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("gate_up", "out")),

@@ -1,9 +1,10 @@
-"""Compiles `kernels.c` once per machine and loads it; seconds the first time, nothing after that."""
+"""Compiles the C files of this folder once per machine and loads it; seconds the first time, nothing after that."""
 
 import ctypes
 import hashlib
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,15 @@ from pathlib import Path
 
 REQUIRED_CPU_FLAGS = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"})
 
+# In this order one text, so that the compiler needs no folder of ours, and each file may use what is above it.
+SOURCES = (
+    "pool.h",
+    "vector.h",
+    "linear.c",
+    "elementwise.c",
+    "decode_attention.c",
+    "prefill_attention.c",
+)
 _COMPILE = (
     *("-O3", "-pthread", "-fopenmp-simd", "-fno-math-errno", "-shared", "-fPIC"),
     *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16", "-mfma"),
@@ -45,10 +55,9 @@ def load_library(cache: Path, cpu_flags: frozenset[str], num_threads: int) -> ct
 
 
 def _source() -> bytes:
-    """One text, so that the compiler needs no folder of ours."""
     folder = files(__package__)
-    kernels, pool = (folder.joinpath(name).read_bytes() for name in ("kernels.c", "pool.h"))
-    return kernels.replace(b'#include "pool.h"\n', pool, 1)
+    text = b"".join(folder.joinpath(name).read_bytes() for name in SOURCES)
+    return re.sub(rb'^#include "\w+\.h"\n', b"", text, flags=re.MULTILINE)
 
 
 def _compile(source: bytes, library: Path) -> None:

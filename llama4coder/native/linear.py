@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PANEL = 32  # output features side by side; see kernels.c
+PANEL = 32  # output features side by side; see linear.c
 
 
 class _LinearArgs(ctypes.Structure):
-    """`linear_args` of kernels.c."""
+    """`linear_args` of linear.c."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("x", "packed", "bias", "residual", "out", "out_wide")),

@@ -1,0 +1,92 @@
+/* Products with bfloat16 weights that lie in panels, at the speed of memory. */
+#include "pool.h"
+#include "vector.h"
+
+#define PANEL 32     /* output features that one accumulator pair holds */
+#define MAX_ROWS 12  /* rows of x per pass over a panel: 24 accumulators of the 32 registers */
+
+/* Weights [n, k] to panels [n / 32][k / 2][32][2]: one pair of inputs for 32 outputs lies in 128 bytes. Zero-padded. */
+void l4c_pack(const bf16 *weight, int64_t n, int64_t k, bf16 *packed) {
+    for (int64_t p = 0; p < (n + PANEL - 1) / PANEL; p++)
+        for (int64_t pair = 0; pair < k / 2; pair++)
+            for (int64_t lane = 0; lane < PANEL; lane++) {
+                int64_t row = p * PANEL + lane;
+                bf16 *to = packed + ((p * (k / 2) + pair) * PANEL + lane) * 2;
+                to[0] = row < n ? weight[row * k + 2 * pair] : 0;
+                to[1] = row < n ? weight[row * k + 2 * pair + 1] : 0;
+            }
+}
+
+typedef struct {
+    const bf16 *x;        /* [m, k] */
+    const bf16 *packed;   /* see l4c_pack */
+    const bf16 *bias;     /* [n] or NULL */
+    const bf16 *residual; /* [m, n] or NULL: added to the product */
+    bf16 *out;            /* [m, n], or NULL for out_wide */
+    float *out_wide;      /* [m, n] in float32 */
+    int64_t m, n, k;
+} linear_args;
+
+static inline __attribute__((always_inline)) void finish_row(
+    const linear_args *a, int64_t row, int64_t column, __m512 low, __m512 high) {
+    for (int half = 0; half < 2; half++, column += 16) {
+        if (column >= a->n) return;
+        int64_t left = a->n - column;
+        __mmask16 mask = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
+        __m512 value = half ? high : low;
+        if (a->bias) value = _mm512_add_ps(value, _mm512_castsi512_ps(_mm512_slli_epi32(
+            _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, a->bias + column)), 16)));
+        if (a->residual) value = _mm512_add_ps(value, _mm512_castsi512_ps(_mm512_slli_epi32(
+            _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, a->residual + row * a->n + column)), 16)));
+        if (a->out) _mm256_mask_storeu_epi16(a->out + row * a->n + column, mask, (__m256i)_mm512_cvtneps_pbh(value));
+        else _mm512_mask_storeu_ps(a->out_wide + row * a->n + column, mask, value);
+    }
+}
+
+/* `rows` is a constant at each call, so that the accumulators live in registers. */
+static inline __attribute__((always_inline)) void multiply_panel(
+    const linear_args *a, int64_t panel, int64_t first_row, const int rows) {
+    int64_t pairs = a->k / 2;
+    const bf16 *w = a->packed + panel * pairs * PANEL * 2;
+    const bf16 *x = a->x + first_row * a->k;
+    __m512 low[MAX_ROWS], high[MAX_ROWS];
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) low[r] = high[r] = _mm512_setzero_ps();
+    for (int64_t pair = 0; pair < pairs; pair++, w += PANEL * 2) {
+        __m512bh w_low = (__m512bh)_mm512_loadu_si512(w), w_high = (__m512bh)_mm512_loadu_si512(w + PANEL);
+        _mm_prefetch((const char *)(w + 16 * PANEL * 2), _MM_HINT_T0);
+        _mm_prefetch((const char *)(w + 16 * PANEL * 2 + PANEL), _MM_HINT_T0);
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            int32_t inputs;
+            memcpy(&inputs, x + r * a->k + 2 * pair, sizeof inputs);
+            __m512bh broadcast = (__m512bh)_mm512_set1_epi32(inputs);
+            low[r] = _mm512_dpbf16_ps(low[r], w_low, broadcast);
+            high[r] = _mm512_dpbf16_ps(high[r], w_high, broadcast);
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) finish_row(a, first_row + r, panel * PANEL, low[r], high[r]);
+}
+
+static void multiply_rows(const linear_args *a, int64_t panel, int64_t row, int64_t rows) {
+    switch (rows) {
+#define CASE(count) case count: multiply_panel(a, panel, row, count); break;
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
+        default: multiply_panel(a, panel, row, MAX_ROWS);
+#undef CASE
+    }
+}
+
+static void multiply_panels(const void *args, int64_t begin, int64_t end) {
+    const linear_args *a = args;
+    int64_t passes = (a->m + MAX_ROWS - 1) / MAX_ROWS;
+    for (int64_t panel = begin; panel < end; panel++)
+        for (int64_t pass = 0; pass < passes; pass++) { /* of even size: 32 rows are 10, 11 and 11 */
+            int64_t row = a->m * pass / passes, next = a->m * (pass + 1) / passes;
+            multiply_rows(a, panel, row, next - row);
+        }
+}
+
+/* out = x @ weight^T (+ bias) (+ residual). k is even. */
+void l4c_linear(const linear_args *a) { parallel_for(multiply_panels, a, (a->n + PANEL - 1) / PANEL, 1); }
