@@ -9,19 +9,15 @@ from torch import Tensor
 
 from llama4coder.attention.batch import RowSpan
 from llama4coder.config import DType, ResolvedConfig
+from llama4coder.engine.hardware import choose_kernels
 from llama4coder.engine.plan import RowResult, StepPlan, StepResult, StepRow
 from llama4coder.engine.rank_state import RankState
 from llama4coder.engine.step_batch import StepBatch, build_batch
-from llama4coder.env import cache_dir
 from llama4coder.kv.sizing import num_blocks_for
 from llama4coder.kv.tensors import LayerKV, allocate_kv
-from llama4coder.layers.kernels import Kernels, TorchKernels
-from llama4coder.machine import cpu_flags
 from llama4coder.models.llama import Llama
 from llama4coder.models.loader import load_llama
 from llama4coder.models.weights import Placement
-from llama4coder.native.kernels import NativeKernels
-from llama4coder.native.library import load_library
 from llama4coder.progress import Progress
 from llama4coder.sampling.logprobs import position_logprobs
 from llama4coder.sampling.sampler import sample
@@ -32,15 +28,6 @@ _TORCH_DTYPES: dict[DType, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-
-
-def _kernels(placement: Placement, num_threads: int) -> Kernels:
-    """The fastest set that this machine can run."""
-    if placement.device.type == "cpu" and placement.dtype == torch.bfloat16:
-        library = load_library(cache_dir(), cpu_flags(), num_threads)
-        if library is not None:
-            return NativeKernels(library)
-    return TorchKernels()
 
 
 class ModelRunner:
@@ -59,7 +46,7 @@ class ModelRunner:
         folder = Path(config.model.path)
         shape = read_shape(folder)
         placement = Placement(_TORCH_DTYPES[config.model.dtype], torch.device(config.engine.device))
-        kernels = _kernels(placement, config.engine.num_threads)
+        kernels = choose_kernels(placement, config.engine.num_threads)
         with torch.inference_mode():
             model = load_llama(folder, shape, config.model.context_length, kernels, placement, progress)
             kv = allocate_kv(shape, config.engine.num_blocks, placement.dtype, placement.device)

@@ -46,7 +46,7 @@ NEEDS_TORCH = tuple(
     f"llama4coder.{name}"
     for name in (
         *("layers", "attention", "native", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
-        *("engine.runner", "engine.rank_state", "engine.step_batch", "llm"),
+        *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "llm"),
     )
 )
 

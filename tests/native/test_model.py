@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from llama4coder.engine import runner
+from llama4coder.layers.kernels import TorchKernels
 from llama4coder.native.kernels import NativeKernels
 from llama4coder.progress import NullProgress
 from tests.support.engines import resolved
@@ -32,8 +33,8 @@ def test_logits_are_as_close_as_torch_gets(
         exact = reference(torch.tensor([token_ids])).logits[0]
     config = resolved(tmp_path, num_blocks=NUM_BLOCKS, dtype="bfloat16")
     errors = {}
-    for name, kernels in (("torch", runner.TorchKernels()), ("native", NativeKernels(library))):
-        monkeypatch.setattr(runner, "_kernels", lambda *_, kernels=kernels: kernels)
+    for name, kernels in (("torch", TorchKernels()), ("native", NativeKernels(library))):
+        monkeypatch.setattr(runner, "choose_kernels", lambda *_, kernels=kernels: kernels)
         errors[name] = (logits_in_chunks(config, token_ids, chunks) - exact).square().mean().sqrt().item()
     assert errors["native"] < 1.1 * errors["torch"]
 
