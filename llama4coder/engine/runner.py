@@ -19,8 +19,9 @@ from llama4coder.models.llama import Llama
 from llama4coder.models.loader import load_llama
 from llama4coder.models.weights import Placement
 from llama4coder.progress import Progress
+from llama4coder.sampling.draw import TorchDraw
 from llama4coder.sampling.logprobs import position_logprobs
-from llama4coder.sampling.sampler import sample
+from llama4coder.sampling.sampler import Sampler
 from llama4coder.shape import read_shape
 
 _TORCH_DTYPES: dict[DType, torch.dtype] = {
@@ -35,6 +36,7 @@ class ModelRunner:
 
     def __init__(self, model: Llama, kv: list[LayerKV], state: RankState) -> None:
         self._model = model
+        self._sampler = Sampler(TorchDraw())
         self._kv = kv
         self._state = state
         self._device = kv[0].keys.device
@@ -81,7 +83,7 @@ class ModelRunner:
 
     def _sample_rows(self, rows: list[StepRow], logits: Tensor) -> list[RowResult]:
         sequences = [self._state[row.seq_id] for row in rows]
-        token_ids = sample(logits, [seq.sampling_row() for seq in sequences])
+        token_ids: list[int] = self._sampler(logits, [seq.sampling_row() for seq in sequences]).tolist()
         results = []
         for index, (row, seq, token_id) in enumerate(zip(rows, sequences, token_ids, strict=True)):
             seq.append(token_id)

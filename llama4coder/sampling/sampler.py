@@ -1,4 +1,4 @@
-"""Chooses the next token of each row: argmax(log p / T + noise(seed, position)) (design section 5)."""
+"""Chooses the next token of each row: adjust the logits, find what may be chosen, draw (design section 5)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from llama4coder.sampling.adjust import TokenCounts, add_bias, forbid
+from llama4coder.sampling.draw import DrawRow, TokenDraw
 from llama4coder.sampling.filters import is_filtered, thresholds
-from llama4coder.sampling.noise import NoiseKey, gumbel_noise
+from llama4coder.sampling.noise import NoiseKey
 from llama4coder.types import SamplingParams
-
-_GREEDY_BELOW = 1e-5  # below this temperature the division overflows before it changes the outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,27 +24,25 @@ class SamplingRow:
     forbidden: Sequence[int] = ()
 
     @property
-    def is_greedy(self) -> bool:
-        return self.params.temperature < _GREEDY_BELOW
-
-    @property
     def is_adjusted(self) -> bool:
         return bool(self.counts is not None or self.params.logit_bias or self.forbidden)
 
+    def draw_row(self) -> DrawRow:
+        return DrawRow(NoiseKey(self.seed, self.position), self.params.temperature)
 
-def sample(logits: Tensor, rows: Sequence[SamplingRow]) -> list[int]:
-    """Token ids, one per row of `logits` `[num_rows, vocab_size]` (float32, not changed)."""
-    if any(row.is_adjusted for row in rows):
-        logits = _adjusted(logits, rows)
-    drawn = [index for index, row in enumerate(rows) if not row.is_greedy]
-    if len(drawn) == len(rows):
-        chosen = _draw(logits, rows)
-    else:
-        chosen = logits.argmax(-1)
-        if drawn:
-            chosen[drawn] = _draw(logits[drawn], [rows[index] for index in drawn])
-    token_ids: list[int] = chosen.tolist()
-    return token_ids
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Everything between logits and token ids; `draw` is the part that differs between devices."""
+
+    draw: TokenDraw
+
+    def __call__(self, logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
+        """Token ids `[num_rows]` for `logits` `[num_rows, vocab_size]` (float32, not changed), on their device."""
+        if any(row.is_adjusted for row in rows):
+            logits = _adjusted(logits, rows)
+        draw_rows = [row.draw_row() for row in rows]
+        return self.draw(logits, draw_rows, _lowest(logits, rows, draw_rows))
 
 
 def _adjusted(logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
@@ -58,13 +55,12 @@ def _adjusted(logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
     return logits
 
 
-def _draw(logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
-    temperatures = torch.tensor([row.params.temperature for row in rows], device=logits.device).unsqueeze(1)
-    noise = gumbel_noise([NoiseKey(row.seed, row.position) for row in rows], logits.shape[-1]).to(logits.device)
-    perturbed = noise.addcdiv_(logits, temperatures)  # one pass over what is the largest array of a step
-    filtered = [index for index, row in enumerate(rows) if is_filtered(row.params)]
-    if filtered:
-        scaled = logits[filtered] / temperatures[filtered]
-        lowest = thresholds(scaled, [rows[index].params for index in filtered])
-        perturbed[filtered] = perturbed[filtered].masked_fill(scaled < lowest, -torch.inf)
-    return perturbed.argmax(-1)
+def _lowest(logits: Tensor, rows: Sequence[SamplingRow], draw_rows: Sequence[DrawRow]) -> Tensor | None:
+    """The smallest logit that may be chosen in each row `[num_rows]`; None where every token may."""
+    filtered = [index for index, row in enumerate(rows) if is_filtered(row.params) and not draw_rows[index].is_greedy]
+    if not filtered:
+        return None
+    temperatures = torch.tensor([rows[index].params.temperature for index in filtered], device=logits.device)
+    lowest = torch.full((len(rows),), -torch.inf, device=logits.device)
+    lowest[filtered] = thresholds(logits[filtered], temperatures, [rows[index].params for index in filtered])
+    return lowest

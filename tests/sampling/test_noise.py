@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from llama4coder.sampling.noise import NoiseKey, gumbel_noise
+from llama4coder.sampling.noise import NoiseKey, gumbel_noise, philox_words
 
 
 def noise(seed: int, position: int, vocab_size: int) -> torch.Tensor:
@@ -29,8 +29,13 @@ def test_a_wider_vocabulary_keeps_the_noise_of_the_first_tokens() -> None:
 
 def test_values_are_pinned() -> None:
     """A change of the generator would change every seeded answer: it must be a decision, not an accident."""
-    expected = torch.tensor([2.106514, -0.382324, -0.720336, 1.137047])
+    expected = torch.tensor([5.279162, 0.703909, 1.112508, -0.169513])
     torch.testing.assert_close(noise(42, 5, 4), expected, atol=1e-5, rtol=0)
+
+
+def test_words_are_those_of_the_published_generator() -> None:
+    """Random123's known answer for Philox4x32-10 with key and counter zero."""
+    assert philox_words([NoiseKey(0, 0)], 4)[0].tolist() == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
 
 
 def test_distribution_is_gumbel() -> None:

@@ -7,11 +7,16 @@ from hypothesis import strategies as st
 
 from llama4coder.sampling import filters
 from llama4coder.sampling.adjust import TokenCounts
+from llama4coder.sampling.draw import TorchDraw
 from llama4coder.sampling.filters import thresholds
-from llama4coder.sampling.sampler import SamplingRow, sample
+from llama4coder.sampling.sampler import Sampler, SamplingRow
 from llama4coder.types import SamplingParams
 
 NUM_DRAWS = 20_000
+
+
+def sample(logits: torch.Tensor, rows: list[SamplingRow]) -> list[int]:
+    return Sampler(TorchDraw())(logits, rows).tolist()
 
 
 def counts_of(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
@@ -77,7 +82,7 @@ def test_thresholds_equal_the_reference(seed: int, top_k: int, top_p: float, min
     logits = torch.randn(2, 64, generator=torch.Generator().manual_seed(seed)) * 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(filters, "_NUM_CANDIDATES", num_candidates)
-        lowest = thresholds(logits, [params, SamplingParams()])
+        lowest = thresholds(logits, torch.ones(2), [params, SamplingParams()])
     kept = set((logits[0] >= lowest[0]).nonzero().flatten().tolist())
     assert kept == reference_kept(logits[0], params)
     assert (logits[1] >= lowest[1]).all(), "a row without filters lost tokens"
