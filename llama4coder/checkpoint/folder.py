@@ -2,25 +2,32 @@
 
 from pathlib import Path
 
+from llama4coder.checkpoint.converted import ensure_converted
 from llama4coder.checkpoint.embedded import ensure_embedded
 from llama4coder.errors import CheckpointError
 from llama4coder.progress import Progress
 from llama4coder.tokenizer.files import read_json
 
 EMBEDDED = "embedded"
+_GGUF_SUFFIX = ".gguf"
 _INDEX_FILE = "model.safetensors.index.json"
 
 
 def find_checkpoint(config_path: str, cache_dir: Path, progress: Progress) -> Path:
-    """The model folder meant by `model.path`; converts the embedded model when it is asked for the first time.
+    """The model folder meant by `model.path`; converts a GGUF file or the embedded model at the first time.
 
-    Raises `CheckpointError` naming what is missing.
+    Raises `CheckpointError` naming what is missing, `ConfigError` if the cache cannot be written.
     """
     if config_path == EMBEDDED:
         return ensure_embedded(cache_dir, progress)
     folder = Path(config_path).expanduser().absolute()
+    if folder.suffix.lower() == _GGUF_SUFFIX and not folder.is_dir():
+        return ensure_converted(folder, cache_dir, progress)
     if not folder.is_dir():
-        raise CheckpointError(f"the model folder {folder} does not exist; set model.path to a folder or `{EMBEDDED}`")
+        raise CheckpointError(
+            f"the model folder {folder} does not exist; "
+            f"set model.path to a folder, a {_GGUF_SUFFIX} file or `{EMBEDDED}`"
+        )
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise CheckpointError(f"the model folder {folder} has no {name}")

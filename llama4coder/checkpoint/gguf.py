@@ -6,10 +6,13 @@ from pathlib import Path
 from llama4coder.checkpoint.bfloat16_file import total_bytes, write_bfloat16
 from llama4coder.checkpoint.gguf_config import hugging_face_config, read_shape
 from llama4coder.checkpoint.gguf_file import GgufFile
+from llama4coder.checkpoint.gguf_text_rules import read_text_rules
 from llama4coder.checkpoint.gguf_tokenizer import build_tokenizer, generation_config, tokenizer_config
-from llama4coder.checkpoint.gguf_weights import llama_weights
+from llama4coder.checkpoint.gguf_weights import read_weights
 from llama4coder.checkpoint.publish import published_folder
 from llama4coder.progress import Progress
+
+CONVERSION = 1  # raised when the output changes, so that folders made before are not used
 
 
 def convert_gguf(source: Path, target: Path, progress: Progress) -> None:
@@ -20,12 +23,13 @@ def convert_gguf(source: Path, target: Path, progress: Progress) -> None:
     """
     file = GgufFile(source)
     shape = read_shape(file)
-    weights = llama_weights(file, shape)
-    tokenizer = build_tokenizer(file)
+    weights = read_weights(file, shape)
+    rules = read_text_rules(file)
+    tokenizer = build_tokenizer(file, rules)
     with published_folder(target) as folder:
         _write_json(folder / "config.json", hugging_face_config(file, shape))
-        _write_json(folder / "tokenizer_config.json", tokenizer_config(file))
-        _write_json(folder / "generation_config.json", generation_config(file))
+        _write_json(folder / "tokenizer_config.json", tokenizer_config(file, shape.context_length))
+        _write_json(folder / "generation_config.json", generation_config(file, rules))
         (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
         progress.start("converting weights", total_bytes(weights), "B")
         try:

@@ -1,17 +1,17 @@
-"""The settings of a Llama model in a GGUF file, as Hugging Face writes them."""
+"""The settings of a model in a GGUF file, as Hugging Face writes them."""
 
 from dataclasses import dataclass
 
+from llama4coder.checkpoint.gguf_family import GgufFamily, read_family
 from llama4coder.checkpoint.gguf_file import GgufFile
 from llama4coder.errors import CheckpointError
 
-ARCHITECTURE = "llama"
-
 
 @dataclass(frozen=True, slots=True)
-class LlamaShape:
-    """The sizes that say which tensors there are and how large."""
+class GgufShape:
+    """The architecture, and the sizes that say which tensors there are and how large."""
 
+    family: GgufFamily
     num_layers: int
     hidden_size: int
     intermediate_size: int
@@ -19,35 +19,38 @@ class LlamaShape:
     num_kv_heads: int
     head_dim: int
     vocab_size: int
+    context_length: int
     ties_embeddings: bool
 
 
-def read_shape(file: GgufFile) -> LlamaShape:
+def read_shape(file: GgufFile) -> GgufShape:
     """The model's sizes; `CheckpointError` for another architecture or a variant that is not served."""
-    architecture = file.text("general.architecture")
-    if architecture != ARCHITECTURE:
-        raise CheckpointError(f"{file.path} holds the architecture {architecture}; only {ARCHITECTURE} is supported")
-    hidden_size = file.integer("llama.embedding_length")
-    num_heads = file.integer("llama.attention.head_count")
-    head_dim = file.optional_integer("llama.attention.key_length") or hidden_size // max(num_heads, 1)
-    _refuse_variants(file, head_dim)
-    return LlamaShape(
-        num_layers=file.integer("llama.block_count"),
+    family = read_family(file)
+    hidden_size = file.integer(f"{family.name}.embedding_length")
+    num_heads = file.integer(f"{family.name}.attention.head_count")
+    head_dim = file.optional_integer(f"{family.name}.attention.key_length") or hidden_size // max(num_heads, 1)
+    _refuse_unsupported(file, family, head_dim)
+    return GgufShape(
+        family=family,
+        num_layers=file.integer(f"{family.name}.block_count"),
         hidden_size=hidden_size,
-        intermediate_size=file.integer("llama.feed_forward_length"),
+        intermediate_size=file.integer(f"{family.name}.feed_forward_length"),
         num_heads=num_heads,
-        num_kv_heads=file.optional_integer("llama.attention.head_count_kv") or num_heads,
+        num_kv_heads=file.optional_integer(f"{family.name}.attention.head_count_kv") or num_heads,
         head_dim=head_dim,
         vocab_size=len(file.texts("tokenizer.ggml.tokens")),
+        context_length=file.integer(f"{family.name}.context_length"),
         ties_embeddings="output.weight" not in file.tensors,
     )
 
 
-def hugging_face_config(file: GgufFile, shape: LlamaShape) -> dict[str, object]:
+def hugging_face_config(file: GgufFile, shape: GgufShape) -> dict[str, object]:
     """The content of config.json."""
+    family = shape.family
+    rope_base = f"{family.name}.rope.freq_base"
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": [family.model_class],
+        "model_type": family.name,
         "hidden_size": shape.hidden_size,
         "intermediate_size": shape.intermediate_size,
         "num_hidden_layers": shape.num_layers,
@@ -55,12 +58,12 @@ def hugging_face_config(file: GgufFile, shape: LlamaShape) -> dict[str, object]:
         "num_key_value_heads": shape.num_kv_heads,
         "head_dim": shape.head_dim,
         "hidden_act": "silu",
-        "attention_bias": False,
+        "attention_bias": False,  # of all four projections; biases of three of them are the family's own habit
         "mlp_bias": False,
-        "rms_norm_eps": file.number("llama.attention.layer_norm_rms_epsilon"),
-        "rope_theta": file.number("llama.rope.freq_base") if file.has("llama.rope.freq_base") else 10000.0,
+        "rms_norm_eps": file.number(f"{family.name}.attention.layer_norm_rms_epsilon"),
+        "rope_theta": file.number(rope_base) if file.has(rope_base) else 10000.0,
         "rope_scaling": None,
-        "max_position_embeddings": file.integer("llama.context_length"),
+        "max_position_embeddings": shape.context_length,
         "vocab_size": shape.vocab_size,
         "tie_word_embeddings": shape.ties_embeddings,
         "bos_token_id": file.optional_integer("tokenizer.ggml.bos_token_id"),
@@ -70,11 +73,14 @@ def hugging_face_config(file: GgufFile, shape: LlamaShape) -> dict[str, object]:
     }
 
 
-def _refuse_variants(file: GgufFile, head_dim: int) -> None:
+def _refuse_unsupported(file: GgufFile, family: GgufFamily, head_dim: int) -> None:
+    if (file.optional_integer("split.count") or 1) > 1:
+        raise CheckpointError(f"{file.path} is one part of a split model; merge its parts into one file first")
     # Each of these changes the computation; converting without it would give a model that talks nonsense.
-    if file.has("llama.rope.scaling.type") and file.text("llama.rope.scaling.type") != "none":
+    scaling = f"{family.name}.rope.scaling.type"
+    if file.has(scaling) and file.text(scaling) != "none":
         raise CheckpointError(f"{file.path} scales its RoPE, which the conversion does not support")
-    if (file.optional_integer("llama.rope.dimension_count") or head_dim) != head_dim:
+    if (file.optional_integer(f"{family.name}.rope.dimension_count") or head_dim) != head_dim:
         raise CheckpointError(f"{file.path} rotates a part of each head, which the conversion does not support")
-    if file.optional_integer("llama.expert_count"):
+    if file.optional_integer(f"{family.name}.expert_count"):
         raise CheckpointError(f"{file.path} is a mixture of experts, which the conversion does not support")

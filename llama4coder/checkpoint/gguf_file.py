@@ -17,6 +17,7 @@ class GgufFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._values: dict[str, object] = {}  # reading a vocabulary takes a second
         try:
             self._reader = GGUFReader(path)
             self.tensors: Mapping[str, ReaderTensor] = {tensor.name: tensor for tensor in self._reader.tensors}
@@ -72,6 +73,11 @@ class GgufFile:
         return CheckpointError(f"{self.path} is damaged ({reason}); get the file again")
 
     def _value(self, key: str) -> object:
+        if key not in self._values:
+            self._values[key] = self._read_value(key)
+        return self._values[key]
+
+    def _read_value(self, key: str) -> object:
         field = self._reader.fields.get(key)
         if field is None:
             raise self.damaged(f"it does not say {key}")

@@ -1,51 +1,22 @@
 """The tokenizer that a GGUF file describes, as the files that Hugging Face's libraries read."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 
 from llama4coder.checkpoint.gguf_file import GgufFile
-from llama4coder.errors import CheckpointError
+from llama4coder.checkpoint.gguf_text_rules import TextRules
 
-_CONTROL, _USER_DEFINED = 3, 4  # kinds in tokenizer.ggml.token_type
-
-_LLAMA3_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5  # kinds in tokenizer.ggml.token_type
 
 
-def _gpt2() -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-
-
-def _smollm() -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _gpt2()])
-
-
-def _llama3() -> pre_tokenizers.PreTokenizer:
-    split = pre_tokenizers.Split(Regex(_LLAMA3_PATTERN), behavior="isolated")
-    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-
-
-_PRE_TOKENIZERS: Mapping[str, Callable[[], pre_tokenizers.PreTokenizer]] = MappingProxyType(
-    {"gpt-2": _gpt2, "smollm": _smollm, "llama-bpe": _llama3}
-)
-
-
-def build_tokenizer(file: GgufFile) -> Tokenizer:
-    """The tokenizer itself; `CheckpointError` for a kind that is not known here."""
-    model, pre = file.text("tokenizer.ggml.model"), file.text("tokenizer.ggml.pre")
-    if model != "gpt2":
-        raise CheckpointError(f"{file.path} has a tokenizer of the kind {model}; only gpt2 is supported")
-    if pre not in _PRE_TOKENIZERS:
-        known = ", ".join(_PRE_TOKENIZERS)
-        raise CheckpointError(f"{file.path} has the pre-tokenizer {pre}; supported are {known}")
-    tokenizer = Tokenizer(_byte_pairs(file, ignore_merges=pre == "llama-bpe"))
-    tokenizer.pre_tokenizer = _PRE_TOKENIZERS[pre]()
+def build_tokenizer(file: GgufFile, rules: TextRules) -> Tokenizer:
+    """The tokenizer itself; `CheckpointError` for a vocabulary that contradicts itself."""
+    kinds = _kinds(file)
+    tokenizer = Tokenizer(_byte_pairs(file, kinds, ignore_merges=rules.takes_whole_words))
+    if rules.composes:
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = rules.pre_tokenizer()
     tokenizer.decoder = decoders.ByteLevel()
-    _add_marked_tokens(tokenizer, file)
+    _add_marked_tokens(tokenizer, kinds)
     if _adds_bos(file):
         bos = _token(file, "bos_token_id")
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -54,11 +25,11 @@ def build_tokenizer(file: GgufFile) -> Tokenizer:
     return tokenizer
 
 
-def tokenizer_config(file: GgufFile) -> dict[str, object]:
+def tokenizer_config(file: GgufFile, context_length: int) -> dict[str, object]:
     """The content of tokenizer_config.json."""
     config: dict[str, object] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": file.integer("llama.context_length"),
+        "model_max_length": context_length,
         "clean_up_tokenization_spaces": False,
         "add_bos_token": _adds_bos(file),
     }
@@ -70,17 +41,37 @@ def tokenizer_config(file: GgufFile) -> dict[str, object]:
     return config
 
 
-def generation_config(file: GgufFile) -> dict[str, object]:
+def generation_config(file: GgufFile, rules: TextRules) -> dict[str, object]:
     """The content of generation_config.json."""
-    names = {"bos_token_id": "bos_token_id", "eos_token_id": "eos_token_id", "pad_token_id": "padding_token_id"}
+    names = {"bos_token_id": "bos_token_id", "pad_token_id": "padding_token_id"}
     ids = {ours: file.optional_integer(f"tokenizer.ggml.{theirs}") for ours, theirs in names.items()}
-    return {name: token_id for name, token_id in ids.items() if token_id is not None}
+    config: dict[str, object] = {name: token_id for name, token_id in ids.items() if token_id is not None}
+    end_ids = _end_ids(file, rules)
+    if end_ids:
+        config["eos_token_id"] = end_ids[0] if len(end_ids) == 1 else end_ids
+    return config
 
 
-def _byte_pairs(file: GgufFile, *, ignore_merges: bool) -> models.BPE:
-    tokens = file.texts("tokenizer.ggml.tokens")
-    vocab = {token: index for index, token in enumerate(tokens)}
-    if len(vocab) != len(tokens):
+def _end_ids(file: GgufFile, rules: TextRules) -> list[int]:
+    """The file's own end of text first, then what else ends one."""
+    named = [file.optional_integer(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
+    control = {token: token_id for token_id, (token, kind) in enumerate(_kinds(file)) if kind == _CONTROL}
+    habitual = [control.get(token) for token in rules.end_tokens]
+    return list(dict.fromkeys(token_id for token_id in (*named, *habitual) if token_id is not None))
+
+
+def _kinds(file: GgufFile) -> list[tuple[str, int]]:
+    """Every token with its kind; the place is its id."""
+    tokens, kinds = file.texts("tokenizer.ggml.tokens"), file.integers("tokenizer.ggml.token_type")
+    if len(tokens) != len(kinds):
+        raise file.damaged("the kinds of its tokens are not as many as its tokens")
+    return list(zip(tokens, kinds, strict=True))
+
+
+def _byte_pairs(file: GgufFile, kinds: list[tuple[str, int]], *, ignore_merges: bool) -> models.BPE:
+    # Unused tokens only fill the embedding up to a round size: they stand for no text.
+    vocab = {token: index for index, (token, kind) in enumerate(kinds) if kind != _UNUSED}
+    if len(vocab) != sum(kind != _UNUSED for _, kind in kinds):
         raise file.damaged("its vocabulary holds a token twice")
     merges = [merge.split(" ") for merge in file.texts("tokenizer.ggml.merges")]
     if any(len(merge) != 2 for merge in merges):
@@ -91,11 +82,8 @@ def _byte_pairs(file: GgufFile, *, ignore_merges: bool) -> models.BPE:
         raise file.damaged(f"its vocabulary does not fit its merges: {error}") from error
 
 
-def _add_marked_tokens(tokenizer: Tokenizer, file: GgufFile) -> None:
-    tokens, kinds = file.texts("tokenizer.ggml.tokens"), file.integers("tokenizer.ggml.token_type")
-    if len(tokens) != len(kinds):
-        raise file.damaged("the kinds of its tokens are not as many as its tokens")
-    marked = [(token, kind) for token, kind in zip(tokens, kinds, strict=True) if kind in (_CONTROL, _USER_DEFINED)]
+def _add_marked_tokens(tokenizer: Tokenizer, kinds: list[tuple[str, int]]) -> None:
+    marked = [(token, kind) for token, kind in kinds if kind in (_CONTROL, _USER_DEFINED)]
     # One call for all: each call rebuilds the automaton that finds them.
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=kind == _CONTROL) for token, kind in marked])
 

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 NUM_HEADS, NUM_KV_HEADS = 4, 2
+INTERMEDIATE_SIZE = 256  # one block of a k-quant
 Arrays = dict[str, npt.NDArray[np.float32]]
 
 _NAMES = {
@@ -30,6 +31,14 @@ _NAMES = {
 }
 
 
+@dataclass(frozen=True)
+class Quantised:
+    """A tensor as llama.cpp stores it: rows of blocks."""
+
+    data: npt.NDArray[np.uint8]
+    kind: gguf.GGMLQuantizationType
+
+
 @dataclass
 class TinyGguf:
     """What goes into the file; tests change it before writing."""
@@ -41,16 +50,21 @@ class TinyGguf:
     model: str = "gpt2"
     pre: str = "smollm"
     add_bos: bool = False
+    eos: int = 0
     settings: dict[str, int] = field(default_factory=dict)
     rope_scaling: gguf.RopeScalingType | None = None
     tensors: Arrays = field(default_factory=dict)
+    quantised: dict[str, Quantised] = field(default_factory=dict)  # instead of tensors of the same names
 
     def write(self, path: Path) -> Path:
         writer = gguf.GGUFWriter(path, self.architecture)
         self._add_settings(writer)
         self._add_vocabulary(writer)
         for name, values in self.tensors.items():
-            writer.add_tensor(name, values)
+            if name not in self.quantised:
+                writer.add_tensor(name, values)
+        for name, tensor in self.quantised.items():
+            writer.add_tensor(name, tensor.data, raw_dtype=tensor.kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -61,7 +75,7 @@ class TinyGguf:
         writer.add_block_count(2)
         writer.add_context_length(128)
         writer.add_embedding_length(32)
-        writer.add_feed_forward_length(48)
+        writer.add_feed_forward_length(INTERMEDIATE_SIZE)
         writer.add_head_count(NUM_HEADS)
         writer.add_head_count_kv(NUM_KV_HEADS)
         writer.add_layer_norm_rms_eps(1e-5)
@@ -78,7 +92,7 @@ class TinyGguf:
         writer.add_token_types(self.kinds)
         writer.add_token_merges(self.merges)
         writer.add_bos_token_id(0)
-        writer.add_eos_token_id(0)
+        writer.add_eos_token_id(self.eos)
         writer.add_add_bos_token(self.add_bos)
         writer.add_chat_template("{{ messages[0].content }}")
 
@@ -89,37 +103,55 @@ def _alphabet() -> list[str]:
 
 def random_llama(*, tied: bool) -> LlamaForCausalLM:
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=260,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=NUM_HEADS,
-        num_key_value_heads=NUM_KV_HEADS,
-        max_position_embeddings=128,
-        rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 5000.0},
-        tie_word_embeddings=tied,
-        bos_token_id=0,
-        eos_token_id=0,
-        initializer_range=0.3,
-    )
-    model = LlamaForCausalLM(config)
-    for parameter in model.parameters():  # values that bfloat16 holds exactly
-        parameter.data = parameter.data.to(torch.bfloat16).float()
+    model = LlamaForCausalLM(LlamaConfig(**_config(260, tied)))
+    _round_weights(model)
     return model
 
 
-def tiny_gguf_of(model: LlamaForCausalLM) -> TinyGguf:
+def random_qwen2(vocab_size: int, *, tied: bool) -> Qwen2ForCausalLM:
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(Qwen2Config(**_config(vocab_size, tied))).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):  # they begin at zero, where nobody would notice that they are missing
+            torch.nn.init.normal_(parameter, std=0.3)
+    _round_weights(model)
+    return model
+
+
+def _config(vocab_size: int, tied: bool) -> dict[str, object]:
+    return {
+        "vocab_size": vocab_size,
+        "hidden_size": 32,
+        "intermediate_size": INTERMEDIATE_SIZE,
+        "num_hidden_layers": 2,
+        "num_attention_heads": NUM_HEADS,
+        "num_key_value_heads": NUM_KV_HEADS,
+        "max_position_embeddings": 128,
+        "rms_norm_eps": 1e-5,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0},
+        "tie_word_embeddings": tied,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "initializer_range": 0.3,
+    }
+
+
+def _round_weights(model: PreTrainedModel) -> None:
+    """To values that bfloat16 holds exactly."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16).float()
+
+
+def tiny_gguf_of(model: PreTrainedModel) -> TinyGguf:
     tensors: Arrays = {}
     for name, parameter in model.named_parameters():
         values = parameter.detach().numpy()
-        if "q_proj" in name or "k_proj" in name:
+        if model.config.model_type == "llama" and ("q_proj" in name or "k_proj" in name):
             values = permuted(values, NUM_HEADS if "q_proj" in name else NUM_KV_HEADS)
         for theirs, ours in _NAMES.items():
             name = name.replace(theirs, ours)
         tensors[name] = np.ascontiguousarray(values)
-    return TinyGguf(tensors=tensors)
+    return TinyGguf(architecture=model.config.model_type, tensors=tensors)
 
 
 def permuted(values: npt.NDArray[np.float32], num_heads: int) -> npt.NDArray[np.float32]:
