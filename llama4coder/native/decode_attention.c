@@ -26,36 +26,34 @@ static void attend(const attention_args *a, int64_t row, int64_t kv_head) {
         int64_t count = a->lengths[row] - begin < BLOCK ? a->lengths[row] - begin : BLOCK;
         const bf16 *keys = a->keys + block * BLOCK * stride + kv_head * d;
         const bf16 *values = a->values + block * BLOCK * stride + kv_head * d;
-        __mmask16 valid = (__mmask16)((1u << count) - 1);
         for (int64_t g = 0; g < group; g++) {
-            float scores[BLOCK] __attribute__((aligned(64)));
+            float scores[BLOCK] __attribute__((aligned(64))) = {0};
             for (int64_t t = 0; t < count; t++) {
-                __m512 product = _mm512_setzero_ps();
+                vec product = v_set(0);
                 for (int64_t i = 0; i < d; i += 32)
-                    product = _mm512_dpbf16_ps(product, (__m512bh)_mm512_loadu_si512(queries + g * d + i),
-                                               (__m512bh)_mm512_loadu_si512(keys + t * stride + i));
-                scores[t] = _mm512_reduce_add_ps(product) * scale;
+                    product = v_dot(product, p_load(queries + g * d + i), p_load(keys + t * stride + i));
+                scores[t] = v_sum(product) * scale;
             }
-            __m512 score = _mm512_mask_loadu_ps(_mm512_set1_ps(-INFINITY), valid, scores);
-            float highest = _mm512_reduce_max_ps(score);
+            vec score = v_hide_after(v_load(scores), count - 1);
+            float highest = v_highest(score);
             highest = highest > best[g] ? highest : best[g];
             float shrink = total[g] ? expf(best[g] - highest) : 0;
-            __m512 weight = _mm512_maskz_mov_ps(valid, exp_ps(_mm512_sub_ps(score, _mm512_set1_ps(highest))));
+            vec weight = v_exp(v_sub(score, v_set(highest))); /* of what is hidden: too little to be felt */
             best[g] = highest;
-            total[g] = total[g] * shrink + _mm512_reduce_add_ps(weight);
-            _mm512_store_ps(scores, weight);
+            total[g] = total[g] * shrink + v_sum(weight);
+            v_store(scores, weight);
             for (int64_t i = 0; i < d; i += 16) {
-                __m512 sum = _mm512_mul_ps(_mm512_load_ps(sums + g * d + i), _mm512_set1_ps(shrink));
+                vec sum = v_mul(v_load(sums + g * d + i), v_set(shrink));
                 for (int64_t t = 0; t < count; t++)
-                    sum = _mm512_fmadd_ps(_mm512_set1_ps(scores[t]), load_wide(values + t * stride + i), sum);
-                _mm512_store_ps(sums + g * d + i, sum);
+                    sum = v_fma(v_set(scores[t]), v_widen(values + t * stride + i), sum);
+                v_store(sums + g * d + i, sum);
             }
         }
     }
     bf16 *out = a->out + (a->tokens[row] * a->heads + kv_head * group) * d;
     for (int64_t g = 0; g < group; g++)
         for (int64_t i = 0; i < d; i += 16)
-            store_narrow(out + g * d + i, _mm512_mul_ps(_mm512_load_ps(sums + g * d + i), _mm512_set1_ps(1.0f / total[g])));
+            v_narrow(out + g * d + i, v_mul(v_load(sums + g * d + i), v_set(1.0f / total[g])));
 }
 
 static void attend_pairs(const void *args, int64_t begin, int64_t end) {

@@ -34,13 +34,12 @@ typedef struct {
 
 static void swiglu_rows(const void *args, int64_t begin, int64_t end) {
     const swiglu_args *a = args;
-    __m512 one = _mm512_set1_ps(1.0f);
+    vec one = v_set(1.0f);
     for (int64_t row = begin; row < end; row++) {
         const bf16 *gate = a->gate_up + row * 2 * a->n, *up = gate + a->n;
         for (int64_t i = 0; i < a->n; i += 16) {
-            __m512 g = load_wide(gate + i);
-            __m512 sigmoid = _mm512_div_ps(one, _mm512_add_ps(one, exp_ps(_mm512_sub_ps(_mm512_setzero_ps(), g))));
-            store_narrow(a->out + row * a->n + i, _mm512_mul_ps(_mm512_mul_ps(g, sigmoid), load_wide(up + i)));
+            vec g = v_widen(gate + i), sigmoid = v_div(one, v_add(one, v_exp(v_sub(v_set(0), g))));
+            v_narrow(a->out + row * a->n + i, v_mul(v_mul(g, sigmoid), v_widen(up + i)));
         }
     }
 }

@@ -8,24 +8,38 @@ import re
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-REQUIRED_CPU_FLAGS = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"})
+
+@dataclass(frozen=True, slots=True)
+class InstructionSet:
+    """Instructions that the kernels can be compiled for."""
+
+    cpu_flags: frozenset[str]  # as the Linux kernel spells them
+    compile_flags: tuple[str, ...]
+
+
+AVX512 = InstructionSet(
+    frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"}),
+    ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16", "-mfma"),
+)
+AVX2 = InstructionSet(frozenset({"avx2", "fma"}), ("-mavx2", "-mfma"))
 
 # In this order one text, so that the compiler needs no folder of ours, and each file may use what is above it.
 SOURCES = (
     "pool.h",
+    "bfloat16.h",
+    "avx512.h",
+    "avx2.h",
     "vector.h",
     "linear.c",
     "elementwise.c",
     "decode_attention.c",
     "prefill_attention.c",
 )
-_COMPILE = (
-    *("-O3", "-pthread", "-fopenmp-simd", "-fno-math-errno", "-shared", "-fPIC"),
-    *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16", "-mfma"),
-)
+_COMPILE = ("-O2", "-ftree-vectorize", "-pthread", "-fopenmp-simd", "-fno-math-errno", "-shared", "-fPIC")
 _COMPILE_TIMEOUT_S = 120
 
 _log = logging.getLogger(__name__)
@@ -36,16 +50,16 @@ def load_library(cache: Path, cpu_flags: frozenset[str], num_threads: int) -> ct
 
     The file is named by its source and flags, so that a new version never meets an old library.
     """
-    missing = REQUIRED_CPU_FLAGS - cpu_flags
-    if missing:
-        _log.info("native kernels are off: this CPU lacks %s", ", ".join(sorted(missing)))
+    instructions = next((known for known in (AVX512, AVX2) if known.cpu_flags <= cpu_flags), None)
+    if instructions is None:
+        _log.info("native kernels are off: this CPU lacks %s", ", ".join(sorted(AVX2.cpu_flags - cpu_flags)))
         return None
-    source = _source()
-    name = hashlib.sha256(source + " ".join(_COMPILE).encode()).hexdigest()[:16]
+    source, flags = _source(), (*_COMPILE, *instructions.compile_flags)
+    name = hashlib.sha256(source + " ".join(flags).encode()).hexdigest()[:16]
     library = cache / "native" / f"kernels-{name}.so"
     try:
         if not library.exists():
-            _compile(source, library)
+            _compile(source, flags, library)
         loaded = ctypes.CDLL(str(library))
     except (OSError, subprocess.SubprocessError) as error:
         _log.warning("native kernels are off, and decoding is slower: %s", error)
@@ -60,7 +74,7 @@ def _source() -> bytes:
     return re.sub(rb'^#include "\w+\.h"\n', b"", text, flags=re.MULTILINE)
 
 
-def _compile(source: bytes, library: Path) -> None:
+def _compile(source: bytes, flags: tuple[str, ...], library: Path) -> None:
     """Compile beside the target and rename, so that two processes at once both end well."""
     compiler = shutil.which("cc")
     if compiler is None:
@@ -68,7 +82,7 @@ def _compile(source: bytes, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         built = Path(folder) / "kernels.so"
-        command = [compiler, *_COMPILE, "-x", "c", "-", "-o", str(built), "-lm"]
+        command = [compiler, *flags, "-x", "c", "-", "-o", str(built), "-lm"]
         done = subprocess.run(command, input=source, capture_output=True, timeout=_COMPILE_TIMEOUT_S, check=False)
         if done.returncode:
             last_line = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]

@@ -3,7 +3,6 @@
 #include "vector.h"
 
 #define PANEL 32     /* output features that one accumulator pair holds */
-#define MAX_ROWS 12  /* rows of x per pass over a panel: 24 accumulators of the 32 registers */
 
 /* Weights [n, k] to panels [n / 32][k / 2][32][2]: one pair of inputs for 32 outputs lies in 128 bytes. Zero-padded. */
 void l4c_pack(const bf16 *weight, int64_t n, int64_t k, bf16 *packed) {
@@ -27,42 +26,35 @@ typedef struct {
     int64_t m, n, k;
 } linear_args;
 
-static inline __attribute__((always_inline)) void finish_row(
-    const linear_args *a, int64_t row, int64_t column, __m512 low, __m512 high) {
+static __attribute__((noinline)) void finish_row(const linear_args *a, int64_t row, int64_t column, vec low, vec high) {
     for (int half = 0; half < 2; half++, column += 16) {
-        if (column >= a->n) return;
         int64_t left = a->n - column;
-        __mmask16 mask = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
-        __m512 value = half ? high : low;
-        if (a->bias) value = _mm512_add_ps(value, _mm512_castsi512_ps(_mm512_slli_epi32(
-            _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, a->bias + column)), 16)));
-        if (a->residual) value = _mm512_add_ps(value, _mm512_castsi512_ps(_mm512_slli_epi32(
-            _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, a->residual + row * a->n + column)), 16)));
-        if (a->out) _mm256_mask_storeu_epi16(a->out + row * a->n + column, mask, (__m256i)_mm512_cvtneps_pbh(value));
-        else _mm512_mask_storeu_ps(a->out_wide + row * a->n + column, mask, value);
+        if (left <= 0) return;
+        vec value = half ? high : low;
+        if (a->bias) value = v_add(value, v_widen_first(a->bias + column, left));
+        if (a->residual) value = v_add(value, v_widen_first(a->residual + row * a->n + column, left));
+        if (a->out) v_narrow_first(a->out + row * a->n + column, value, left);
+        else v_store_first(a->out_wide + row * a->n + column, value, left);
     }
 }
 
 /* `rows` is a constant at each call, so that the accumulators live in registers. */
-static inline __attribute__((always_inline)) void multiply_panel(
-    const linear_args *a, int64_t panel, int64_t first_row, const int rows) {
-    int64_t pairs = a->k / 2;
-    const bf16 *w = a->packed + panel * pairs * PANEL * 2;
+INLINE void multiply_panel(const linear_args *a, int64_t panel, int64_t first_row, const int rows) {
+    int64_t pairs_of_inputs = a->k / 2;
+    const bf16 *w = a->packed + panel * pairs_of_inputs * PANEL * 2;
     const bf16 *x = a->x + first_row * a->k;
-    __m512 low[MAX_ROWS], high[MAX_ROWS];
+    vec low[MAX_ROWS], high[MAX_ROWS];
 #pragma GCC unroll 12
-    for (int r = 0; r < rows; r++) low[r] = high[r] = _mm512_setzero_ps();
-    for (int64_t pair = 0; pair < pairs; pair++, w += PANEL * 2) {
-        __m512bh w_low = (__m512bh)_mm512_loadu_si512(w), w_high = (__m512bh)_mm512_loadu_si512(w + PANEL);
+    for (int r = 0; r < rows; r++) low[r] = high[r] = v_set(0);
+    for (int64_t pair = 0; pair < pairs_of_inputs; pair++, w += PANEL * 2) {
+        pairs w_low = p_load(w), w_high = p_load(w + PANEL);
         _mm_prefetch((const char *)(w + 16 * PANEL * 2), _MM_HINT_T0);
         _mm_prefetch((const char *)(w + 16 * PANEL * 2 + PANEL), _MM_HINT_T0);
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
-            int32_t inputs;
-            memcpy(&inputs, x + r * a->k + 2 * pair, sizeof inputs);
-            __m512bh broadcast = (__m512bh)_mm512_set1_epi32(inputs);
-            low[r] = _mm512_dpbf16_ps(low[r], w_low, broadcast);
-            high[r] = _mm512_dpbf16_ps(high[r], w_high, broadcast);
+            pairs inputs = p_repeat(x + r * a->k + 2 * pair);
+            low[r] = v_dot(low[r], w_low, inputs);
+            high[r] = v_dot(high[r], w_high, inputs);
         }
     }
 #pragma GCC unroll 12
@@ -72,7 +64,10 @@ static inline __attribute__((always_inline)) void multiply_panel(
 static void multiply_rows(const linear_args *a, int64_t panel, int64_t row, int64_t rows) {
     switch (rows) {
 #define CASE(count) case count: multiply_panel(a, panel, row, count); break;
-        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
+        CASE(1) CASE(2)
+#if MAX_ROWS > 3
+        CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
+#endif
         default: multiply_panel(a, panel, row, MAX_ROWS);
 #undef CASE
     }

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from llama4coder.native import library as subject
-from llama4coder.native.library import REQUIRED_CPU_FLAGS, load_library
+from llama4coder.native.library import AVX2, AVX512, load_library
 
 
 def test_a_cpu_without_the_instructions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert load_library(tmp_path, REQUIRED_CPU_FLAGS - {"avx512_bf16"}, 1) is None
-    assert "avx512_bf16" in caplog.text
+    assert load_library(tmp_path, AVX2.cpu_flags - {"fma"}, 1) is None
+    assert "lacks fma" in caplog.text
     assert not list(tmp_path.iterdir())
 
 
@@ -21,7 +21,7 @@ def test_a_machine_without_a_compiler(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert load_library(tmp_path / "cache", REQUIRED_CPU_FLAGS, 1) is None
+    assert load_library(tmp_path / "cache", AVX512.cpu_flags, 1) is None
     assert "no C compiler" in caplog.text
 
 
@@ -32,7 +32,7 @@ def test_a_compiler_that_fails(
     compiler.write_text("#!/bin/sh\necho 'unknown option -mavx512bf16' >&2\nexit 1\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert load_library(tmp_path / "cache", REQUIRED_CPU_FLAGS, 1) is None
+    assert load_library(tmp_path / "cache", AVX512.cpu_flags, 1) is None
     assert "unknown option" in caplog.text
     assert not list((tmp_path / "cache" / "native").iterdir())
 
@@ -40,13 +40,13 @@ def test_a_compiler_that_fails(
 def test_a_cache_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
-    assert load_library(blocked, REQUIRED_CPU_FLAGS, 1) is None
+    assert load_library(blocked, AVX512.cpu_flags, 1) is None
     assert "native kernels are off" in caplog.text
 
 
 def test_the_second_load_compiles_nothing(
     tmp_path: Path, library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert load_library(tmp_path, REQUIRED_CPU_FLAGS, 1) is not None
+    assert load_library(tmp_path, AVX2.cpu_flags, 1) is not None
     monkeypatch.setattr(subject, "_compile", None)
-    assert load_library(tmp_path, REQUIRED_CPU_FLAGS, 1) is not None
+    assert load_library(tmp_path, AVX2.cpu_flags, 1) is not None

@@ -1,0 +1,44 @@
+/* Vectors of 16 floats on AVX-512 with bfloat16 products. `avx2.h` has the same words. */
+#if defined(__AVX512BF16__) && !defined(VECTOR)
+#define VECTOR
+
+#include "bfloat16.h"
+
+#define MAX_ROWS 12 /* rows that meet 32 columns at once: 24 accumulators of the 32 registers */
+
+typedef __m512 vec;     /* 16 floats */
+typedef __m512bh pairs; /* 16 pairs of bf16 */
+
+INLINE vec v_set(float value) { return _mm512_set1_ps(value); }
+INLINE vec v_load(const float *from) { return _mm512_loadu_ps(from); }
+INLINE void v_store(float *to, vec a) { _mm512_storeu_ps(to, a); }
+INLINE vec v_add(vec a, vec b) { return _mm512_add_ps(a, b); }
+INLINE vec v_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
+INLINE vec v_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
+INLINE vec v_div(vec a, vec b) { return _mm512_div_ps(a, b); }
+INLINE vec v_min(vec a, vec b) { return _mm512_min_ps(a, b); }
+INLINE vec v_max(vec a, vec b) { return _mm512_max_ps(a, b); }
+INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vec v_round(vec a) { return _mm512_roundscale_ps(a, 0); }
+INLINE vec v_times_power_of_2(vec a, vec exponent) { return _mm512_scalef_ps(a, exponent); } /* of whole exponents */
+INLINE float v_sum(vec a) { return _mm512_reduce_add_ps(a); }
+INLINE float v_highest(vec a) { return _mm512_reduce_max_ps(a); }
+
+INLINE vec v_widen(const bf16 *from) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from)), 16));
+}
+
+INLINE void v_narrow(bf16 *to, vec a) { _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(a)); }
+
+/* -inf in the lanes after `last`. */
+INLINE vec v_hide_after(vec a, int64_t last) {
+    __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __mmask16 seen = _mm512_cmple_epi32_mask(lanes, _mm512_set1_epi32((int)last));
+    return _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), seen, a);
+}
+
+INLINE pairs p_load(const void *from) { return (pairs)_mm512_loadu_si512(from); }
+INLINE pairs p_repeat(const bf16 *pair) { return (pairs)_mm512_set1_epi32(pair_at(pair)); }
+INLINE vec v_dot(vec sum, pairs a, pairs b) { return _mm512_dpbf16_ps(sum, a, b); } /* sum + a0 * b0 + a1 * b1 */
+
+#endif
