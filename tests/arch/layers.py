@@ -17,7 +17,7 @@ LAYERS: Mapping[str, int] = {
         (
             ("", "types", "errors", "backend", "config", "obs", "env", "faults", "progress", "shape"),
             ("tokenizer", "kv", "parallel.plan", "spec.types", "checkpoint", "machine", "resolve"),
-            ("layers", "attention", "native", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
+            ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
             ("engine", "router", "planner", "workflows"),
             ("spec", "server", "cli", "llm"),
         )
@@ -45,7 +45,7 @@ TORCH = ("torch", "transformers", "safetensors.torch")
 NEEDS_TORCH = tuple(
     f"llama4coder.{name}"
     for name in (
-        *("layers", "attention", "native", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
+        *("layers", "attention", "native", "gpu", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
         *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "llm"),
     )
 )

@@ -1,0 +1,1 @@
+"""Kernels for CUDA devices, written in Triton; imported only where a model runs on one."""

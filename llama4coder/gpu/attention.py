@@ -1,0 +1,214 @@
+"""Paged attention on a GPU: prefill, decoding and verification in one step, in place of any block table."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llama4coder.attention.batch import HeadLayout, StepLayout
+from llama4coder.gpu import tiles
+from llama4coder.gpu.attention_kernels import paged_attention_kernel
+from llama4coder.gpu.merge import PARTS_AT_ONCE, AttentionOutput
+from llama4coder.gpu.merge_kernels import merge_splits_kernel
+from llama4coder.gpu.rope import rotate_and_write
+from llama4coder.gpu.tiles import Tile, next_power_of_two
+from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
+from llama4coder.kv.tensors import LayerKV
+from llama4coder.layers.rope import Rotation
+
+MAX_HEAD_DIM = 256
+MAX_GROUP = 128  # query heads per KV head: one tile holds at least one token of all of them
+_LOG2_E = 1.4426950408889634
+_ANY_NUMBER = 1 << 24  # more tokens than any step holds; constant, so that it compiles once
+_INTERPRETER_PROGRAMS = 16  # where there is no device to fill
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionMetadata:
+    """Which rows a step has, on the device; between replays of a graph the contents may change, the sizes may not.
+
+    Row r's queries are the tokens `query_starts[r]` to `query_starts[r + 1]`, the last of its `lengths[r]` tokens.
+    Every token belongs to a row. A row of length 0 pads the batch: its tokens attend to nothing, and its table is not
+    read.
+    """
+
+    query_starts: Tensor  # [num_rows + 1] int32
+    lengths: Tensor  # [num_rows] int32
+    tables: Tensor  # [num_rows, max_blocks] int32
+    slots: Tensor  # [num_tokens] int64, where each token's key and value go; negative: nowhere
+    max_query_tokens: int  # upper bounds, which choose the launch grid
+    max_length: int
+
+    @classmethod
+    def of(cls, layout: StepLayout) -> "AttentionMetadata":
+        """Copy a step's rows to the device."""
+        rows = layout.rows
+        max_length = max((row.length for row in rows), default=0)
+        starts = np.array([*(row.first for row in rows), len(layout.slots)], dtype=np.int32)
+        lengths = np.array([row.length for row in rows], dtype=np.int32)
+        table_rows = np.array([row.table_row for row in rows], dtype=np.int64)
+        tables = layout.table[table_rows, : num_blocks_for(max_length)].astype(np.int32)
+        device = layout.slots.device
+        return cls(
+            torch.from_numpy(starts).to(device, non_blocking=True),
+            torch.from_numpy(lengths).to(device, non_blocking=True),
+            torch.from_numpy(tables).to(device, non_blocking=True),
+            layout.slots,
+            max_query_tokens=max((row.num_tokens for row in rows), default=0),
+            max_length=max_length,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PagedAttention:
+    """Implements `attention.backend.AttentionBackend`."""
+
+    heads: HeadLayout
+
+    def prepare(self, layout: StepLayout) -> "PagedStepAttention":
+        """See `AttentionBackend.prepare`."""
+        return self.at(AttentionMetadata.of(layout))
+
+    def at(self, metadata: AttentionMetadata) -> "PagedStepAttention":
+        """Attention of a step whose rows are already on the device: what a captured graph replays."""
+        return PagedStepAttention(self.heads, metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class PagedStepAttention:
+    """See `attention.backend.StepAttention`."""
+
+    heads: HeadLayout
+    metadata: AttentionMetadata
+
+    def __call__(self, qkv: Tensor, rotation: Rotation, kv: LayerKV) -> Tensor:
+        queries = rotate_and_write(qkv, rotation, self.metadata.slots, kv, self.heads)
+        return attend(queries, kv, self.metadata).out.flatten(1)
+
+
+def supports(heads: HeadLayout) -> bool:
+    """Whether the kernels can compute heads of this layout."""
+    return heads.head_dim % 2 == 0 and heads.head_dim <= MAX_HEAD_DIM and _group(heads) <= MAX_GROUP
+
+
+def attend(
+    queries: Tensor, kv: LayerKV, metadata: AttentionMetadata, device_programs: int | None = None
+) -> AttentionOutput:
+    """Causal attention of `queries` `[num_tokens, num_heads, head_dim]` to the rows' cached keys and values.
+
+    Nothing here waits for the device. Splits per row aim at `device_programs` programs, by default what fits on it.
+    """
+    queries = queries.contiguous()
+    launch = _Launch(queries, kv, metadata, device_programs or _device_programs(queries.device))
+    if len(queries):
+        launch.run()
+    return launch.result
+
+
+class _Launch:
+    """One call of `attend`; short rows are split over their keys, long rows over their queries.
+
+    Each row is computed by exactly one of the two launches; the programs of the other see its size and end at once.
+    """
+
+    def __init__(self, queries: Tensor, kv: LayerKV, metadata: AttentionMetadata, device_programs: int) -> None:
+        num_tokens, num_heads, self._head_dim = queries.shape
+        self._queries, self._kv, self._metadata = queries, kv, metadata
+        self._num_kv_heads = kv.keys.shape[2]
+        self._group = num_heads // self._num_kv_heads
+        self._device_programs = device_programs
+        lse = torch.empty(num_tokens, num_heads, dtype=torch.float32, device=queries.device)
+        self.result = AttentionOutput(torch.empty_like(queries), lse)
+
+    def run(self) -> None:
+        max_query_tokens = self._metadata.max_query_tokens
+        if max_query_tokens * self._group <= tiles.MAX_ALL_SHORT_TILE:
+            self._attend_short(max_query_tokens)
+            return
+        max_short_tokens = tiles.MAX_SHORT_TILE // self._group
+        if max_short_tokens:
+            self._attend_short(max_short_tokens)
+        self._attend_long(max_short_tokens + 1)
+
+    def _attend_short(self, max_tokens: int) -> None:
+        tile = tiles.short_tile(max_tokens * self._group, self._head_dim, self._queries.itemsize)
+        num_rows, num_heads = len(self._metadata.lengths), self._queries.shape[1]
+        num_splits = tiles.num_splits(num_rows * self._num_kv_heads, self._metadata.max_length, self._device_programs)
+        if num_splits == 1:
+            self._attend(tile, self.result, (num_rows, self._num_kv_heads, 1), range(1, max_tokens + 1))
+            return
+        size = (num_splits, num_rows * max_tokens, num_heads)
+        out = torch.empty(*size, self._head_dim, dtype=torch.float32, device=self._queries.device)
+        parts = AttentionOutput(out, torch.empty(size, dtype=torch.float32, device=self._queries.device))
+        self._attend(tile, parts, (num_rows, self._num_kv_heads, num_splits), range(1, max_tokens + 1))
+        merge_splits_kernel[num_rows, max_tokens, num_heads](
+            self.result.out,
+            self.result.lse,
+            parts.out,
+            parts.lse,
+            self._metadata.query_starts,
+            self._metadata.lengths,
+            num_splits,
+            num_rows * max_tokens * num_heads,
+            HEAD_DIM=self._head_dim,
+            BLOCK_D=next_power_of_two(self._head_dim),
+            BLOCK_P=PARTS_AT_ONCE,
+            BLOCK_N=tile.block_n,
+            MAX_TOKENS=max_tokens,
+            MIN_SPLIT_TOKENS=tiles.MIN_SPLIT_TOKENS,
+            num_warps=2,
+        )
+
+    def _attend_long(self, min_tokens: int) -> None:
+        tile = tiles.long_tile(self._group, self._head_dim, self._queries.itemsize)
+        num_tiles = len(self._queries) // (tile.block_m // self._group) + len(self._metadata.lengths)
+        self._attend(tile, self.result, (num_tiles, self._num_kv_heads, 1), range(min_tokens, _ANY_NUMBER), tiled=True)
+
+    def _attend(
+        self, tile: Tile, result: AttentionOutput, grid: tuple[int, int, int], tokens: range, tiled: bool = False
+    ) -> None:
+        num_rows, num_splits = len(self._metadata.lengths), grid[2]
+        paged_attention_kernel[grid](
+            result.out,
+            result.lse,
+            self._queries,
+            self._kv.keys,
+            self._kv.values,
+            self._metadata.query_starts,
+            self._metadata.lengths,
+            self._metadata.tables,
+            self._metadata.tables.stride(0),
+            self._kv.keys.stride(0),
+            self._kv.keys.stride(1),
+            num_rows,
+            num_splits,
+            num_rows * tokens[-1],
+            self._head_dim**-0.5 * _LOG2_E,
+            GROUP=self._group,
+            HEAD_DIM=self._head_dim,
+            BLOCK_D=max(16, next_power_of_two(self._head_dim)),
+            BLOCK_M=tile.block_m,
+            BLOCK_N=tile.block_n,
+            BLOCK_ROWS=next_power_of_two(num_rows),
+            KV_BLOCK=BLOCK_SIZE,
+            MIN_TOKENS=tokens[0],
+            MAX_TOKENS=tokens[-1],
+            MIN_SPLIT_TOKENS=tiles.MIN_SPLIT_TOKENS,
+            TILED=tiled,
+            SPLIT=num_splits > 1,
+            PRECISION="ieee" if self._queries.dtype == torch.float32 else "tf32",
+            num_warps=tile.num_warps,
+            num_stages=tile.num_stages,
+        )
+
+
+def _group(heads: HeadLayout) -> int:
+    return heads.num_heads // heads.num_kv_heads
+
+
+def _device_programs(device: torch.device) -> int:
+    if device.type != "cuda":
+        return _INTERPRETER_PROGRAMS
+    properties = torch.cuda.get_device_properties(device)
+    return tiles.PROGRAMS_PER_MULTIPROCESSOR * properties.multi_processor_count

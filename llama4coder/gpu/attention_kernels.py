@@ -1,0 +1,133 @@
+"""Paged attention in Triton: one kernel for prefill, decoding and verification, and what it shares with the merge.
+
+Each program computes one tile of one row's queries for one KV head. The query heads of a group are rows of the same
+tile, so keys and values are read once for all of them. Scores are kept in base 2, where the hardware's exponential
+is, and log-sum-exps leave in base e.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def split_size(length, num_splits, BLOCK_N: tl.constexpr, MIN_TOKENS: tl.constexpr):
+    """Keys per split of a row: from its own length, so that all splits of a row in use have equal work."""
+    tokens = tl.cdiv(tl.cdiv(length, num_splits), BLOCK_N) * BLOCK_N
+    return tl.maximum(tokens, MIN_TOKENS)
+
+
+@triton.jit
+def _find_tile(starts_ptr, index, num_rows, TOKENS_PER_TILE: tl.constexpr, BLOCK_ROWS: tl.constexpr):
+    """The row that holds the step's tile `index`, where row r's tiles begin at starts[r] // TOKENS_PER_TILE + r.
+
+    Counting one spare tile per row makes the beginnings computable without a prefix sum over the rows.
+    """
+    rows = tl.arange(0, BLOCK_ROWS)
+    starts = tl.load(starts_ptr + rows, mask=rows < num_rows, other=0)
+    begins = starts // TOKENS_PER_TILE + rows
+    row = tl.sum(((begins <= index) & (rows < num_rows)).to(tl.int32), axis=0) - 1
+    return row, index - (tl.load(starts_ptr + row) // TOKENS_PER_TILE + row)
+
+
+@triton.jit
+def _accumulate(acc, best, total, query, query_positions, keys_ptr, values_ptr, table_ptr, first, last, block_stride,
+                token_stride, scale, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr,
+                KV_BLOCK: tl.constexpr, MASKED: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+    """Attend to the keys [first, last); unmasked, their number is a multiple of BLOCK_N and all queries see them.
+
+    `best` and `total` are each query's largest score and its sum of weights so far, in base 2.
+    """
+    offsets = tl.arange(0, BLOCK_N)
+    dims = tl.arange(0, BLOCK_D)
+    for start in range(first, last, BLOCK_N):
+        positions = start + offsets
+        if MASKED:
+            blocks = tl.load(table_ptr + positions // KV_BLOCK, mask=positions < last, other=0)
+        else:
+            blocks = tl.load(table_ptr + positions // KV_BLOCK)
+        places = blocks.to(tl.int64) * block_stride + (positions % KV_BLOCK) * token_stride
+        places = places[:, None] + dims[None, :]
+        if MASKED or BLOCK_D != HEAD_DIM:
+            stored = (positions < last)[:, None] & (dims < HEAD_DIM)[None, :]
+            key = tl.load(keys_ptr + places, mask=stored, other=0.0)
+            value = tl.load(values_ptr + places, mask=stored, other=0.0)
+        else:
+            key = tl.load(keys_ptr + places)
+            value = tl.load(values_ptr + places)
+        scores = tl.dot(query, tl.trans(key), input_precision=PRECISION) * scale
+        if MASKED:
+            seen = (positions[None, :] <= query_positions[:, None]) & (positions < last)[None, :]
+            scores = tl.where(seen, scores, float("-inf"))
+        new_best = tl.maximum(best, tl.max(scores, axis=1))
+        # A query that has seen nothing yet: any finite number keeps -inf - -inf out.
+        finite_best = tl.where(new_best == float("-inf"), 0.0, new_best)
+        weights = tl.exp2(scores - finite_best[:, None])
+        decay = tl.exp2(best - finite_best)
+        total = total * decay + tl.sum(weights, axis=1)
+        acc = tl.dot(weights.to(value.dtype), value, acc * decay[:, None], input_precision=PRECISION)
+        best = new_best
+    return acc, best, total
+
+
+@triton.jit(do_not_specialize=["table_stride", "num_rows", "num_splits", "num_slots"])
+def paged_attention_kernel(out_ptr, lse_ptr, queries_ptr, keys_ptr, values_ptr, starts_ptr, lengths_ptr, tables_ptr,
+                           table_stride, block_stride, token_stride, num_rows, num_splits, num_slots, scale,
+                           GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr,
+                           BLOCK_N: tl.constexpr, BLOCK_ROWS: tl.constexpr, KV_BLOCK: tl.constexpr,
+                           MIN_TOKENS: tl.constexpr, MAX_TOKENS: tl.constexpr, MIN_SPLIT_TOKENS: tl.constexpr,
+                           TILED: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+    """Rows of MIN_TOKENS to MAX_TOKENS query tokens; grid is (rows, or tiles if TILED; KV heads; splits).
+
+    Out is `[num_tokens, num_heads, HEAD_DIM]`, or, if SPLIT, `[num_splits, num_slots, num_heads, HEAD_DIM]` with
+    MAX_TOKENS slots per row, and the LSE alike.
+    """
+    TOKENS_PER_TILE: tl.constexpr = BLOCK_M // GROUP
+    head, split = tl.program_id(1), tl.program_id(2)
+    row, tile = tl.program_id(0), 0
+    if TILED:  # the last tiles of a row see the most keys; begun first, they do not hold up the end
+        index = tl.num_programs(0) - 1 - row
+        row, tile = _find_tile(starts_ptr, index, num_rows, TOKENS_PER_TILE, BLOCK_ROWS)
+    first_query, length = tl.load(starts_ptr + row), tl.load(lengths_ptr + row)
+    num_tokens = tl.load(starts_ptr + row + 1) - first_query
+    first_token = tile * TOKENS_PER_TILE
+    if (num_tokens < MIN_TOKENS) | (num_tokens > MAX_TOKENS) | (first_token >= num_tokens):
+        return
+    first_key, last_key, first_slot = 0, length, first_query
+    if SPLIT:
+        size = split_size(length, num_splits, BLOCK_N, MIN_SPLIT_TOKENS)
+        first_key, first_slot = split * size, split * num_slots + row * MAX_TOKENS
+        last_key = tl.minimum(first_key + size, length)
+        if first_key >= length:
+            return
+
+    num_heads = tl.num_programs(1) * GROUP
+    tile_rows, dims = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    tokens, heads = first_token + tile_rows // GROUP, head * GROUP + tile_rows % GROUP
+    valid = (tokens < num_tokens) & (tile_rows < TOKENS_PER_TILE * GROUP)
+    valid_dims = valid[:, None] & (dims < HEAD_DIM)[None, :]
+    places = (first_query + tokens).to(tl.int64) * num_heads + heads
+    query = tl.load(queries_ptr + places[:, None] * HEAD_DIM + dims[None, :], mask=valid_dims, other=0.0)
+    positions = length - num_tokens + tokens
+    acc = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)
+    best = tl.full([BLOCK_M], float("-inf"), dtype=tl.float32)
+    total = tl.zeros([BLOCK_M], dtype=tl.float32)
+
+    seen_by_all = length - num_tokens + first_token + 1
+    last_key = tl.minimum(last_key, length - num_tokens + tl.minimum(first_token + TOKENS_PER_TILE, num_tokens))
+    masked_key = first_key + tl.maximum(tl.minimum(seen_by_all, last_key) - first_key, 0) // BLOCK_N * BLOCK_N
+    keys_ptr, values_ptr = keys_ptr + head * HEAD_DIM, values_ptr + head * HEAD_DIM
+    table_ptr = tables_ptr + row.to(tl.int64) * table_stride
+    acc, best, total = _accumulate(acc, best, total, query, positions, keys_ptr, values_ptr, table_ptr, first_key,
+                                   masked_key, block_stride, token_stride, scale, HEAD_DIM, BLOCK_D, BLOCK_N,
+                                   KV_BLOCK, False, PRECISION)  # fmt: skip
+    acc, best, total = _accumulate(acc, best, total, query, positions, keys_ptr, values_ptr, table_ptr, masked_key,
+                                   last_key, block_stride, token_stride, scale, HEAD_DIM, BLOCK_D, BLOCK_N,
+                                   KV_BLOCK, True, PRECISION)  # fmt: skip
+
+    saw_any = total > 0
+    divisor = tl.where(saw_any, total, 1.0)
+    lse = tl.where(saw_any, (best + tl.log2(divisor)) * 0.6931471805599453, float("-inf"))
+    out = (acc / divisor[:, None]).to(out_ptr.dtype.element_ty)
+    places = (first_slot + tokens).to(tl.int64) * num_heads + heads
+    tl.store(lse_ptr + places, lse, mask=valid)
+    tl.store(out_ptr + places[:, None] * HEAD_DIM + dims[None, :], out, mask=valid_dims)
