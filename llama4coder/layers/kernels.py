@@ -10,6 +10,7 @@ from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.torch_backend import TorchAttention
 from llama4coder.layers.linear import DenseLinear, Linear
 from llama4coder.layers.norm import Norm, RMSNorm
+from llama4coder.models.llama import DecoderLayer, Layer
 
 
 class Kernels(Protocol):
@@ -23,6 +24,10 @@ class Kernels(Protocol):
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
         """silu(gate) * up of `[num_tokens, 2 * width]`, whose first half is the gate."""
+        ...
+
+    def fuse(self, layer: DecoderLayer) -> Layer:
+        """The same layer as fewer calls where these kernels can do that, else the layer itself."""
         ...
 
 
@@ -41,3 +46,6 @@ class TorchKernels:
     def swiglu(self, gate_up: Tensor) -> Tensor:
         gate, up = gate_up.chunk(2, dim=-1)
         return F.silu(gate) * up
+
+    def fuse(self, layer: DecoderLayer) -> Layer:
+        return layer

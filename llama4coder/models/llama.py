@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
@@ -10,6 +11,12 @@ from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.linear import Linear
 from llama4coder.layers.norm import Norm
 from llama4coder.layers.rope import RopeTable, Rotation
+
+
+class Layer(Protocol):
+    """Takes and returns the residual stream `[num_tokens, hidden_size]`; writes keys and values to `kv`."""
+
+    def __call__(self, x: Tensor, rotation: Rotation, kv: LayerKV, attention: StepAttention) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,7 @@ class Llama:
     """A decoder of the Llama family."""
 
     embedding: Callable[[Tensor], Tensor]  # token ids to [num_tokens, hidden_size]
-    layers: tuple[DecoderLayer, ...]
+    layers: tuple[Layer, ...]
     norm: Norm
     head: Linear
     rope: RopeTable

@@ -50,7 +50,7 @@ class _LlamaLoader:
             head = self._linear({"lm_head": shape.vocab_size}, shape.hidden_size, has_bias=False)
         return Llama(
             embedding=head.rows if shape.tied_embeddings else table.rows,
-            layers=tuple(self._layer(f"model.layers.{index}") for index in range(shape.num_layers)),
+            layers=tuple(self._kernels.fuse(self._layer(f"model.layers.{index}")) for index in range(shape.num_layers)),
             norm=self._norm("model.norm"),
             head=head,
             rope=build_rope(shape, context_length, placement.dtype, placement.device),

@@ -18,30 +18,30 @@ MAX_HEAD_DIM = 256
 _MAX_SHORT_ROW = 8  # tokens; longer rows share each packing of their keys among many of them
 
 
-class _RopeArgs(ctypes.Structure):
-    """`rope_args` of elementwise.c."""
+class _LongRow(ctypes.Structure):
+    """`long_row` of attention.c."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("qkv", "cosine", "sine", "slots", "queries", "keys", "values")),
-        *((name, ctypes.c_int64) for name in ("m", "heads", "kv_heads", "d")),
+        *((name, ctypes.c_int64) for name in ("first", "num_tokens", "start")),
+        ("table", ctypes.c_void_p),
     ]
 
 
-class _AttentionArgs(ctypes.Structure):
-    """`attention_args` of decode_attention.c."""
+class Step(ctypes.Structure):
+    """`step` of attention.c."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("queries", "keys", "values", "out", "tokens", "lengths", "tables")),
-        *((name, ctypes.c_int64) for name in ("rows", "table_width", "heads", "kv_heads", "d")),
+        *((name, ctypes.c_void_p) for name in ("slots", "tokens", "lengths", "tables", "long_rows")),
+        *((name, ctypes.c_int64) for name in ("m", "num_short", "table_width", "num_long")),
+        *((name, ctypes.c_int64) for name in ("heads", "kv_heads", "d")),
     ]
 
 
-class _PrefillArgs(ctypes.Structure):
-    """`prefill_args` of prefill_attention.c."""
+class _StepAttentionArgs(ctypes.Structure):
+    """`step_attention_args` of attention.c."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("queries", "keys", "values", "out", "table")),
-        *((name, ctypes.c_int64) for name in ("num_tokens", "start", "heads", "kv_heads", "d")),
+        (name, ctypes.c_void_p) for name in ("step", "qkv", "cosine", "sine", "keys", "values", "queries", "out")
     ]
 
 
@@ -60,15 +60,26 @@ class NativeAttention:
 
     def prepare(self, layout: StepLayout) -> "NativeStepAttention":
         """See `AttentionBackend.prepare`."""
-        short = [row for row in layout.rows if row.num_tokens <= _MAX_SHORT_ROW]
+        short = QueryTokens.of([row for row in layout.rows if row.num_tokens <= _MAX_SHORT_ROW], layout)
         long = [row for row in layout.rows if row.num_tokens > _MAX_SHORT_ROW]
-        return NativeStepAttention(
-            self.library,
-            self.heads,
-            layout.slots,
-            QueryTokens.of(short, layout) if short else None,
-            tuple(LongRow.of(row, layout) for row in long),
+        tables = [layout.table[row.table_row, : num_blocks_for(row.length)].copy() for row in long]
+        spans = [
+            _LongRow(row.first, row.num_tokens, row.start, table.ctypes.data)
+            for row, table in zip(long, tables, strict=True)
+        ]
+        long_rows = (_LongRow * len(spans))(*spans)
+        step = Step(
+            layout.slots.data_ptr(),
+            *(array.ctypes.data for array in (short.tokens, short.lengths, short.tables)),
+            ctypes.addressof(long_rows),
+            len(layout.slots),
+            *short.tables.shape,
+            len(long),
+            self.heads.num_heads,
+            self.heads.num_kv_heads,
+            self.heads.head_dim,
         )
+        return NativeStepAttention(self.library, self.heads, step, (layout.slots, short, long_rows, tables))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +93,7 @@ class QueryTokens:
     @classmethod
     def of(cls, rows: list[RowSpan], layout: StepLayout) -> "QueryTokens":
         offsets = [(row, offset) for row in rows for offset in range(row.num_tokens)]
-        width = num_blocks_for(max(row.length for row in rows))
+        width = max((num_blocks_for(row.length) for row in rows), default=0)
         return cls(
             tokens=np.array([row.first + offset for row, offset in offsets], dtype=np.int64),
             lengths=np.array([row.start + offset + 1 for row, offset in offsets], dtype=np.int64),
@@ -91,70 +102,18 @@ class QueryTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class LongRow:
-    """Many tokens of one sequence."""
-
-    tokens: slice
-    start: int
-    table: npt.NDArray[np.int64]  # [num_blocks]
-
-    @classmethod
-    def of(cls, row: RowSpan, layout: StepLayout) -> "LongRow":
-        table = layout.table[row.table_row, : num_blocks_for(row.length)].copy()
-        return cls(slice(row.first, row.first + row.num_tokens), row.start, table)
-
-
-@dataclass(frozen=True, slots=True)
 class NativeStepAttention:
     """See `attention.backend.StepAttention`."""
 
     library: ctypes.CDLL
     heads: HeadLayout
-    slots: Tensor
-    short: QueryTokens | None
-    long: tuple[LongRow, ...]
+    step: Step
+    pointed_at: tuple[object, ...]  # by `step`, which does not keep it alive
 
     def __call__(self, qkv: Tensor, rotation: Rotation, kv: LayerKV) -> Tensor:
-        queries = torch.empty(len(qkv), self.heads.num_heads, self.heads.head_dim, dtype=torch.bfloat16)
-        self._rotate_and_write(qkv, rotation, kv, queries)
+        queries = torch.empty(len(qkv), self.heads.num_heads * self.heads.head_dim, dtype=torch.bfloat16)
         out = torch.empty_like(queries)
-        if self.short is not None:
-            self._attend(queries, kv, out, self.short)
-        for row in self.long:
-            self._prefill(queries, kv, out, row)
-        return out.flatten(1)
-
-    def _rotate_and_write(self, qkv: Tensor, rotation: Rotation, kv: LayerKV, queries: Tensor) -> None:
-        tensors = (qkv, rotation.cos, rotation.sin, self.slots, queries, kv.keys, kv.values)
-        args = _RopeArgs(
-            *(tensor.data_ptr() for tensor in tensors),
-            len(qkv),
-            self.heads.num_heads,
-            self.heads.num_kv_heads,
-            self.heads.head_dim,
-        )
-        self.library.l4c_rope_and_write(ctypes.byref(args))
-
-    def _attend(self, queries: Tensor, kv: LayerKV, out: Tensor, short: QueryTokens) -> None:
-        args = _AttentionArgs(
-            *(tensor.data_ptr() for tensor in (queries, kv.keys, kv.values, out)),
-            *(array.ctypes.data for array in (short.tokens, short.lengths, short.tables)),
-            *short.tables.shape,
-            self.heads.num_heads,
-            self.heads.num_kv_heads,
-            self.heads.head_dim,
-        )
-        self.library.l4c_attention(ctypes.byref(args))
-
-    def _prefill(self, queries: Tensor, kv: LayerKV, out: Tensor, row: LongRow) -> None:
-        queries, out = queries[row.tokens], out[row.tokens]
-        args = _PrefillArgs(
-            *(tensor.data_ptr() for tensor in (queries, kv.keys, kv.values, out)),
-            row.table.ctypes.data,
-            len(queries),
-            row.start,
-            self.heads.num_heads,
-            self.heads.num_kv_heads,
-            self.heads.head_dim,
-        )
-        self.library.l4c_prefill_attention(ctypes.byref(args))
+        tensors = (qkv, rotation.cos, rotation.sin, kv.keys, kv.values, queries, out)
+        args = _StepAttentionArgs(ctypes.addressof(self.step), *(tensor.data_ptr() for tensor in tensors))
+        self.library.l4c_step_attention(ctypes.byref(args))
+        return out

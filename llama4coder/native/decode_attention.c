@@ -62,4 +62,4 @@ static void attend_pairs(const void *args, int64_t begin, int64_t end) {
 }
 
 /* Attention of single tokens over paged KV; d is a multiple of 32. */
-void l4c_attention(const attention_args *a) { parallel_for(attend_pairs, a, a->rows * a->kv_heads, 1); }
+static void decode_attention(const attention_args *a) { parallel_for(attend_pairs, a, a->rows * a->kv_heads, 1); }

@@ -79,4 +79,4 @@ static void rotate_tokens(const void *args, int64_t begin, int64_t end) {
 }
 
 /* Rows [queries | keys | values]: rotated queries to `queries`, rotated keys and values to their slots. */
-void l4c_rope_and_write(const rope_args *a) { parallel_for(rotate_tokens, a, a->m, 8); }
+static void rope_and_write(const rope_args *a) { parallel_for(rotate_tokens, a, a->m, 8); }

@@ -1,7 +1,6 @@
 """The native kernels as a set of parts for a bfloat16 model on a CPU."""
 
 import ctypes
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,18 +11,11 @@ from llama4coder.attention.torch_backend import TorchAttention
 from llama4coder.layers.kernels import TorchKernels
 from llama4coder.layers.linear import DenseLinear, Linear
 from llama4coder.layers.norm import Norm
+from llama4coder.models.llama import DecoderLayer, Layer
 from llama4coder.native.attention import NativeAttention, supports
+from llama4coder.native.layer import FusedLayer, Scratch
 from llama4coder.native.linear import PackedLinear
-
-
-class _NormArgs(ctypes.Structure):
-    """`norm_args` of elementwise.c."""
-
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("x", "weight", "out")),
-        *((name, ctypes.c_int64) for name in ("m", "n")),
-        ("eps", ctypes.c_float),
-    ]
+from llama4coder.native.norm import NativeNorm
 
 
 class _SwigluArgs(ctypes.Structure):
@@ -35,28 +27,13 @@ class _SwigluArgs(ctypes.Structure):
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class NativeNorm:
-    """Implements `layers.norm.Norm`."""
-
-    library: ctypes.CDLL
-    weight: Tensor
-    eps: float
-
-    def __call__(self, x: Tensor) -> Tensor:
-        x = x.contiguous()
-        out = torch.empty_like(x)
-        args = _NormArgs(x.data_ptr(), self.weight.data_ptr(), out.data_ptr(), *x.shape, self.eps)
-        self.library.l4c_rms_norm(ctypes.byref(args))
-        return out
-
-
 class NativeKernels:
     """Implements `layers.kernels.Kernels`; sizes that the C code does not cover fall back to torch, part by part."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
         self._torch = TorchKernels()
+        self._scratch = Scratch()
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
         """See `Kernels.linear`."""
@@ -81,3 +58,7 @@ class NativeKernels:
         args = _SwigluArgs(gate_up.data_ptr(), out.data_ptr(), *out.shape)
         self._library.l4c_swiglu(ctypes.byref(args))
         return out
+
+    def fuse(self, layer: DecoderLayer) -> Layer:
+        """See `Kernels.fuse`."""
+        return FusedLayer.of(self._library, layer, self._scratch) or layer

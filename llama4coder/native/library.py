@@ -38,6 +38,8 @@ SOURCES = (
     "elementwise.c",
     "decode_attention.c",
     "prefill_attention.c",
+    "attention.c",
+    "layer.c",
 )
 _COMPILE = ("-O2", "-ftree-vectorize", "-pthread", "-fopenmp-simd", "-fno-math-errno", "-shared", "-fPIC")
 _COMPILE_TIMEOUT_S = 120

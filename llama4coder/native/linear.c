@@ -17,32 +17,37 @@ void l4c_pack(const bf16 *weight, int64_t n, int64_t k, bf16 *packed) {
 }
 
 typedef struct {
+    const bf16 *packed; /* see l4c_pack */
+    const bf16 *bias;   /* [n] or NULL */
+    int64_t n, k;       /* outputs, inputs */
+} matrix;
+
+typedef struct {
+    const matrix *w;
     const bf16 *x;        /* [m, k] */
-    const bf16 *packed;   /* see l4c_pack */
-    const bf16 *bias;     /* [n] or NULL */
     const bf16 *residual; /* [m, n] or NULL: added to the product */
     bf16 *out;            /* [m, n], or NULL for out_wide */
     float *out_wide;      /* [m, n] in float32 */
-    int64_t m, n, k;
+    int64_t m;
 } linear_args;
 
 static __attribute__((noinline)) void finish_row(const linear_args *a, int64_t row, int64_t column, vec low, vec high) {
     for (int half = 0; half < 2; half++, column += 16) {
-        int64_t left = a->n - column;
+        int64_t left = a->w->n - column;
         if (left <= 0) return;
         vec value = half ? high : low;
-        if (a->bias) value = v_add(value, v_widen_first(a->bias + column, left));
-        if (a->residual) value = v_add(value, v_widen_first(a->residual + row * a->n + column, left));
-        if (a->out) v_narrow_first(a->out + row * a->n + column, value, left);
-        else v_store_first(a->out_wide + row * a->n + column, value, left);
+        if (a->w->bias) value = v_add(value, v_widen_first(a->w->bias + column, left));
+        if (a->residual) value = v_add(value, v_widen_first(a->residual + row * a->w->n + column, left));
+        if (a->out) v_narrow_first(a->out + row * a->w->n + column, value, left);
+        else v_store_first(a->out_wide + row * a->w->n + column, value, left);
     }
 }
 
 /* `rows` is a constant at each call, so that the accumulators live in registers. */
 INLINE void multiply_panel(const linear_args *a, int64_t panel, int64_t first_row, const int rows) {
-    int64_t pairs_of_inputs = a->k / 2;
-    const bf16 *w = a->packed + panel * pairs_of_inputs * PANEL * 2;
-    const bf16 *x = a->x + first_row * a->k;
+    int64_t pairs_of_inputs = a->w->k / 2;
+    const bf16 *w = a->w->packed + panel * pairs_of_inputs * PANEL * 2;
+    const bf16 *x = a->x + first_row * a->w->k;
     vec low[MAX_ROWS], high[MAX_ROWS];
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) low[r] = high[r] = v_set(0);
@@ -52,7 +57,7 @@ INLINE void multiply_panel(const linear_args *a, int64_t panel, int64_t first_ro
         _mm_prefetch((const char *)(w + 16 * PANEL * 2 + PANEL), _MM_HINT_T0);
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
-            pairs inputs = p_repeat(x + r * a->k + 2 * pair);
+            pairs inputs = p_repeat(x + r * a->w->k + 2 * pair);
             low[r] = v_dot(low[r], w_low, inputs);
             high[r] = v_dot(high[r], w_high, inputs);
         }
@@ -84,4 +89,4 @@ static void multiply_panels(const void *args, int64_t begin, int64_t end) {
 }
 
 /* out = x @ weight^T (+ bias) (+ residual). k is even. */
-void l4c_linear(const linear_args *a) { parallel_for(multiply_panels, a, (a->n + PANEL - 1) / PANEL, 1); }
+void l4c_linear(const linear_args *a) { parallel_for(multiply_panels, a, (a->w->n + PANEL - 1) / PANEL, 1); }

@@ -9,12 +9,21 @@ from torch import Tensor
 PANEL = 32  # output features side by side; see linear.c
 
 
+class Matrix(ctypes.Structure):
+    """`matrix` of linear.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("packed", "bias")),
+        *((name, ctypes.c_int64) for name in ("n", "k")),
+    ]
+
+
 class _LinearArgs(ctypes.Structure):
     """`linear_args` of linear.c."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("x", "packed", "bias", "residual", "out", "out_wide")),
-        *((name, ctypes.c_int64) for name in ("m", "n", "k")),
+        *((name, ctypes.c_void_p) for name in ("w", "x", "residual", "out", "out_wide")),
+        ("m", ctypes.c_int64),
     ]
 
 
@@ -25,7 +34,7 @@ class PackedLinear:
     library: ctypes.CDLL
     packed: Tensor
     bias: Tensor | None
-    out_features: int
+    matrix: Matrix  # of the two
 
     @classmethod
     def pack(cls, library: ctypes.CDLL, weight: Tensor, bias: Tensor | None) -> "PackedLinear":
@@ -39,17 +48,18 @@ class PackedLinear:
             ctypes.c_int64(in_features),
             ctypes.c_void_p(packed.data_ptr()),
         )
-        return cls(library, packed, bias, out_features)
+        matrix = Matrix(packed.data_ptr(), None if bias is None else bias.data_ptr(), out_features, in_features)
+        return cls(library, packed, bias, matrix)
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """See `Linear.__call__`."""
-        out = torch.empty(len(x), self.out_features, dtype=torch.bfloat16)
+        out = torch.empty(len(x), self.matrix.n, dtype=torch.bfloat16)
         self._multiply(x, residual, out.data_ptr(), None)
         return out
 
     def wide(self, x: Tensor) -> Tensor:
         """See `Linear.wide`."""
-        out = torch.empty(len(x), self.out_features)
+        out = torch.empty(len(x), self.matrix.n)
         self._multiply(x, None, None, out.data_ptr())
         return out
 
@@ -60,14 +70,11 @@ class PackedLinear:
     def _multiply(self, x: Tensor, residual: Tensor | None, out: int | None, out_wide: int | None) -> None:
         x = x.contiguous()
         args = _LinearArgs(
+            ctypes.addressof(self.matrix),
             x.data_ptr(),
-            self.packed.data_ptr(),
-            None if self.bias is None else self.bias.data_ptr(),
             None if residual is None else residual.data_ptr(),
             out,
             out_wide,
             len(x),
-            self.out_features,
-            x.shape[1],
         )
         self.library.l4c_linear(ctypes.byref(args))

@@ -157,4 +157,4 @@ static void attend_tiles(const void *args, int64_t begin, int64_t end) {
 }
 
 /* Causal attention of many tokens of one sequence over its paged KV; d is a multiple of 32. */
-void l4c_prefill_attention(const prefill_args *a) { parallel_for(attend_tiles, a, num_tiles(a) * a->kv_heads, 1); }
+static void prefill_attention(const prefill_args *a) { parallel_for(attend_tiles, a, num_tiles(a) * a->kv_heads, 1); }

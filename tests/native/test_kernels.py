@@ -2,12 +2,11 @@
 
 import ctypes
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
+from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.torch_backend import TorchAttention
 from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.kernels import TorchKernels
@@ -16,10 +15,7 @@ from llama4coder.layers.rope import Rotation
 from llama4coder.native.attention import NativeAttention, supports
 from llama4coder.native.kernels import NativeKernels
 from llama4coder.native.linear import PackedLinear
-
-
-def random(*size: int, seed: int = 0) -> Tensor:
-    return torch.randn(*size, generator=torch.Generator().manual_seed(seed)).bfloat16()
+from tests.native.steps import ROWS, layout_of, random, random_kv, rotation_of
 
 
 def assert_like(actual: Tensor, expected: Tensor) -> None:
@@ -61,34 +57,18 @@ def test_swiglu(library: ctypes.CDLL, width: int) -> None:
 
 
 HEADS = [HeadLayout(4, 2, 64), HeadLayout(9, 3, 64), HeadLayout(8, 1, 32), HeadLayout(4, 4, 128), HeadLayout(2, 1, 256)]
-ROWS = {
-    "decode": [(1, 0), (1, 15), (1, 16), (1, 200)],
-    "verify": [(6, 10), (1, 40), (8, 0), (3, 63)],
-    "whole prompt": [(150, 0)],
-    "later chunk": [(33, 70), (9, 1), (97, 16)],
-    "mixed": [(1, 99), (40, 30), (4, 5), (64, 64), (1, 0)],
-}
 
 
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("heads", HEADS, ids=str)
 def test_attention(library: ctypes.CDLL, heads: HeadLayout, rows: list[tuple[int, int]]) -> None:
     """Both backends write the same cache and attend to the same tokens, in blocks scattered over the pool."""
-    generator = np.random.default_rng(0)
-    table = generator.permutation(len(rows) * 20).reshape(len(rows), 20)
-    num_tokens = sum(count for count, _ in rows)
-    spans, slots = [], []
-    for index, (count, start) in enumerate(rows):
-        spans.append(RowSpan(sum(span.num_tokens for span in spans), count, start, index))
-        positions = np.arange(start, start + count)
-        slots.append(table[index, positions // 16] * 16 + positions % 16)
-    layout = StepLayout(tuple(spans), torch.from_numpy(np.concatenate(slots)), table)
+    layout = layout_of(rows)
+    num_tokens = len(layout.slots)
     qkv = random(num_tokens, (heads.num_heads + 2 * heads.num_kv_heads) * heads.head_dim)
-    angles = torch.randn(num_tokens, heads.head_dim // 2, generator=torch.Generator().manual_seed(5)).repeat(1, 2)
-    rotation = Rotation(angles.cos().bfloat16(), angles.sin().bfloat16())
-    cache = [random(len(rows) * 20, 16, heads.num_kv_heads, heads.head_dim, seed=seed) for seed in (6, 7)]
-    native_kv = LayerKV(cache[0].clone(), cache[1].clone())
-    exact_kv = LayerKV(cache[0].float(), cache[1].float())
+    rotation = rotation_of(num_tokens, heads.head_dim)
+    native_kv = random_kv(len(rows), heads)
+    exact_kv = LayerKV(native_kv.keys.float(), native_kv.values.float())
     native = NativeAttention(library, heads).prepare(layout)(qkv, rotation, native_kv)
     exact_rotation = Rotation(rotation.cos.float(), rotation.sin.float())
     exact = TorchAttention(heads).prepare(layout)(qkv.float(), exact_rotation, exact_kv)

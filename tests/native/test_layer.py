@@ -1,0 +1,98 @@
+"""A fused layer computes what its parts compute, to the last bit."""
+
+import ctypes
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from llama4coder.attention.batch import HeadLayout
+from llama4coder.attention.torch_backend import TorchAttention
+from llama4coder.layers.kernels import Kernels, TorchKernels
+from llama4coder.models.llama import DecoderLayer
+from llama4coder.native.attention import NativeAttention
+from llama4coder.native.kernels import NativeKernels
+from llama4coder.native.layer import FusedLayer
+from tests.native.steps import ROWS, layout_of, random, random_kv, rotation_of
+
+HIDDEN, WIDTH = 72, 112
+LAYOUTS = [HeadLayout(4, 2, 32), HeadLayout(9, 3, 64)]
+
+
+def build(kernels: Kernels, heads: HeadLayout, *, bias: bool, width: int = WIDTH) -> DecoderLayer:
+    seeds = iter(range(100, 200))
+
+    def weight(*size: int) -> Tensor:
+        return random(*size, seed=next(seeds)) * 0.1
+
+    def linear(out_size: int, in_size: int) -> object:
+        return kernels.linear(weight(out_size, in_size), weight(out_size) if bias else None)
+
+    query_size = heads.num_heads * heads.head_dim
+    return DecoderLayer(
+        attention_norm=kernels.norm(weight(HIDDEN), 1e-5),
+        qkv=linear(query_size + 2 * heads.num_kv_heads * heads.head_dim, HIDDEN),
+        attention_out=linear(HIDDEN, query_size),
+        mlp_norm=kernels.norm(weight(HIDDEN), 1e-6),
+        gate_up=linear(2 * width, HIDDEN),
+        swiglu=kernels.swiglu,
+        down=linear(HIDDEN, width),
+    )
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize("heads", LAYOUTS, ids=str)
+def test_the_parts_are_matched_bit_by_bit(
+    library: ctypes.CDLL, heads: HeadLayout, rows: list[tuple[int, int]], bias: bool
+) -> None:
+    kernels = NativeKernels(library)
+    parts = build(kernels, heads, bias=bias)
+    fused = kernels.fuse(parts)
+    assert isinstance(fused, FusedLayer)
+    layout = layout_of(rows)
+    x, rotation = random(len(layout.slots), HIDDEN, seed=3), rotation_of(len(layout.slots), heads.head_dim)
+    attention = NativeAttention(library, heads).prepare(layout)
+    results = []
+    for layer in (parts, fused):
+        kv = random_kv(len(rows), heads)
+        out = layer(layer(x, rotation, kv, attention), rotation, kv, attention)  # twice: memory is used again
+        results.append((out, kv))
+    (expected, expected_kv), (actual, actual_kv) = results
+    assert expected.isfinite().all()
+    assert torch.equal(actual, expected)
+    assert torch.equal(actual_kv.keys, expected_kv.keys)
+    assert torch.equal(actual_kv.values, expected_kv.values)
+
+
+def test_a_small_step_after_a_large_one(library: ctypes.CDLL) -> None:
+    kernels, heads = NativeKernels(library), LAYOUTS[0]
+    parts = build(kernels, heads, bias=False)
+    fused = kernels.fuse(parts)
+    for rows in ([(90, 0)], [(1, 7)]):
+        layout = layout_of(rows)
+        x, rotation = random(len(layout.slots), HIDDEN), rotation_of(len(layout.slots), heads.head_dim)
+        attention = NativeAttention(library, heads).prepare(layout)
+        kvs = [random_kv(1, heads) for _ in range(2)]
+        assert torch.equal(fused(x, rotation, kvs[0], attention), parts(x, rotation, kvs[1], attention))
+
+
+def test_attention_of_other_kernels_is_called_between_the_parts(library: ctypes.CDLL) -> None:
+    kernels, heads = NativeKernels(library), LAYOUTS[0]
+    parts = build(kernels, heads, bias=False)
+    layout = layout_of([(5, 0)])
+    x, rotation, attention = random(5, HIDDEN), rotation_of(5, 32), TorchAttention(heads).prepare(layout)
+    kv, other = random_kv(1, heads), random_kv(1, heads)
+    assert torch.equal(kernels.fuse(parts)(x, rotation, kv, attention), parts(x, rotation, other, attention))
+
+
+def test_layers_that_cannot_be_fused_stay_what_they_are(library: ctypes.CDLL) -> None:
+    kernels, heads = NativeKernels(library), LAYOUTS[0]
+    parts = build(kernels, heads, bias=False)
+    narrow = build(kernels, heads, bias=False, width=104)
+    foreign = replace(parts, mlp_norm=TorchKernels().norm(random(HIDDEN), 1e-5))
+    foreign_product = replace(parts, down=TorchKernels().linear(random(HIDDEN, WIDTH)))
+    for layer in (narrow, foreign, foreign_product):
+        assert kernels.fuse(layer) is layer
+    assert TorchKernels().fuse(parts) is parts
