@@ -41,6 +41,11 @@ class ZmqExecutor:
                 raise self._die("a rank takes no more plans") from None
         self._outstanding.append(plan.step_id)
 
+    def ready(self, timeout_s: float) -> bool:
+        """See `Executor.ready`."""
+        deadline_s = time.monotonic() + timeout_s
+        return all(socket.poll(int(1000 * max(0.0, deadline_s - time.monotonic()))) for socket in self._sockets)
+
     def collect(self, timeout_s: float) -> StepResult:
         """See `Executor.collect`; the result is that of the first rank, once every rank has answered."""
         self._check()

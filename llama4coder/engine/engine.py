@@ -1,9 +1,12 @@
-"""The engine: scheduler above, ranks below, one step at a time."""
+"""The engine: scheduler above, ranks below, the next step planned while one runs."""
 
 import time
+from collections import deque
+from dataclasses import dataclass
 
 from llama4coder.config import ResolvedConfig
 from llama4coder.engine.executor import Executor
+from llama4coder.engine.pace import StepPace
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.engine.scheduler import Scheduler, SchedulerLimits
 from llama4coder.kv.block_pool import BlockPool
@@ -11,8 +14,22 @@ from llama4coder.obs.stats import EngineObserver, EngineStats, StepStats
 from llama4coder.types import FinishReason, GenerateRequest, TokenEvent
 
 
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    """A plan that has been submitted and not collected."""
+
+    plan: StepPlan
+    submitted_s: float
+    num_preemptions: int
+
+
 class Engine:
-    """Generates for many requests at once; for one thread, which calls `step` while `has_work`."""
+    """Generates for many requests at once; for one thread, which while `has_work` calls `await_turn` and `step`.
+
+    schedule t+1 ──┐            ┌── schedule t+2
+    ranks:  [ step t       ][ step t+1     ][ ...
+                            └── collect and commit t
+    """
 
     def __init__(self, config: ResolvedConfig, executor: Executor, observer: EngineObserver) -> None:
         engine = config.engine
@@ -28,10 +45,13 @@ class Engine:
         self.observer = observer
         self._step_timeout_s = engine.step_timeout_s
         self._arrivals_s: dict[str, float] = {}  # of requests that still wait
+        self._in_flight: deque[_InFlight] = deque()  # at most two, oldest first
+        self._collected_s = 0.0
+        self._pace = StepPace()
 
     @property
     def has_work(self) -> bool:
-        return self.scheduler.has_work
+        return bool(self._in_flight) or self.scheduler.has_work
 
     def check_fits(self, request: GenerateRequest) -> None:
         """Raise `ContextTooLong` if the request could never be held; needs no lock."""
@@ -49,20 +69,21 @@ class Engine:
         if num_output is not None:
             self.observer.on_finished(FinishReason.ABORT, num_output)
 
+    def await_turn(self) -> None:
+        """Return when it is time for `step`: just before the running step should end, or when it has ended."""
+        if self._in_flight:
+            running = self._in_flight[0]
+            turn_s = self._start_s(running) + self._pace.lead_after_s(running.plan.num_tokens)
+            self._executor.ready(max(0.0, turn_s - time.monotonic()))
+
     def step(self) -> list[TokenEvent]:
-        """Schedule, execute, commit; raises `EngineDead` when a rank fails."""
-        start_s = time.monotonic()
-        num_preemptions = self.scheduler.num_preemptions
-        plan = self.scheduler.schedule()
-        if plan is None:
-            assert not self.has_work, "work that can never be scheduled"
-            return []
-        self._report_admissions()
-        self._executor.submit(plan)
-        result = self._executor.collect(self._step_timeout_s)
-        events = self.scheduler.commit(plan, result)
-        self._report_step(plan, result, start_s, self.scheduler.num_preemptions - num_preemptions)
-        self._report_finished(events)
+        """Plan the next step, then commit the one before it; raises `EngineDead` when a rank fails."""
+        events: list[TokenEvent] = []
+        if self._in_flight and self._executor.ready(0.0):
+            events = self._commit()  # too late to plan ahead: then with all that is known
+        planned = self._plan()
+        if len(self._in_flight) > 1 or (self._in_flight and not planned):
+            events += self._commit()
         return events
 
     def stats(self) -> EngineStats:
@@ -85,20 +106,49 @@ class Engine:
     def close(self) -> None:
         self._executor.close()
 
+    def _plan(self) -> bool:
+        """Schedule and submit a step; False if there is nothing to compute before the next commit."""
+        num_preemptions = self.scheduler.num_preemptions
+        plan = self.scheduler.schedule()
+        if plan is None:
+            assert self._in_flight or not self.has_work, "work that can never be scheduled"
+            return False
+        self._report_admissions()
+        self._executor.submit(plan)
+        self._in_flight.append(_InFlight(plan, time.monotonic(), self.scheduler.num_preemptions - num_preemptions))
+        return True
+
+    def _commit(self) -> list[TokenEvent]:
+        """Collect the oldest step and book what it computed."""
+        result = self._executor.collect(self._step_timeout_s)
+        done = self._in_flight.popleft()
+        events = self.scheduler.commit(done.plan, result)
+        self._report_step(done, result)
+        self._report_finished(events)
+        return events
+
+    def _start_s(self, step: _InFlight) -> float:
+        """When the ranks began with it: at once, or when they were done with the one before."""
+        return max(step.submitted_s, self._collected_s)
+
     def _report_admissions(self) -> None:
         for admission in self.scheduler.admissions:
             queue_time_s = time.monotonic() - self._arrivals_s.pop(admission.request_id)
             self.observer.on_admitted(queue_time_s, admission.num_prompt_tokens, admission.num_cached_tokens)
 
-    def _report_step(self, plan: StepPlan, result: StepResult, start_s: float, num_preemptions: int) -> None:
-        num_decode = sum(row.samples and row.num_tokens == 1 for row in plan.rows)
+    def _report_step(self, done: _InFlight, result: StepResult) -> None:
+        now_s = time.monotonic()
+        step_time_s = now_s - self._start_s(done)
+        self._collected_s = now_s
+        self._pace.observe(done.plan.num_tokens, step_time_s)
+        num_decode = sum(row.samples and row.num_tokens == 1 for row in done.plan.rows)
         self.observer.on_step(
             StepStats(
-                step_time_s=time.monotonic() - start_s,
+                step_time_s=step_time_s,
                 model_time_s=result.model_time_s,
-                num_prefill_tokens=plan.num_tokens - num_decode,
+                num_prefill_tokens=done.plan.num_tokens - num_decode,
                 num_decode_tokens=num_decode,
-                num_preemptions=num_preemptions,
+                num_preemptions=done.num_preemptions,
             )
         )
 

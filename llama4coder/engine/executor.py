@@ -11,12 +11,16 @@ class Executor(Protocol):
     Contract, checked by one suite on every implementation:
     - Plans are executed in the order of `submit`; `collect` returns their results in that order.
     - `submit` does not wait for the step. At least two plans may be outstanding.
+    - `ready` waits up to `timeout_s` for the oldest outstanding result and says whether it is there; it never raises.
+      A rank that has failed counts as ready: `collect` tells.
     - `collect` raises `EngineDead` when a rank has failed or has not answered within `timeout_s`; after that the
       executor is dead and every call raises.
     - `close` is idempotent and leaves no process, thread or socket behind.
     """
 
     def submit(self, plan: StepPlan) -> None: ...
+
+    def ready(self, timeout_s: float) -> bool: ...
 
     def collect(self, timeout_s: float) -> StepResult: ...
 

@@ -1,5 +1,6 @@
 """An executor whose one rank lives in the same process, on a thread of its own."""
 
+import contextlib
 import logging
 import queue
 import threading
@@ -19,6 +20,7 @@ class LocalExecutor:
         self._execute = execute
         self._plans: queue.SimpleQueue[StepPlan | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[StepResult | EngineDead] = queue.SimpleQueue()
+        self._next: StepResult | EngineDead | None = None  # taken from the queue, not yet collected
         self._death: EngineDead | None = None
         self._thread = threading.Thread(target=self._run, name="rank", daemon=True)
         self._thread.start()
@@ -28,13 +30,19 @@ class LocalExecutor:
         self._check()
         self._plans.put(plan)
 
+    def ready(self, timeout_s: float) -> bool:
+        """See `Executor.ready`."""
+        if self._next is None:
+            with contextlib.suppress(queue.Empty):
+                self._next = self._results.get(timeout=timeout_s)
+        return self._next is not None
+
     def collect(self, timeout_s: float) -> StepResult:
         """See `Executor.collect`."""
         self._check()
-        try:
-            result = self._results.get(timeout=timeout_s)
-        except queue.Empty:
-            result = EngineDead(f"the rank did not answer within {timeout_s:g} s")
+        self.ready(timeout_s)
+        result = self._next or EngineDead(f"the rank did not answer within {timeout_s:g} s")
+        self._next = None
         if isinstance(result, EngineDead):
             self._death = result
             raise result

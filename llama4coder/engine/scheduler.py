@@ -1,6 +1,9 @@
 """What the next step computes: continuous batching with chunked prefill, prefix caching and preemption.
 
-Pure decisions over the block pool: no clock, no I/O, no torch. Each `schedule` is followed by one `commit`.
+Pure decisions over the block pool: no clock, no I/O, no torch. Each plan of `schedule` is committed once, in order, but
+the next ones may be scheduled before: a plan needs to know how many tokens there will be, not which. Blocks are free at
+once when a sequence ends or is preempted, even if a planned step still writes to them: ranks execute plans in order, so
+whoever gets the block next writes later.
 
 Priorities within a step: running sequences that need one token; then running prefills, oldest first; then admission
 in order of arrival. A sequence is admitted only when blocks for all its tokens are there, so a prefill never stalls for
@@ -84,8 +87,7 @@ class Scheduler:
 
     def add(self, request: GenerateRequest, *, urgent: bool = False) -> None:
         """Queue a request that fits; an urgent one goes first."""
-        seq = Sequence(self._next_seq_id, request, list(request.prompt_token_ids))
-        self._next_seq_id += 1
+        seq = Sequence(self._take_seq_id(), request, list(request.prompt_token_ids))
         self._by_request[request.request_id] = seq
         self._by_id[seq.seq_id] = seq
         if urgent:
@@ -141,10 +143,10 @@ class Scheduler:
     def _schedule_running(self, step: "_StepDraft") -> bool:
         """Give rows to running sequences; returns whether one had to be preempted."""
         num_preemptions = self.num_preemptions
-        decodes = [seq for seq in self._running if seq.num_uncomputed == 1]
-        prefills = [seq for seq in self._running if seq.num_uncomputed > 1]
+        decodes = [seq for seq in self._running if seq.num_unplanned == 1]
+        prefills = [seq for seq in self._running if seq.num_unplanned > 1]
         for seq in decodes + prefills:
-            num_tokens = min(seq.num_uncomputed, step.num_tokens_left)
+            num_tokens = min(seq.num_unplanned, step.num_tokens_left)
             if num_tokens and self._find_blocks(seq, num_tokens, step):
                 self._add_row(step, seq, num_tokens)
         return self.num_preemptions > num_preemptions
@@ -153,7 +155,7 @@ class Scheduler:
         """Make room for the next tokens of a running sequence, preempting the newest; False if that is itself."""
         if seq not in self._running:
             return False
-        while self._num_missing_blocks(seq, seq.num_computed + num_tokens) > self.pool.num_available:
+        while self._num_missing_blocks(seq, seq.num_planned + num_tokens) > self.pool.num_available:
             victim = self._running.pop()
             assert victim.seq_id not in step.rows, "only decodes grow, and they are visited oldest first"
             self._preempt(victim)
@@ -162,10 +164,13 @@ class Scheduler:
         return True
 
     def _preempt(self, seq: Sequence) -> None:
+        """Under its new id the results of steps that are on their way mean nothing to it."""
         self.num_preemptions += 1
         self.pool.release(seq.block_ids)
         self._gone.append(seq.seq_id)
-        seq.forget_computed()
+        del self._by_id[seq.seq_id]
+        seq.restart(self._take_seq_id())
+        self._by_id[seq.seq_id] = seq
         self._waiting.appendleft(seq)
 
     def _admit(self, step: "_StepDraft") -> None:
@@ -180,7 +185,7 @@ class Scheduler:
                 return  # in order of arrival: later, smaller ones do not overtake
             self._start(seq, cached)
             step.admitted.append(seq)
-            self._add_row(step, seq, min(seq.num_uncomputed, step.num_tokens_left))
+            self._add_row(step, seq, min(seq.num_unplanned, step.num_tokens_left))
             pending.update(seq.block_hashes[len(cached) :])
 
     def _cached_prefix(self, seq: Sequence) -> list[int]:
@@ -212,7 +217,7 @@ class Scheduler:
         self.pool.acquire(cached)
         num_cached_tokens = len(cached) * self.limits.block_size
         seq.block_ids = cached + self.pool.allocate(self._num_missing_blocks(seq, len(seq.token_ids)) - len(cached))
-        seq.num_computed = num_cached_tokens
+        seq.num_computed = seq.num_planned = num_cached_tokens
         seq.num_registered = len(cached)
         if not seq.admitted:
             seq.admitted = True
@@ -220,18 +225,14 @@ class Scheduler:
             self.admissions.append(Admission(seq.request.request_id, seq.num_prompt, num_cached_tokens))
 
     def _add_row(self, step: "_StepDraft", seq: Sequence, num_tokens: int) -> None:
-        end = seq.num_computed + num_tokens
+        end = seq.num_planned + num_tokens
+        samples = end == seq.num_expected and seq.request.stop.max_tokens > 0
         seq.block_ids.extend(self.pool.allocate(self._num_missing_blocks(seq, end)))
-        step.add(
-            StepRow(
-                seq_id=seq.seq_id,
-                start=seq.num_computed,
-                num_tokens=num_tokens,
-                new_block_ids=tuple(seq.block_ids[seq.num_sent_blocks :]),
-                samples=end == len(seq.token_ids) and seq.request.stop.max_tokens > 0,
-            )
-        )
+        new_block_ids = tuple(seq.block_ids[seq.num_sent_blocks :])
+        step.add(StepRow(seq.seq_id, seq.num_planned, num_tokens, new_block_ids, samples))
         seq.num_sent_blocks = len(seq.block_ids)
+        seq.num_planned = end
+        seq.num_awaited += samples
 
     def _num_missing_blocks(self, seq: Sequence, num_tokens: int) -> int:
         return max(0, -(-num_tokens // self.limits.block_size) - len(seq.block_ids))
@@ -239,13 +240,14 @@ class Scheduler:
     def _commit_row(self, row: StepRow, result: RowResult | None) -> TokenEvent | None:
         seq = self._by_id.get(row.seq_id)
         if seq is None:
-            return None  # aborted while the step ran
+            return None  # ended, aborted or preempted since the step was planned
         seq.num_computed = row.start + row.num_tokens
+        seq.num_awaited -= row.samples
         if self.limits.prefix_caching:
             self._register_blocks(seq)
         if result is not None:
             seq.prompt_logprobs.extend(result.prompt_logprobs)
-        if seq.num_uncomputed:
+        if seq.num_computed < len(seq.token_ids):
             return None
         event = seq.accept(result)
         if event.finish_reason is not None:
@@ -259,6 +261,10 @@ class Scheduler:
         for index in range(seq.num_registered, num_full):
             self.pool.register(seq.block_ids[index], seq.block_hashes[index])
         seq.num_registered = num_full
+
+    def _take_seq_id(self) -> int:
+        self._next_seq_id += 1
+        return self._next_seq_id - 1
 
     def _forget(self, seq: Sequence) -> None:
         del self._by_request[seq.request.request_id]

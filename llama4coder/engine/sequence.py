@@ -11,15 +11,19 @@ from llama4coder.types import FinishReason, GenerateRequest, PositionLogprobs, T
 class Sequence:
     """Mutable state of one admitted request; only the scheduler changes it.
 
-    tokens:  [ prompt ........................ | output ........ ]
-             [ computed: KV is in blocks ... | next chunk |      ]
-    blocks:  [b0][b1][b2] ... cover at least the computed tokens and the next chunk
+    tokens:  [ prompt ........................ | output ........ | awaited ]
+             [ computed: KV is in blocks ... | planned |                   ]
+    blocks:  [b0][b1][b2] ... cover at least the computed and planned tokens
+
+    Plans run ahead of their results: a token that a planned step will sample counts before its value is known.
     """
 
-    seq_id: int
+    seq_id: int  # by which the ranks know it; a new one after each preemption
     request: GenerateRequest
     token_ids: list[int]
     num_computed: int = 0
+    num_planned: int = 0  # tokens that plans have put through the model, computed ones included
+    num_awaited: int = 0  # tokens that planned steps will sample
     num_cached: int = 0  # computed tokens that came from the prefix cache at first admission
     block_ids: list[int] = field(default_factory=list)
     block_hashes: list[BlockHash] = field(default_factory=list)
@@ -37,8 +41,15 @@ class Sequence:
         return len(self.token_ids) - self.num_prompt
 
     @property
-    def num_uncomputed(self) -> int:
-        return len(self.token_ids) - self.num_computed
+    def num_expected(self) -> int:
+        """Tokens it will have when every planned step is done, unless one of them ends it."""
+        return len(self.token_ids) + self.num_awaited
+
+    @property
+    def num_unplanned(self) -> int:
+        """Tokens that later plans must still put through the model; its last output token needs no computing."""
+        num_worthwhile = max(self.num_prompt, self.num_prompt + self.request.stop.max_tokens - 1)
+        return min(self.num_expected, num_worthwhile) - self.num_planned
 
     @property
     def wants_prompt_logprobs(self) -> bool:
@@ -72,9 +83,12 @@ class Sequence:
             return FinishReason.STOP
         return FinishReason.LENGTH if self.num_output >= stop.max_tokens else None
 
-    def forget_computed(self) -> None:
-        """After preemption: everything but the tokens is gone."""
+    def restart(self, seq_id: int) -> None:
+        """After preemption: everything but the known tokens is gone, and what is awaited will be sampled again."""
+        self.seq_id = seq_id
         self.num_computed = 0
+        self.num_planned = 0
+        self.num_awaited = 0
         self.num_registered = 0
         self.num_sent_blocks = 0
         self.block_ids = []

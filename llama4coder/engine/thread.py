@@ -112,7 +112,7 @@ class EngineThread:
 
     def _run(self) -> None:
         try:
-            while self._take_inbox():
+            while self._await_turn():
                 events = self._engine.step()
                 self._refresh_stats()
                 self._publish(events)
@@ -127,6 +127,11 @@ class EngineThread:
             self._die(EngineDead("the engine has stopped"))
         finally:
             self._engine.close()
+
+    def _await_turn(self) -> bool:
+        """The inbox is emptied as late as possible, so that its requests are part of the next step."""
+        self._engine.await_turn()
+        return self._take_inbox()
 
     def _take_inbox(self) -> bool:
         """Wait for something to do, and move arrivals and aborts to the engine; False when it is time to stop."""

@@ -111,7 +111,7 @@ class Metrics:
         self.kv_blocks = Gauge("llama4coder_kv_blocks", "KV blocks of the pool by state", ("state",), registry=registry)
         self.step_time = Histogram(
             "llama4coder_step_time_seconds",
-            "One step, from scheduling to commit",
+            "One step, from submission or the end of the one before to commit",
             buckets=_STEP_BUCKETS_S,
             registry=registry,
         )

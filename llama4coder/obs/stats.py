@@ -21,7 +21,10 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class StepStats:
-    """One step; `step_time_s` spans scheduling to commit, `model_time_s` the rank's part of it."""
+    """One step; `step_time_s` spans its submission, or the end of the step before, to its commit.
+
+    `model_time_s` is the rank's part of it. What is left is what the engine costs: planning ahead hides the rest.
+    """
 
     step_time_s: float
     model_time_s: float

@@ -1,5 +1,8 @@
 """The engine as a whole, on a tiny random model in float32: the same tokens whatever happens around a request."""
 
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,8 +10,12 @@ import torch
 from transformers import LlamaForCausalLM
 
 from llama4coder.engine.engine import Engine
+from llama4coder.engine.local_executor import LocalExecutor
+from llama4coder.engine.plan import StepPlan, StepResult
+from llama4coder.obs.stats import NullObserver
 from llama4coder.types import FinishReason, GenerateRequest, SamplingParams, StopConditions
 from tests.support.engines import build_engine, greedy_request, resolved, run_all
+from tests.support.fake_rank import FakeRank
 from tests.support.models import write_tiny_llama
 
 
@@ -76,6 +83,73 @@ def test_small_pool_preempts_and_still_finishes_everything(folder: Path) -> None
     assert {result.finish_reason for result in results.values()} == {FinishReason.LENGTH}
     expected = run_all(engine(folder, num_blocks=400), requests)
     assert {key: value.token_ids for key, value in results.items()} == {k: v.token_ids for k, v in expected.items()}
+
+
+class SlowExecutor:
+    """A rank that takes its time, and a record of what was asked of it."""
+
+    def __init__(self, execute: Callable[[StepPlan], StepResult], step_s: float) -> None:
+        self._step_s = step_s
+        self._inner = LocalExecutor(self._execute)
+        self._execute_now = execute
+        self.log: list[str] = []
+
+    def _execute(self, plan: StepPlan) -> StepResult:
+        time.sleep(self._step_s)
+        return self._execute_now(plan)
+
+    def submit(self, plan: StepPlan) -> None:
+        self.log.append(f"submit {plan.step_id}")
+        self._inner.submit(plan)
+
+    def ready(self, timeout_s: float) -> bool:
+        return self._inner.ready(timeout_s)
+
+    def collect(self, timeout_s: float) -> StepResult:
+        result = self._inner.collect(timeout_s)
+        self.log.append(f"collect {result.step_id}")
+        return result
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def paced_steps(subject: Engine) -> None:
+    while subject.has_work:
+        subject.await_turn()
+        subject.step()
+
+
+def test_the_next_step_is_planned_while_one_runs(folder: Path) -> None:
+    executor = SlowExecutor(FakeRank(8, 16).execute, step_s=0.05)
+    subject = Engine(resolved(folder, num_blocks=64), executor, NullObserver())
+    subject.add(greedy_request("a", prompt(1, 20), 6))
+    paced_steps(subject)
+    assert executor.log[:5] == ["submit 1", "submit 2", "collect 1", "submit 3", "collect 2"]
+    executor.close()
+
+
+def test_a_request_that_arrives_while_a_step_runs_is_part_of_the_next_one(folder: Path) -> None:
+    plans: list[StepPlan] = []
+    rank = FakeRank(8, 16)
+
+    def execute(plan: StepPlan) -> StepResult:
+        plans.append(plan)
+        return rank.execute(plan)
+
+    subject = Engine(resolved(folder, num_blocks=64), SlowExecutor(execute, step_s=0.1), NullObserver())
+    subject.add(greedy_request("a", prompt(1, 20), 8))
+    for _ in range(5):  # by now it knows how long a step of one token takes
+        subject.await_turn()
+        subject.step()
+    num_begun = len(plans)
+    arrival = threading.Timer(0.05, subject.add, [greedy_request("late", prompt(2, 20), 2)])
+    arrival.start()
+    subject.await_turn()
+    subject.step()
+    paced_steps(subject)
+    subject.close()
+    assert [bool(plan.new) for plan in plans[num_begun : num_begun + 3]] in ([True, False, False], [False, True, False])
 
 
 def test_equal_prompts_are_computed_once(folder: Path) -> None:
@@ -167,5 +241,6 @@ def test_abort_frees_blocks_at_once(folder: Path) -> None:
         subject.abort("unknown")
     subject.check_integrity()
     assert subject.stats().num_free_blocks == 64
-    assert not subject.has_work
+    while subject.has_work:
+        assert subject.step() == [], "what a step on its way computes for an aborted request is nobody's"
     assert run_all(subject, [greedy_request("again", prompt(1, 50), 5)])["again"].finish_reason is FinishReason.LENGTH

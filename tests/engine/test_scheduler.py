@@ -1,15 +1,18 @@
 """The scheduler without a model: random traces of arrivals, growth, aborts and preemption."""
 
 import random
+from collections import deque
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llama4coder.engine.plan import StepPlan
 from llama4coder.engine.scheduler import Scheduler, SchedulerLimits
 from llama4coder.errors import ContextTooLong
 from llama4coder.kv.block_pool import BlockPool
-from llama4coder.types import FinishReason, GenerateRequest, SamplingParams, StopConditions
+from llama4coder.types import FinishReason, GenerateRequest, SamplingParams, StopConditions, TokenEvent
 from tests.support.fake_rank import FakeRank
 
 BLOCK_SIZE = 4
@@ -29,61 +32,124 @@ def expected_tokens(num_prompt: int, max_tokens: int) -> list[int]:
     return [(num_prompt + index) % 7 for index in range(max_tokens)]
 
 
+class Pipeline:
+    """A scheduler and a rank that is up to `depth` plans behind it."""
+
+    def __init__(self, scheduler: Scheduler, depth: int) -> None:
+        self.scheduler = scheduler
+        self.depth = depth
+        self._rank = FakeRank(scheduler.limits.max_sequences, BLOCK_SIZE)
+        self._planned: deque[StepPlan] = deque()
+
+    def step(self) -> list[TokenEvent]:
+        """Plan a step; commit the oldest one if the rank is far enough behind, or if there is nothing to plan."""
+        plan = self.scheduler.schedule()
+        assert plan is not None or self._planned or not self.scheduler.has_work, "stuck"
+        if plan is not None:
+            assert plan.num_tokens <= self.scheduler.limits.max_step_tokens
+            self._planned.append(plan)
+        if plan is not None and len(self._planned) < self.depth:
+            return []
+        return self.commit()
+
+    def commit(self) -> list[TokenEvent]:
+        if not self._planned:
+            return []
+        plan = self._planned.popleft()
+        events = self.scheduler.commit(plan, self._rank.execute(plan))
+        self.scheduler.check_integrity()
+        return events
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._planned) or self.scheduler.has_work
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A request, steps, and perhaps the abort of an earlier one."""
+
+    num_prompt: int
+    max_tokens: int
+    prompt_kind: int
+    num_steps: int
+    aborts: bool
+    stop_token_id: int | None  # the fake rank's tokens are 0 to 6
+
+    def request(self, request_id: str) -> GenerateRequest:
+        stop_ids = frozenset() if self.stop_token_id is None else frozenset({self.stop_token_id})
+        stop = StopConditions(self.max_tokens, stop_token_ids=stop_ids)
+        return GenerateRequest(request_id, (self.prompt_kind,) * self.num_prompt, SamplingParams(), stop, seed=0)
+
+    def expected(self) -> list[int]:
+        tokens = expected_tokens(self.num_prompt, self.max_tokens)
+        return tokens[: tokens.index(self.stop_token_id) + 1] if self.stop_token_id in tokens else tokens
+
+
 operations = st.lists(
-    st.tuples(st.integers(1, 30), st.integers(0, 30), st.integers(0, 3), st.integers(0, 5), st.booleans()),
+    st.builds(
+        Operation,
+        num_prompt=st.integers(1, 30),
+        max_tokens=st.integers(0, 30),
+        prompt_kind=st.integers(0, 3),
+        num_steps=st.integers(0, 5),
+        aborts=st.booleans(),
+        stop_token_id=st.sampled_from([None, None, 0, 5]),
+    ),
     min_size=1,
     max_size=14,
 )
 
 
 @settings(max_examples=500, deadline=None)
-@given(operations=operations, num_blocks=st.integers(16, 40), prefix_caching=st.booleans(), chunk=st.integers(4, 40))
+@given(
+    operations=operations,
+    num_blocks=st.integers(16, 40),
+    prefix_caching=st.booleans(),
+    chunk=st.integers(4, 40),
+    depth=st.integers(1, 3),
+)
 def test_every_request_gets_all_its_tokens_and_every_block_comes_back(
-    operations: list[tuple[int, int, int, int, bool]], num_blocks: int, prefix_caching: bool, chunk: int
+    operations: list[Operation], num_blocks: int, prefix_caching: bool, chunk: int, depth: int
 ) -> None:
     scheduler = make_scheduler(num_blocks, prefix_caching=prefix_caching, max_step_tokens=chunk)
-    rank = FakeRank(4, BLOCK_SIZE)
+    pipeline = Pipeline(scheduler, depth)
     received: dict[str, list[int]] = {}
     finished: dict[str, FinishReason] = {}
-    expected: dict[str, list[int]] = {}
 
-    def step() -> None:
-        plan = scheduler.schedule()
-        assert plan is not None or not scheduler.has_work
-        if plan is None:
-            return
-        assert plan.num_tokens <= chunk
-        for event in scheduler.commit(plan, rank.execute(plan)):
+    def note(events: list[TokenEvent]) -> None:
+        for event in events:
             assert event.request_id not in finished
+            assert event.offset == len(received[event.request_id])
             received[event.request_id].extend(event.token_ids)
             if event.finish_reason is not None:
                 finished[event.request_id] = event.finish_reason
-        scheduler.check_integrity()
 
-    for index, (num_prompt, max_tokens, prompt_kind, num_steps, abort) in enumerate(operations):
+    for index, operation in enumerate(operations):
         request_id = str(index)
-        scheduler.add(request(request_id, [prompt_kind] * num_prompt, max_tokens), urgent=index % 5 == 4)
+        scheduler.add(operation.request(request_id), urgent=index % 5 == 4)
         received[request_id] = []
-        expected[request_id] = expected_tokens(num_prompt, max_tokens)
-        for _ in range(num_steps):
-            step()
-        if abort:
+        for _ in range(operation.num_steps):
+            note(pipeline.step())
+        if operation.aborts:
             victim = str(index // 2)
             scheduler.abort(victim)
-            if victim not in finished:
-                finished[victim] = FinishReason.ABORT
+            finished.setdefault(victim, FinishReason.ABORT)
             scheduler.check_integrity()
     for _ in range(3000):
-        if not scheduler.has_work:
+        if not pipeline.has_work:
             break
-        step()
-    assert not scheduler.has_work, "starved"
+        note(pipeline.step())
+    assert not pipeline.has_work, "starved"
     scheduler.check_integrity()
-    for request_id, tokens in expected.items():
-        if finished[request_id] is FinishReason.LENGTH:
-            assert received[request_id] == tokens
+    for index, operation in enumerate(operations):
+        tokens, expected = received[str(index)], operation.expected()
+        if finished[str(index)] is FinishReason.ABORT:
+            assert tokens == expected[: len(tokens)]
         else:
-            assert received[request_id] == tokens[: len(received[request_id])]
+            assert tokens == expected
+            stopped = finished[str(index)] is FinishReason.STOP
+            assert stopped == (operation.stop_token_id in expected)
 
 
 def test_decodes_go_on_while_a_long_prompt_is_prefilled() -> None:

@@ -32,6 +32,9 @@ class GatedExecutor:
     def submit(self, plan: StepPlan) -> None:
         self._results.append(self._rank.execute(plan))
 
+    def ready(self, timeout_s: float) -> bool:
+        return bool(self._results) and self.gate.wait(timeout_s)
+
     def collect(self, timeout_s: float) -> StepResult:
         self.gate.wait()
         self.num_steps += 1

@@ -72,6 +72,36 @@ class ExecutorContract:
         assert executor.collect(_TIMEOUT_S).step_id == 2
         executor.close()
 
+    def test_ready_tells_whether_collect_would_wait(self, make_executor: MakeExecutor) -> None:
+        release = threading.Event()
+
+        def execute(plan: StepPlan) -> StepResult:
+            release.wait(_TIMEOUT_S)
+            return echo(plan)
+
+        executor = make_executor(execute)
+        executor.submit(plan_of(1))
+        start_s = time.monotonic()
+        assert not executor.ready(0.0)
+        assert not executor.ready(0.2)
+        assert time.monotonic() - start_s > 0.15
+        release.set()
+        assert executor.ready(_TIMEOUT_S) and executor.ready(0.0)
+        assert executor.collect(_TIMEOUT_S).step_id == 1
+        assert not executor.ready(0.0), "its result has been collected"
+        executor.close()
+
+    def test_a_failed_rank_is_ready_and_collect_tells(self, make_executor: MakeExecutor) -> None:
+        def execute(plan: StepPlan) -> StepResult:
+            raise ArithmeticError
+
+        executor = make_executor(execute)
+        executor.submit(plan_of(1))
+        assert executor.ready(_TIMEOUT_S)
+        with pytest.raises(EngineDead):
+            executor.collect(_TIMEOUT_S)
+        executor.close()
+
     def test_failed_step_kills_the_executor(self, make_executor: MakeExecutor) -> None:
         def execute(plan: StepPlan) -> StepResult:
             raise ArithmeticError("the reason")
