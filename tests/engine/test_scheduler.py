@@ -38,6 +38,7 @@ class Pipeline:
     def __init__(self, scheduler: Scheduler, depth: int) -> None:
         self.scheduler = scheduler
         self.depth = depth
+        self.num_computed = 0  # tokens
         self._rank = FakeRank(scheduler.limits.max_sequences, BLOCK_SIZE)
         self._planned: deque[StepPlan] = deque()
 
@@ -48,6 +49,7 @@ class Pipeline:
         if plan is not None:
             assert plan.num_tokens <= self.scheduler.limits.max_step_tokens
             self._planned.append(plan)
+            self.num_computed += plan.num_tokens
         if plan is not None and len(self._planned) < self.depth:
             return []
         return self.commit()
@@ -215,3 +217,12 @@ def test_preempted_requests_return_in_their_order() -> None:
         finished += [event.request_id for event in events if event.finish_reason]
     assert scheduler.num_preemptions > 0
     assert finished == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_last_token_is_not_computed(depth: int) -> None:
+    pipeline = Pipeline(make_scheduler(64), depth)
+    pipeline.scheduler.add(request("a", [1] * 10, 6))
+    while pipeline.has_work:
+        pipeline.step()
+    assert pipeline.num_computed == 10 + 6 - 1
