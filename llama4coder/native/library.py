@@ -40,8 +40,9 @@ SOURCES = (
     "prefill_attention.c",
     "attention.c",
     "layer.c",
+    "draw.c",
 )
-_COMPILE = ("-O2", "-ftree-vectorize", "-pthread", "-fopenmp-simd", "-fno-math-errno", "-shared", "-fPIC")
+_COMPILE = ("-O3", "-pthread", "-fopenmp-simd", "-fno-math-errno", "-shared", "-fPIC")
 _COMPILE_TIMEOUT_S = 120
 
 _log = logging.getLogger(__name__)
