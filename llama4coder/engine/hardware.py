@@ -1,19 +1,64 @@
-"""Which kernels this machine computes with."""
+"""What this machine computes with."""
+
+import ctypes
+import importlib.util
+import logging
 
 import torch
 
+from llama4coder.engine.forward import EagerPass, ForwardPass
+from llama4coder.engine.rank_state import RankState
 from llama4coder.env import cache_dir
+from llama4coder.gpu.graph_sizes import GraphSizes
+from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.kernels import Kernels, TorchKernels
 from llama4coder.machine import cpu_flags
+from llama4coder.models.llama import Llama
 from llama4coder.models.weights import Placement
+from llama4coder.native.draw import NativeDraw
 from llama4coder.native.kernels import NativeKernels
 from llama4coder.native.library import load_library
+from llama4coder.sampling.draw import TokenDraw, TorchDraw
+
+_log = logging.getLogger(__name__)
 
 
 def choose_kernels(placement: Placement, num_threads: int) -> Kernels:
     """The fastest set that this machine can run, on so many CPU threads."""
-    if placement.device.type == "cpu" and placement.dtype == torch.bfloat16:
-        library = load_library(cache_dir(), cpu_flags(), num_threads)
-        if library is not None:
-            return NativeKernels(library)
-    return TorchKernels()
+    library = _native_library(placement, num_threads)
+    return TorchKernels() if library is None else NativeKernels(library)
+
+
+def choose_draw(placement: Placement, num_threads: int) -> TokenDraw:
+    """The fastest way to draw tokens where the logits are."""
+    if placement.device.type == "cuda" and _has_triton():
+        from llama4coder.gpu.draw import TritonDraw
+
+        return TritonDraw()
+    library = _native_library(placement, num_threads)
+    return TorchDraw() if library is None else NativeDraw(library)
+
+
+def choose_forward(model: Llama, kv: list[LayerKV], state: RankState, sizes: GraphSizes) -> ForwardPass:
+    """Graphs of these sizes where the model's kernels can be recorded, else kernel by kernel."""
+    eager = EagerPass(model, kv, state)
+    if state.device.type != "cuda" or not _has_triton():
+        return eager
+    from llama4coder.engine.graph_pass import GraphPass
+    from llama4coder.gpu.attention import PagedAttention
+    from llama4coder.gpu.graphs import CudaRecorder
+
+    if not isinstance(model.attention, PagedAttention):
+        _log.warning("no CUDA graphs: the attention of this model runs on torch")
+        return eager
+    return GraphPass.record(eager, model.attention, sizes, CudaRecorder())
+
+
+def _native_library(placement: Placement, num_threads: int) -> ctypes.CDLL | None:
+    if placement.device.type != "cpu" or placement.dtype != torch.bfloat16:
+        return None
+    return load_library(cache_dir(), cpu_flags(), num_threads)
+
+
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from llama4coder.attention.batch import RowSpan, StepLayout
 from llama4coder.engine.plan import StepPlan
 from llama4coder.engine.rank_state import RankState
+from llama4coder.gpu.transfer import upload
 from llama4coder.kv.sizing import BLOCK_SIZE
 
 
@@ -21,18 +21,21 @@ class StepBatch:
     layout: StepLayout
 
 
-def build_batch(plan: StepPlan, state: RankState, device: torch.device) -> StepBatch:
+def build_batch(plan: StepPlan, state: RankState) -> StepBatch:
     """Flatten a plan whose changes `state` has applied."""
-    token_ids: list[int] = []
     rows: list[RowSpan] = []
+    num_tokens = 0
     for row in plan.rows:
-        rows.append(RowSpan(len(token_ids), row.num_tokens, row.start, state[row.seq_id].table_row))
-        token_ids.extend(state.tokens(row))
-    positions = np.concatenate([np.arange(row.start, row.length) for row in rows])
-    table_rows = np.repeat([row.table_row for row in rows], [row.num_tokens for row in rows])
-    slots = state.table[table_rows, positions // BLOCK_SIZE] * BLOCK_SIZE + positions % BLOCK_SIZE
+        rows.append(RowSpan(num_tokens, row.num_tokens, row.start, state[row.seq_id].table_row))
+        num_tokens += row.num_tokens
+    places = np.empty((3, num_tokens), dtype=np.int64)  # one copy to the device instead of three
+    table_rows, positions, slots = places
+    table_rows[:] = np.repeat([row.table_row for row in rows], [row.num_tokens for row in rows])
+    positions[:] = np.concatenate([np.arange(row.start, row.length) for row in rows])
+    slots[:] = state.table[table_rows, positions // BLOCK_SIZE] * BLOCK_SIZE + positions % BLOCK_SIZE
+    on_device = upload(places, state.device)
     return StepBatch(
-        token_ids=torch.tensor(token_ids, device=device),
-        positions=torch.from_numpy(positions).to(device),
-        layout=StepLayout(tuple(rows), torch.from_numpy(slots).to(device), state.table),
+        token_ids=state.tokens[on_device[0], on_device[1]],
+        positions=on_device[1],
+        layout=StepLayout(tuple(rows), on_device[2], state.table),
     )

@@ -13,7 +13,7 @@ import triton
 from torch import Tensor
 
 from llama4coder.gpu.draw_kernels import best_of_parts_kernel, best_of_row_kernel
-from llama4coder.gpu.upload import upload
+from llama4coder.gpu.transfer import upload
 from llama4coder.sampling.draw import DrawRow
 
 _PHILOX_BLOCKS = 256  # of 4 tokens each, per program

@@ -20,12 +20,11 @@ class TokenCounts:
         self._in_prompt = torch.zeros(vocab_size, dtype=torch.bool, device=device)
         self._in_prompt[list(prompt)] = True
         self._output = torch.zeros(vocab_size, device=device)
-        for token_id in output:
-            self.add(token_id)
+        self.add(torch.tensor(output, dtype=torch.int64, device=device))
 
-    def add(self, token_id: int) -> None:
-        """Count one generated token."""
-        self._output[token_id] += 1
+    def add(self, token_ids: Tensor) -> None:
+        """Count generated tokens `[num_tokens]`, int64, without waiting for them."""
+        self._output.index_add_(0, token_ids, torch.ones_like(token_ids, dtype=self._output.dtype))
 
     def penalise(self, logits: Tensor, params: SamplingParams) -> None:
         """Change one row `[vocab_size]` in place.

@@ -46,7 +46,8 @@ NEEDS_TORCH = tuple(
     f"llama4coder.{name}"
     for name in (
         *("layers", "attention", "native", "gpu", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
-        *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "llm"),
+        *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "engine.wanted"),
+        *("engine.forward", "engine.graph_pass", "engine.pending", "llm"),
     )
 )
 

@@ -44,5 +44,5 @@ def test_bfloat16_on_this_cpu_runs_on_native_kernels(library: ctypes.CDLL, tmp_p
     loaded = runner.ModelRunner.load(
         resolved(tmp_path, num_blocks=8, context_length=64, dtype="bfloat16"), NullProgress()
     )
-    assert type(loaded._model.head).__name__ == "PackedLinear"
-    assert type(loaded._model.attention).__name__ == "NativeAttention"
+    assert type(loaded._forward.model.head).__name__ == "PackedLinear"
+    assert type(loaded._forward.model.attention).__name__ == "NativeAttention"

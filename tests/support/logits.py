@@ -5,7 +5,6 @@ import torch
 from llama4coder.config import ResolvedConfig
 from llama4coder.engine.plan import NewSequence, StepPlan, StepRow
 from llama4coder.engine.runner import ModelRunner
-from llama4coder.engine.step_batch import build_batch
 from llama4coder.progress import NullProgress
 from llama4coder.types import SamplingParams
 
@@ -22,11 +21,8 @@ def logits_in_chunks(config: ResolvedConfig, token_ids: list[int], chunks: list[
     for index, num_tokens in enumerate(chunks):
         row = StepRow(7, start, num_tokens, tuple(blocks) if index == 0 else (), samples=False)
         plan = StepPlan(index, (), (new,) if index == 0 else (), (row,))
-        runner._state.apply(plan)
-        batch = build_batch(plan, runner._state, torch.device("cpu"))
         with torch.inference_mode():
-            attention = runner._model.attention.prepare(batch.layout)
-            hidden = runner._model.forward(batch.token_ids, batch.positions, runner._kv, attention)
-            logits.append(runner._model.logits(hidden))
+            runner._state.apply(plan)
+            logits.append(runner._forward(plan, range(num_tokens)).clone().cpu())
         start += num_tokens
     return torch.cat(logits)
