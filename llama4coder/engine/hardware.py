@@ -16,9 +16,12 @@ from llama4coder.machine import cpu_flags
 from llama4coder.models.llama import Llama
 from llama4coder.models.weights import Placement
 from llama4coder.native.draw import NativeDraw
+from llama4coder.native.filter import NativeFilter
 from llama4coder.native.kernels import NativeKernels
 from llama4coder.native.library import load_library
 from llama4coder.sampling.draw import TokenDraw, TorchDraw
+from llama4coder.sampling.filters import TorchFilter
+from llama4coder.sampling.sampler import Sampler
 
 _log = logging.getLogger(__name__)
 
@@ -29,14 +32,22 @@ def choose_kernels(placement: Placement, num_threads: int) -> Kernels:
     return TorchKernels() if library is None else NativeKernels(library)
 
 
-def choose_draw(placement: Placement, num_threads: int) -> TokenDraw:
-    """The fastest way to draw tokens where the logits are."""
-    if placement.device.type == "cuda" and _has_triton():
-        from llama4coder.gpu.draw import TritonDraw
+def choose_sampler(placement: Placement, num_threads: int) -> Sampler:
+    """The fastest way to choose tokens where the logits are."""
+    if placement.device.type == "cuda":
+        return Sampler(TorchFilter(num_candidates=None), _choose_cuda_draw())
+    library = load_library(cache_dir(), cpu_flags(), num_threads)
+    if library is None:
+        return Sampler(TorchFilter(), TorchDraw())
+    return Sampler(NativeFilter(library), NativeDraw(library))
 
-        return TritonDraw()
-    library = _native_library(placement, num_threads)
-    return TorchDraw() if library is None else NativeDraw(library)
+
+def _choose_cuda_draw() -> TokenDraw:
+    if not _has_triton():
+        return TorchDraw()
+    from llama4coder.gpu.draw import TritonDraw
+
+    return TritonDraw()
 
 
 def choose_forward(model: Llama, kv: list[LayerKV], state: RankState, sizes: GraphSizes) -> ForwardPass:

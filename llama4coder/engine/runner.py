@@ -8,7 +8,7 @@ from torch import Tensor
 
 from llama4coder.config import DType, ResolvedConfig
 from llama4coder.engine.forward import ForwardPass
-from llama4coder.engine.hardware import choose_draw, choose_forward, choose_kernels
+from llama4coder.engine.hardware import choose_forward, choose_kernels, choose_sampler
 from llama4coder.engine.pending import PendingStep
 from llama4coder.engine.plan import StepPlan, StepResult, StepRow
 from llama4coder.engine.rank_state import RankState
@@ -54,7 +54,7 @@ class ModelRunner:
             max_blocks = num_blocks_for(config.model.context_length)
             state = RankState(config.engine.max_sequences, max_blocks, shape.vocab_size, placement.device)
             forward = choose_forward(model, kv, state, GraphSizes.up_to(config.engine.max_sequences))
-        return cls(state, forward, Sampler(choose_draw(placement, config.engine.num_threads)))
+        return cls(state, forward, choose_sampler(placement, config.engine.num_threads))
 
     def execute(self, plan: StepPlan) -> StepResult:
         """Run a plan to its end."""

@@ -34,12 +34,16 @@ SOURCES = (
     "avx512.h",
     "avx2.h",
     "vector.h",
+    "linear.h",
+    "linear_bfloat16.c",
+    "linear_quantised.c",
     "linear.c",
     "elementwise.c",
     "decode_attention.c",
     "prefill_attention.c",
     "attention.c",
     "layer.c",
+    "filter.c",
     "draw.c",
 )
 _COMPILE = ("-O3", "-pthread", "-fopenmp-simd", "-fno-math-errno", "-shared", "-fPIC")

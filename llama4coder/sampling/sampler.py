@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from llama4coder.sampling.adjust import TokenCounts, add_bias, forbid
 from llama4coder.sampling.draw import DrawRow, TokenDraw
-from llama4coder.sampling.filters import is_filtered, thresholds
+from llama4coder.sampling.filters import FilterRow, TokenFilter
 from llama4coder.sampling.noise import NoiseKey
 from llama4coder.types import SamplingParams
 
@@ -30,19 +29,28 @@ class SamplingRow:
     def draw_row(self) -> DrawRow:
         return DrawRow(NoiseKey(self.seed, self.position), self.params.temperature)
 
+    def filter_row(self) -> FilterRow:
+        """Nothing is filtered where only the largest can be chosen."""
+        params = self.params
+        if self.draw_row().is_greedy:
+            return FilterRow(params.temperature)
+        return FilterRow(params.temperature, params.top_k, params.top_p, params.min_p)
+
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Everything between logits and token ids; `draw` is the part that differs between devices."""
+    """Everything between logits and token ids; `filter` and `draw` are the parts that differ between devices."""
 
+    filter: TokenFilter
     draw: TokenDraw
 
     def __call__(self, logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
         """Token ids `[num_rows]` for `logits` `[num_rows, vocab_size]` (float32, not changed), on their device."""
         if any(row.is_adjusted for row in rows):
             logits = _adjusted(logits, rows)
-        draw_rows = [row.draw_row() for row in rows]
-        return self.draw(logits, draw_rows, _lowest(logits, rows, draw_rows))
+        filter_rows = [row.filter_row() for row in rows]
+        lowest = None if all(row.is_off for row in filter_rows) else self.filter(logits, filter_rows)
+        return self.draw(logits, [row.draw_row() for row in rows], lowest)
 
 
 def _adjusted(logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
@@ -53,14 +61,3 @@ def _adjusted(logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
         add_bias(row_logits, row.params)
         forbid(row_logits, row.forbidden)
     return logits
-
-
-def _lowest(logits: Tensor, rows: Sequence[SamplingRow], draw_rows: Sequence[DrawRow]) -> Tensor | None:
-    """The smallest logit that may be chosen in each row `[num_rows]`; None where every token may."""
-    filtered = [index for index, row in enumerate(rows) if is_filtered(row.params) and not draw_rows[index].is_greedy]
-    if not filtered:
-        return None
-    temperatures = torch.tensor([rows[index].params.temperature for index in filtered], device=logits.device)
-    lowest = torch.full((len(rows),), -torch.inf, device=logits.device)
-    lowest[filtered] = thresholds(logits[filtered], temperatures, [rows[index].params for index in filtered])
-    return lowest

@@ -2,13 +2,10 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from llama4coder.sampling import filters
 from llama4coder.sampling.adjust import TokenCounts
 from llama4coder.sampling.draw import TorchDraw
-from llama4coder.sampling.filters import thresholds
+from llama4coder.sampling.filters import TorchFilter
 from llama4coder.sampling.sampler import Sampler, SamplingRow
 from llama4coder.types import SamplingParams
 
@@ -16,7 +13,7 @@ NUM_DRAWS = 20_000
 
 
 def sample(logits: torch.Tensor, rows: list[SamplingRow]) -> list[int]:
-    return Sampler(TorchDraw())(logits, rows).tolist()
+    return Sampler(TorchFilter(), TorchDraw())(logits, rows).tolist()
 
 
 def counts_of(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
@@ -47,45 +44,6 @@ def test_filtered_draws_follow_the_renormalised_distribution() -> None:
     probabilities[[3, 4, 6, 7, 9]] = 0  # five are kept
     params = SamplingParams(top_k=5)
     assert chi_square(counts_of(LOGITS, params), probabilities / probabilities.sum()) < 18.5  # 4 degrees of freedom
-
-
-def reference_kept(logits: torch.Tensor, params: SamplingParams) -> set[int]:
-    """Top-k, top-p, min-p one after the other, by sorting; ties with the last kept token stay."""
-    order = logits.sort(descending=True).indices.tolist()
-    kept = order[: params.top_k] if params.top_k else order
-    probabilities = logits[kept].double().softmax(-1)
-    mass, num_kept = 0.0, 0
-    for probability in probabilities.tolist():
-        if num_kept and mass >= params.top_p:
-            break
-        mass += probability
-        num_kept += 1
-    lowest = logits[kept[num_kept - 1]]
-    floor = logits.double().softmax(-1).max() * params.min_p
-    return {
-        index
-        for index in range(len(logits))
-        if logits[index] >= lowest and logits.double().softmax(-1)[index] >= floor * (1 - 1e-6)
-    }
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    seed=st.integers(0, 1000),
-    top_k=st.sampled_from([0, 1, 3, 8, 20, 100]),
-    top_p=st.sampled_from([0.05, 0.3, 0.9, 0.99, 1.0]),
-    min_p=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
-    num_candidates=st.sampled_from([4, 16, 64]),
-)
-def test_thresholds_equal_the_reference(seed: int, top_k: int, top_p: float, min_p: float, num_candidates: int) -> None:
-    params = SamplingParams(top_k=top_k, top_p=top_p, min_p=min_p)
-    logits = torch.randn(2, 64, generator=torch.Generator().manual_seed(seed)) * 2
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filters, "_NUM_CANDIDATES", num_candidates)
-        lowest = thresholds(logits, torch.ones(2), [params, SamplingParams()])
-    kept = set((logits[0] >= lowest[0]).nonzero().flatten().tolist())
-    assert kept == reference_kept(logits[0], params)
-    assert (logits[1] >= lowest[1]).all(), "a row without filters lost tokens"
 
 
 def test_greedy_rows_ignore_filters_and_seeds() -> None:
