@@ -11,7 +11,7 @@ DEV_READY := .venv/.dev-ready
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all lint bench docs clean
+.PHONY: help serve test test-all lint bench bench-engine docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,8 +30,10 @@ lint: $(DEV_READY) ## Check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(DEV_READY) ## Print decode and prefill speed beside transformers
-	$(BIN)/python -m tests.bench.engine
+bench: bench-engine
+
+bench-engine: $(DEV_READY) ## Print decode and prefill speed beside peers (ARGS=, see tests/bench/engine.py)
+	$(BIN)/python -m tests.bench.engine $(ARGS)
 
 docs: ## Write the generated pages of docs/
 	$(PYTHON) scripts/reference.py

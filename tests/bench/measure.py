@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 
 
-def describe_machine() -> str:
-    """Processor, threads, torch and commit, as one line."""
+def describe_machine(num_threads: int | None = None) -> str:
+    """Processor, threads (torch's if not given), torch and commit, as one line."""
     models = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     processor = models[0] if models else platform.processor()
     return (
-        f"{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"{processor}, {num_threads or torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"commit {commit.stdout.strip() or 'unknown'}"
     )
 

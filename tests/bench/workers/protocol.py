@@ -6,38 +6,33 @@ Only the standard library: a peer's environment holds nothing of ours.
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Protocol
 
 
 @dataclass(frozen=True)
 class Task:
-    """Greedy generation for `prompts`; decoding is measured without the prefill, prefill until the first token."""
+    """Generate exactly so many tokens after each prompt, all prompts at once."""
 
-    measure: str  # "decode" or "prefill"
+    measure: str  # one of the subject's measures
     prompts: list[list[int]]
     num_output_tokens: int
+    temperature: float = 0.0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
 
-class Subject(Protocol):
-    """An engine to be measured."""
-
-    def decode_tokens_per_s(self, task: Task) -> float: ...
-
-    def prefill_tokens_per_s(self, task: Task) -> float: ...
+Measure = Callable[[Task], float]
+"""`decode`: tokens/s after the first of every sequence; `prefill`: prompt tokens/s until the first token."""
 
 
-def serve(load: Callable[[], Subject]) -> None:
+def serve(load: Callable[[], Mapping[str, Measure]]) -> None:
     """Load the engine, say that it is ready, then answer tasks until the input ends."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else the engine prints goes to standard error
-    subject = load()
+    measures = load()
     print(json.dumps({"ready": True}), file=out, flush=True)
     for line in sys.stdin:
         task = Task(**json.loads(line))
-        measure = subject.decode_tokens_per_s if task.measure == "decode" else subject.prefill_tokens_per_s
-        print(json.dumps({"tokens_per_s": measure(task)}), file=out, flush=True)
+        print(json.dumps({"value": measures[task.measure](task)}), file=out, flush=True)

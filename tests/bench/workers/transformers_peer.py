@@ -1,4 +1,4 @@
-"""transformers' own generate: `python -m tests.bench.workers.transformers_peer FOLDER DTYPE`."""
+"""transformers' own generate: `python -m tests.bench.workers.transformers_peer FOLDER DTYPE NUM_THREADS`."""
 
 import sys
 
@@ -10,7 +10,8 @@ from tests.bench.workers.static_batch import StaticBatch
 
 
 class Transformers(StaticBatch):
-    def __init__(self, folder: str, dtype: str) -> None:
+    def __init__(self, folder: str, dtype: str, num_threads: int) -> None:
+        torch.set_num_threads(num_threads)
         self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
 
     def generate(self, prompts: list[list[int]], num_tokens: int) -> None:
@@ -27,4 +28,4 @@ class Transformers(StaticBatch):
 
 
 if __name__ == "__main__":
-    serve(lambda: Transformers(sys.argv[1], sys.argv[2]))
+    serve(lambda: Transformers(sys.argv[1], sys.argv[2], int(sys.argv[3])).measures())
