@@ -16,7 +16,7 @@ LAYERS: Mapping[str, int] = {
     for layer, names in enumerate(
         (
             ("", "types", "errors", "backend", "config", "obs", "env", "faults", "progress", "shape"),
-            ("tokenizer", "kv", "parallel.plan", "spec.types", "checkpoint", "machine", "resolve"),
+            ("tokenizer", "kv", "parallel", "parallel.plan", "spec.types", "checkpoint", "machine", "resolve"),
             ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
             ("engine", "router", "planner", "workflows"),
             ("spec", "server", "cli", "llm"),
