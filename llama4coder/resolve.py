@@ -5,13 +5,15 @@ from pathlib import Path
 from llama4coder.checkpoint.embedded import EMBEDDED_NAME
 from llama4coder.config import (
     DeploymentConfig,
+    Device,
     DType,
+    QuantFormat,
     ResolvedConfig,
     ResolvedEngine,
     ResolvedModel,
 )
 from llama4coder.errors import ConfigError, NotEnoughMemory
-from llama4coder.kv.sizing import BLOCK_SIZE, kv_bytes_per_block, num_blocks_for, weight_bytes
+from llama4coder.kv.sizing import BLOCK_SIZE, INT4_GROUP, kv_bytes_per_block, num_blocks_for, weight_bytes
 from llama4coder.machine import Machine
 from llama4coder.shape import ModelShape
 
@@ -35,16 +37,19 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
         )
     dtype = _dtype(config, machine)
     context_length = _context_length(config, shape)
+    device = machine.device if engine.device == "auto" else engine.device
+    _check_quant(config.model.quant, shape, device)
     return ResolvedConfig(
         model=ResolvedModel(
             path=str(checkpoint),
             name=config.model.name or (EMBEDDED_NAME if config.model.path == "embedded" else checkpoint.name),
             aliases=config.model.aliases,
             dtype=dtype,
+            quant=config.model.quant,
             context_length=context_length,
         ),
         engine=ResolvedEngine(
-            device=machine.device if engine.device == "auto" else engine.device,
+            device=device,
             num_blocks=_num_blocks(config, shape, dtype, context_length, machine),
             block_size=BLOCK_SIZE,
             max_sequences=engine.max_sequences,
@@ -66,6 +71,19 @@ def _dtype(config: DeploymentConfig, machine: Machine) -> DType:
     return "bfloat16" if machine.computes_bfloat16 else "float32"
 
 
+def _check_quant(quant: QuantFormat, shape: ModelShape, device: Device) -> None:
+    if quant == "none":
+        return
+    if device != "cpu":
+        raise ConfigError(f"model.quant {quant} is computed on CPUs only: set it to none, or engine.device to cpu")
+    sizes = {matrix.in_features for matrix in shape.layer_matrices}
+    if quant == "int4" and any(size % INT4_GROUP for size in sizes):
+        raise ConfigError(
+            f"model.quant int4 keeps weights in groups of {INT4_GROUP} inputs, and this model's matrices have "
+            f"{', '.join(map(str, sorted(sizes)))}: use int8"
+        )
+
+
 def _context_length(config: DeploymentConfig, shape: ModelShape) -> int:
     if config.model.context_length == "auto":
         return shape.max_position
@@ -82,7 +100,7 @@ def _num_blocks(
 ) -> int:
     block_bytes = kv_bytes_per_block(shape, dtype)
     one_sequence_bytes = num_blocks_for(context_length) * block_bytes
-    free_bytes = machine.memory_bytes - weight_bytes(shape, dtype) - _PROCESS_RESERVE_BYTES
+    free_bytes = machine.memory_bytes - weight_bytes(shape, dtype, config.model.quant) - _PROCESS_RESERVE_BYTES
     kv_bytes = _kv_bytes(config, free_bytes, one_sequence_bytes, machine)
     if kv_bytes < one_sequence_bytes or kv_bytes > free_bytes:
         raise NotEnoughMemory(_memory_advice(kv_bytes, one_sequence_bytes, free_bytes, context_length, machine))

@@ -31,12 +31,33 @@ class ModelShape:
     rope: Mapping[str, object]  # transformers' `rope_parameters`: rope_type, rope_theta and what the type needs
 
     @property
+    def layer_matrices(self) -> tuple["MatrixShape", ...]:
+        """Of one layer: merged query, key and value; attention output; merged gate and up; down."""
+        queries, key_values = self.num_heads * self.head_dim, 2 * self.num_kv_heads * self.head_dim
+        return (
+            MatrixShape(queries + key_values, self.hidden_size),
+            MatrixShape(self.hidden_size, queries),
+            MatrixShape(2 * self.intermediate_size, self.hidden_size),
+            MatrixShape(self.hidden_size, self.intermediate_size),
+        )
+
+    @property
     def num_parameters(self) -> int:
         """Weights of the matrices; norms and biases are below one in a thousand and left out."""
-        attention = self.hidden_size * self.head_dim * (2 * self.num_heads + 2 * self.num_kv_heads)
-        mlp = 3 * self.hidden_size * self.intermediate_size
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tied_embeddings else 2)
-        return self.num_layers * (attention + mlp) + embeddings
+        return self.num_layers * sum(matrix.size for matrix in self.layer_matrices) + embeddings
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixShape:
+    """Weights `[out_features, in_features]`."""
+
+    out_features: int
+    in_features: int
+
+    @property
+    def size(self) -> int:
+        return self.out_features * self.in_features
 
 
 def read_shape(folder: Path) -> ModelShape:

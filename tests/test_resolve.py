@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig
+from llama4coder.config import DeploymentConfig, Device, EngineConfig, ModelConfig, QuantFormat
 from llama4coder.errors import ConfigError, NotEnoughMemory
 from llama4coder.kv.sizing import kv_bytes_per_block, weight_bytes
 from llama4coder.machine import Machine
@@ -89,3 +89,39 @@ def test_combinations_that_cannot_work() -> None:
         resolve(DeploymentConfig(engine=EngineConfig(max_sequences=64, max_step_tokens=32)), FOLDER, LLAMA_8B, LAPTOP)
     with pytest.raises(ConfigError, match="131072 positions"):
         resolve(DeploymentConfig(model=ModelConfig(context_length=200_000)), FOLDER, LLAMA_8B, LAPTOP)
+
+
+def test_quantised_weights_take_their_bytes_and_those_of_their_scales() -> None:
+    matrices = 32 * (4096 * (4096 + 2048) + 4096 * 4096 + 4096 * 28672 + 14336 * 4096)
+    head, table_bytes = 128256 * 4096, 2 * 128256 * 4096
+    assert weight_bytes(LLAMA_8B, "bfloat16", "int4") == matrices * 5 // 8 + head + 4 * 128256 + table_bytes
+    outputs = 32 * (6144 + 4096 + 28672 + 4096) + 128256
+    assert weight_bytes(LLAMA_8B, "bfloat16", "int8") == matrices + head + 4 * outputs + table_bytes
+    tied = replace(LLAMA_8B, tied_embeddings=True)
+    assert weight_bytes(LLAMA_8B, "bfloat16", "int8") - weight_bytes(tied, "bfloat16", "int8") == table_bytes
+
+
+def test_fewer_bits_leave_more_memory_for_kv() -> None:
+    machine = replace(LAPTOP, memory_bytes=20 * GIB)
+    with pytest.raises(NotEnoughMemory):
+        resolve(DeploymentConfig(), FOLDER, LLAMA_8B, machine)
+    resolved = resolve(
+        DeploymentConfig(model=ModelConfig(quant="int4", context_length=8192)), FOLDER, LLAMA_8B, machine
+    )
+    assert resolved.model.quant == "int4"
+
+
+@pytest.mark.parametrize("quant", ["int8", "int4"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_quantised_weights_are_refused_on_a_gpu(quant: QuantFormat, device: Device) -> None:
+    config = DeploymentConfig(model=ModelConfig(quant=quant), engine=EngineConfig(device="cuda"))
+    with pytest.raises(ConfigError, match="engine.device to cpu"):
+        resolve(config, FOLDER, LLAMA_8B, replace(LAPTOP, device=device))
+
+
+def test_int4_is_refused_for_sizes_that_its_groups_do_not_divide() -> None:
+    odd = replace(LLAMA_8B, intermediate_size=14340)
+    with pytest.raises(ConfigError, match=r"4096, 14340: use int8"):
+        resolve(DeploymentConfig(model=ModelConfig(quant="int4")), FOLDER, odd, LAPTOP)
+    short = ModelConfig(quant="int8", context_length=2048)
+    assert resolve(DeploymentConfig(model=short), FOLDER, odd, LAPTOP).model.quant == "int8"

@@ -6,6 +6,7 @@ import logging
 
 import torch
 
+from llama4coder.config import QuantFormat
 from llama4coder.engine.forward import EagerPass, ForwardPass
 from llama4coder.engine.rank_state import RankState
 from llama4coder.env import cache_dir
@@ -19,6 +20,7 @@ from llama4coder.native.draw import NativeDraw
 from llama4coder.native.filter import NativeFilter
 from llama4coder.native.kernels import NativeKernels
 from llama4coder.native.library import load_library
+from llama4coder.quant.kernels import QuantisedTorchKernels
 from llama4coder.sampling.draw import TokenDraw, TorchDraw
 from llama4coder.sampling.filters import TorchFilter
 from llama4coder.sampling.sampler import Sampler
@@ -26,10 +28,12 @@ from llama4coder.sampling.sampler import Sampler
 _log = logging.getLogger(__name__)
 
 
-def choose_kernels(placement: Placement, num_threads: int) -> Kernels:
+def choose_kernels(placement: Placement, quant: QuantFormat, num_threads: int) -> Kernels:
     """The fastest set that this machine can run, on so many CPU threads."""
     library = _native_library(placement, num_threads)
-    return TorchKernels() if library is None else NativeKernels(library)
+    if library is not None:
+        return NativeKernels(library, quant)
+    return TorchKernels() if quant == "none" else QuantisedTorchKernels(quant)
 
 
 def choose_sampler(placement: Placement, num_threads: int) -> Sampler:

@@ -47,7 +47,7 @@ class ModelRunner:
         folder = Path(config.model.path)
         shape = read_shape(folder)
         placement = Placement(_TORCH_DTYPES[config.model.dtype], torch.device(config.engine.device))
-        kernels = choose_kernels(placement, config.engine.num_threads)
+        kernels = choose_kernels(placement, config.model.quant, config.engine.num_threads)
         with torch.inference_mode():
             model = load_llama(folder, shape, config.model.context_length, kernels, placement, progress)
             kv = allocate_kv(shape, config.engine.num_blocks, placement.dtype, placement.device)

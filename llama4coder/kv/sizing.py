@@ -1,9 +1,11 @@
 """How many bytes weights and KV blocks take; the single source for engine, router and planner."""
 
-from llama4coder.config import DType
-from llama4coder.shape import ModelShape
+from llama4coder.config import DType, QuantFormat
+from llama4coder.shape import MatrixShape, ModelShape
 
 BLOCK_SIZE = 16  # tokens per block (design section 7)
+
+INT4_GROUP = 32  # inputs that share a step and a low
 
 DTYPE_BYTES: dict[DType, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -17,8 +19,22 @@ def kv_bytes_per_block(shape: ModelShape, dtype: DType) -> int:
     return BLOCK_SIZE * kv_bytes_per_token(shape, dtype)
 
 
-def weight_bytes(shape: ModelShape, dtype: DType) -> int:
-    return shape.num_parameters * DTYPE_BYTES[dtype]
+def weight_bytes(shape: ModelShape, dtype: DType, quant: QuantFormat = "none") -> int:
+    """All matrices with their scales; an embedding that is not tied to the head stays in `dtype`."""
+    if quant == "none":
+        return shape.num_parameters * DTYPE_BYTES[dtype]
+    head = MatrixShape(shape.vocab_size, shape.hidden_size)
+    table_bytes = 0 if shape.tied_embeddings else head.size * DTYPE_BYTES[dtype]
+    of_matrix = _int4_bytes if quant == "int4" else _int8_bytes
+    return shape.num_layers * sum(map(of_matrix, shape.layer_matrices)) + _int8_bytes(head) + table_bytes
+
+
+def _int8_bytes(matrix: MatrixShape) -> int:
+    return matrix.size + 4 * matrix.out_features  # one float32 scale per output
+
+
+def _int4_bytes(matrix: MatrixShape) -> int:
+    return matrix.size // 2 + 4 * matrix.size // INT4_GROUP  # two bfloat16 per group
 
 
 def num_blocks_for(num_tokens: int) -> int:

@@ -18,6 +18,10 @@ class Kernels(Protocol):
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear: ...
 
+    def head(self, weight: Tensor) -> Linear:
+        """The last product, whose rows may be the embedding as well: never kept in fewer than 8 bits."""
+        ...
+
     def norm(self, weight: Tensor, eps: float) -> Norm: ...
 
     def attention(self, heads: HeadLayout) -> AttentionBackend: ...
@@ -36,6 +40,9 @@ class TorchKernels:
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
         return DenseLinear(weight, bias)
+
+    def head(self, weight: Tensor) -> Linear:
+        return DenseLinear(weight)
 
     def norm(self, weight: Tensor, eps: float) -> Norm:
         return RMSNorm(weight, eps)

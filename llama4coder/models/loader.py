@@ -1,6 +1,10 @@
 """From a checkpoint folder to a `Llama` in memory."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.layers.kernels import Kernels
@@ -28,15 +32,32 @@ def load_llama(
     """
     files = WeightFiles.find(folder)
     progress.start("loading weights", files.num_bytes, "B")
-    model = _LlamaLoader(WeightReader(files, placement, progress), shape, kernels).load(context_length, placement)
+    model = build_llama(WeightReader(files, placement, progress), shape, context_length, kernels, placement)
     progress.finish()
     return model
+
+
+class TensorSource(Protocol):
+    """Gives each tensor of a model once, in the served dtype and on the device."""
+
+    def read(self, name: str, size: Sequence[int]) -> Tensor: ...
+
+    def read_rows(self, names: Sequence[str], sizes: Sequence[Sequence[int]]) -> Tensor:
+        """Several tensors stacked along their first axis."""
+        ...
+
+
+def build_llama(
+    source: TensorSource, shape: ModelShape, context_length: int, kernels: Kernels, placement: Placement
+) -> Llama:
+    """Put a model together, layer by layer."""
+    return _LlamaLoader(source, shape, kernels).load(context_length, placement)
 
 
 class _LlamaLoader:
     """Hugging Face's names and sizes; projections that share their input become one matrix."""
 
-    def __init__(self, reader: WeightReader, shape: ModelShape, kernels: Kernels) -> None:
+    def __init__(self, reader: TensorSource, shape: ModelShape, kernels: Kernels) -> None:
         self._reader = reader
         self._shape = shape
         self._kernels = kernels
@@ -44,10 +65,10 @@ class _LlamaLoader:
     def load(self, context_length: int, placement: Placement) -> Llama:
         shape = self._shape
         table = DenseLinear(self._reader.read("model.embed_tokens.weight", (shape.vocab_size, shape.hidden_size)))
-        if shape.tied_embeddings:
-            head = self._kernels.linear(table.weight)
-        else:
-            head = self._linear({"lm_head": shape.vocab_size}, shape.hidden_size, has_bias=False)
+        weight = table.weight
+        if not shape.tied_embeddings:
+            weight = self._reader.read("lm_head.weight", (shape.vocab_size, shape.hidden_size))
+        head = self._kernels.head(weight)
         return Llama(
             embedding=head.rows if shape.tied_embeddings else table.rows,
             layers=tuple(self._kernels.fuse(self._layer(f"model.layers.{index}")) for index in range(shape.num_layers)),

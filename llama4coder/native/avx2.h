@@ -97,4 +97,26 @@ INLINE vec v_dot(vec sum, pairs x, pairs y) {
     return (vec){_mm256_fmadd_ps(second_of(x.a), second_of(y.a), a), _mm256_fmadd_ps(second_of(x.b), second_of(y.b), b)};
 }
 
+INLINE __m256 from_int8(const int8_t *from) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)));
+}
+
+INLINE vec v_from_int8(const int8_t *from) { return (vec){from_int8(from), from_int8(from + 8)}; }
+
+typedef struct {
+    __m256i a, b;
+} words; /* 16 times 8 values of 4 bits */
+
+INLINE words w_load(const void *from) {
+    return (words){_mm256_loadu_si256(from), _mm256_loadu_si256((const __m256i *)from + 1)};
+}
+
+INLINE words w_upper_half(words w) { return (words){_mm256_srli_epi32(w.a, 16), _mm256_srli_epi32(w.b, 16)}; }
+
+/* Value `index` of each word times 16^index, which spares the shift; index is 0 to 3. */
+INLINE vec v_nibble(words w, int index) {
+    __m256i mask = _mm256_set1_epi32(15 << 4 * index);
+    return (vec){_mm256_cvtepi32_ps(_mm256_and_si256(w.a, mask)), _mm256_cvtepi32_ps(_mm256_and_si256(w.b, mask))};
+}
+
 #endif

@@ -41,4 +41,18 @@ INLINE pairs p_load(const void *from) { return (pairs)_mm512_loadu_si512(from); 
 INLINE pairs p_repeat(const bf16 *pair) { return (pairs)_mm512_set1_epi32(pair_at(pair)); }
 INLINE vec v_dot(vec sum, pairs a, pairs b) { return _mm512_dpbf16_ps(sum, a, b); } /* sum + a0 * b0 + a1 * b1 */
 
+INLINE vec v_from_int8(const int8_t *from) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
+}
+
+typedef __m512i words; /* 16 times 8 values of 4 bits */
+
+INLINE words w_load(const void *from) { return _mm512_loadu_si512(from); }
+INLINE words w_upper_half(words w) { return _mm512_srli_epi32(w, 16); }
+
+/* Value `index` of each word times 16^index, which spares the shift; index is 0 to 3. */
+INLINE vec v_nibble(words w, int index) {
+    return _mm512_cvtepi32_ps(_mm512_and_si512(w, _mm512_set1_epi32(15 << 4 * index)));
+}
+
 #endif

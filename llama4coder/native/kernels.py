@@ -8,6 +8,7 @@ from torch import Tensor
 from llama4coder.attention.backend import AttentionBackend
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.torch_backend import TorchAttention
+from llama4coder.config import QuantFormat
 from llama4coder.layers.kernels import TorchKernels
 from llama4coder.layers.linear import DenseLinear, Linear
 from llama4coder.layers.norm import Norm
@@ -16,6 +17,8 @@ from llama4coder.native.attention import NativeAttention, supports
 from llama4coder.native.layer import FusedLayer, Scratch
 from llama4coder.native.linear import PackedLinear
 from llama4coder.native.norm import NativeNorm
+from llama4coder.native.quantised import Int4Linear, Int8Linear
+from llama4coder.quant.formats import Int4Weights, Int8Weights
 
 
 class _SwigluArgs(ctypes.Structure):
@@ -30,16 +33,27 @@ class _SwigluArgs(ctypes.Structure):
 class NativeKernels:
     """Implements `layers.kernels.Kernels`; sizes that the C code does not cover fall back to torch, part by part."""
 
-    def __init__(self, library: ctypes.CDLL) -> None:
+    def __init__(self, library: ctypes.CDLL, quant: QuantFormat = "none") -> None:
         self._library = library
+        self._quant = quant
         self._torch = TorchKernels()
         self._scratch = Scratch()
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
         """See `Kernels.linear`."""
+        if self._quant == "int4":
+            return Int4Linear.pack(self._library, Int4Weights.of(weight), bias)
+        if self._quant == "int8":
+            return Int8Linear.pack(self._library, Int8Weights.of(weight), bias)
         if weight.shape[1] % 2:
             return DenseLinear(weight, bias)
         return PackedLinear.pack(self._library, weight, bias)
+
+    def head(self, weight: Tensor) -> Linear:
+        """See `Kernels.head`."""
+        if self._quant == "none":
+            return self.linear(weight)
+        return Int8Linear.pack(self._library, Int8Weights.of(weight), None)
 
     def norm(self, weight: Tensor, eps: float) -> Norm:
         """See `Kernels.norm`."""

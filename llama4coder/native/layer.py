@@ -11,7 +11,7 @@ from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.rope import Rotation
 from llama4coder.models.llama import DecoderLayer
 from llama4coder.native.attention import NativeStepAttention
-from llama4coder.native.linear import PackedLinear
+from llama4coder.native.linear import NativeLinear
 from llama4coder.native.norm import NativeNorm
 
 
@@ -60,7 +60,7 @@ class FusedLayer:
         """None where a part is not native, or of a size that the native SwiGLU does not cover."""
         norms = [norm for norm in (parts.attention_norm, parts.mlp_norm) if isinstance(norm, NativeNorm)]
         linears = (parts.qkv, parts.attention_out, parts.gate_up, parts.down)
-        packed = [linear for linear in linears if isinstance(linear, PackedLinear)]
+        packed = [linear for linear in linears if isinstance(linear, NativeLinear)]
         if len(norms) < 2 or len(packed) < 4 or packed[-1].matrix.k % 16:
             return None
         weights = _Layer(

@@ -1,25 +1,34 @@
-"""Matrix products over packed bfloat16 weights."""
+"""Matrix products over packed weights."""
 
 import ctypes
 from dataclasses import dataclass
+from enum import IntEnum
 
 import torch
 from torch import Tensor
 
-PANEL = 32  # output features side by side; see linear.c
+PANEL = 32  # output features side by side; see linear.h
+
+
+class Format(IntEnum):
+    """How `packed` is to be read; the enumeration of linear.h."""
+
+    BFLOAT16 = 0
+    INT8 = 1
+    INT4 = 2
 
 
 class Matrix(ctypes.Structure):
-    """`matrix` of linear.c."""
+    """`matrix` of linear.h."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("packed", "bias")),
-        *((name, ctypes.c_int64) for name in ("n", "k")),
+        *((name, ctypes.c_void_p) for name in ("packed", "scales", "bias")),
+        *((name, ctypes.c_int64) for name in ("n", "k", "format")),
     ]
 
 
 class _LinearArgs(ctypes.Structure):
-    """`linear_args` of linear.c."""
+    """`linear_args` of linear.h."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("w", "x", "residual", "out", "out_wide")),
@@ -28,28 +37,13 @@ class _LinearArgs(ctypes.Structure):
 
 
 @dataclass(frozen=True, slots=True)
-class PackedLinear:
-    """Implements `layers.linear.Linear`; `packed` is `[num_panels, in_features / 2, 32, 2]`, the only copy."""
+class NativeLinear:
+    """The products of `layers.linear.Linear`, whatever the format."""
 
     library: ctypes.CDLL
     packed: Tensor
     bias: Tensor | None
-    matrix: Matrix  # of the two
-
-    @classmethod
-    def pack(cls, library: ctypes.CDLL, weight: Tensor, bias: Tensor | None) -> "PackedLinear":
-        """Rearrange `weight` `[out_features, in_features]`; in_features must be even."""
-        out_features, in_features = weight.shape
-        packed = torch.empty(-(-out_features // PANEL), in_features // 2, PANEL, 2, dtype=torch.bfloat16)
-        weight = weight.contiguous()
-        library.l4c_pack(
-            ctypes.c_void_p(weight.data_ptr()),
-            ctypes.c_int64(out_features),
-            ctypes.c_int64(in_features),
-            ctypes.c_void_p(packed.data_ptr()),
-        )
-        matrix = Matrix(packed.data_ptr(), None if bias is None else bias.data_ptr(), out_features, in_features)
-        return cls(library, packed, bias, matrix)
+    matrix: Matrix  # points into the tensors
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """See `Linear.__call__`."""
@@ -63,10 +57,6 @@ class PackedLinear:
         self._multiply(x, None, None, out.data_ptr())
         return out
 
-    def rows(self, indices: Tensor) -> Tensor:
-        """See `Linear.rows`."""
-        return self.packed[indices // PANEL, :, indices % PANEL].flatten(1)
-
     def _multiply(self, x: Tensor, residual: Tensor | None, out: int | None, out_wide: int | None) -> None:
         x = x.contiguous()
         args = _LinearArgs(
@@ -78,3 +68,28 @@ class PackedLinear:
             len(x),
         )
         self.library.l4c_linear(ctypes.byref(args))
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLinear(NativeLinear):
+    """Implements `layers.linear.Linear`; `packed` is `[num_panels, in_features / 2, 32, 2]`, the only copy."""
+
+    @classmethod
+    def pack(cls, library: ctypes.CDLL, weight: Tensor, bias: Tensor | None) -> "PackedLinear":
+        """Rearrange `weight` `[out_features, in_features]`; in_features must be even."""
+        out_features, in_features = weight.shape
+        packed = torch.empty(-(-out_features // PANEL), in_features // 2, PANEL, 2, dtype=torch.bfloat16)
+        weight = weight.contiguous()
+        library.l4c_pack(
+            ctypes.c_void_p(weight.data_ptr()),
+            ctypes.c_int64(out_features),
+            ctypes.c_int64(in_features),
+            ctypes.c_void_p(packed.data_ptr()),
+        )
+        bias_at = None if bias is None else bias.data_ptr()
+        matrix = Matrix(packed.data_ptr(), None, bias_at, out_features, in_features, Format.BFLOAT16)
+        return cls(library, packed, bias, matrix)
+
+    def rows(self, indices: Tensor) -> Tensor:
+        """See `Linear.rows`."""
+        return self.packed[indices // PANEL, :, indices % PANEL].flatten(1)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.torch_backend import TorchAttention
+from llama4coder.config import QuantFormat
 from llama4coder.layers.kernels import Kernels, TorchKernels
 from llama4coder.models.llama import DecoderLayer
 from llama4coder.native.attention import NativeAttention
@@ -16,7 +17,7 @@ from llama4coder.native.kernels import NativeKernels
 from llama4coder.native.layer import FusedLayer
 from tests.native.steps import ROWS, layout_of, random, random_kv, rotation_of
 
-HIDDEN, WIDTH = 72, 112
+HIDDEN, WIDTH = 96, 160
 LAYOUTS = [HeadLayout(4, 2, 32), HeadLayout(9, 3, 64)]
 
 
@@ -41,13 +42,13 @@ def build(kernels: Kernels, heads: HeadLayout, *, bias: bool, width: int = WIDTH
     )
 
 
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("quant", "bias"), [("none", False), ("none", True), ("int8", False), ("int4", True)])
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("heads", LAYOUTS, ids=str)
 def test_the_parts_are_matched_bit_by_bit(
-    library: ctypes.CDLL, heads: HeadLayout, rows: list[tuple[int, int]], bias: bool
+    library: ctypes.CDLL, heads: HeadLayout, rows: list[tuple[int, int]], quant: QuantFormat, bias: bool
 ) -> None:
-    kernels = NativeKernels(library)
+    kernels = NativeKernels(library, quant)
     parts = build(kernels, heads, bias=bias)
     fused = kernels.fuse(parts)
     assert isinstance(fused, FusedLayer)
@@ -90,7 +91,7 @@ def test_attention_of_other_kernels_is_called_between_the_parts(library: ctypes.
 def test_layers_that_cannot_be_fused_stay_what_they_are(library: ctypes.CDLL) -> None:
     kernels, heads = NativeKernels(library), LAYOUTS[0]
     parts = build(kernels, heads, bias=False)
-    narrow = build(kernels, heads, bias=False, width=104)
+    narrow = build(kernels, heads, bias=False, width=168)
     foreign = replace(parts, mlp_norm=TorchKernels().norm(random(HIDDEN), 1e-5))
     foreign_product = replace(parts, down=TorchKernels().linear(random(HIDDEN, WIDTH)))
     for layer in (narrow, foreign, foreign_product):
