@@ -47,13 +47,18 @@ class StopConditions:
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """One sequence to generate. `seed` keys all of its randomness (design section 5)."""
+    """One sequence to generate. `seed` keys all of its randomness (design section 5).
+
+    A request that was begun elsewhere goes on with `output_token_ids`, exactly where it was: its events begin at that
+    offset, and `stop` counts from the end of the prompt as before.
+    """
 
     request_id: str
     prompt_token_ids: tuple[int, ...]
     sampling: SamplingParams
     stop: StopConditions
     seed: int  # 0 <= seed < 2**64
+    output_token_ids: tuple[int, ...] = ()  # generated already; fewer than stop.max_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Scheduler:
 
     def add(self, request: GenerateRequest, *, urgent: bool = False) -> None:
         """Queue a request that fits; an urgent one goes first."""
-        seq = Sequence(self._take_seq_id(), request, list(request.prompt_token_ids))
+        seq = Sequence(self._take_seq_id(), request, [*request.prompt_token_ids, *request.output_token_ids])
         self._by_request[request.request_id] = seq
         self._by_id[seq.seq_id] = seq
         if urgent:

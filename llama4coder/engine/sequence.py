@@ -53,8 +53,8 @@ class Sequence:
 
     @property
     def wants_prompt_logprobs(self) -> bool:
-        """Such a prompt must be computed whole; cached blocks have no logits."""
-        return self.request.sampling.num_prompt_logprobs is not None
+        """Such a prompt must be computed whole; cached blocks have no logits. They are part of the first event."""
+        return self.request.sampling.num_prompt_logprobs is not None and not self.request.output_token_ids
 
     def accept(self, result: RowResult | None) -> TokenEvent:
         """Append what a step sampled, up to the first token that ends the request, and say so."""

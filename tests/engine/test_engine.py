@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -244,3 +245,31 @@ def test_abort_frees_blocks_at_once(folder: Path) -> None:
     while subject.has_work:
         assert subject.step() == [], "what a step on its way computes for an aborted request is nobody's"
     assert run_all(subject, [greedy_request("again", prompt(1, 50), 5)])["again"].finish_reason is FinishReason.LENGTH
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"temperature": 0.0},
+        {"temperature": 1.0, "top_p": 0.9},
+        {"temperature": 0.8, "repetition_penalty": 1.3, "frequency_penalty": 0.4},
+    ],
+)
+def test_a_request_goes_on_elsewhere_exactly_where_it_was(folder: Path, params: dict[str, float]) -> None:
+    begun = sampled_request("a", prompt(7, 30), **params)
+    whole = run_all(engine(folder), [begun])["a"].token_ids
+    for cut in (1, 5, 16, 23):
+        resumed = replace(begun, output_token_ids=tuple(whole[:cut]))
+        rest = run_all(engine(folder), [resumed])["a"]
+        assert rest.token_ids == whole[cut:]
+        assert rest.finish_reason is FinishReason.LENGTH
+
+
+def test_a_resumed_request_still_waits_for_its_minimum_of_tokens(folder: Path) -> None:
+    ids = prompt(3, 20)
+    free = run_all(engine(folder), [greedy_request("a", ids, 30)])["a"].token_ids
+    stop = StopConditions(30, min_tokens=12, stop_token_ids=frozenset(free))
+    request = GenerateRequest("a", tuple(ids), SamplingParams(temperature=0.0), stop, 0)
+    whole = run_all(engine(folder), [request])["a"].token_ids
+    resumed = replace(request, output_token_ids=tuple(whole[:6]))
+    assert run_all(engine(folder), [resumed])["a"].token_ids == whole[6:]

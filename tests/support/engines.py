@@ -54,9 +54,10 @@ def greedy_request(request_id: str, prompt: list[int], max_tokens: int) -> Gener
 
 
 class Collected:
-    """Everything one request received."""
+    """Everything one request received, from the token at `offset` on."""
 
-    def __init__(self) -> None:
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
         self.token_ids: list[int] = []
         self.logprobs: list[PositionLogprobs] = []
         self.prompt_logprobs: tuple[PositionLogprobs | None, ...] = ()
@@ -65,7 +66,7 @@ class Collected:
 
     def add(self, event: TokenEvent) -> None:
         assert self.finish_reason is None, "an event after the last"
-        assert event.offset == len(self.token_ids), "a hole in the stream"
+        assert event.offset == self.offset + len(self.token_ids), "a hole in the stream"
         self.token_ids.extend(event.token_ids)
         self.logprobs.extend(event.logprobs)
         self.prompt_logprobs = self.prompt_logprobs or event.prompt_logprobs
@@ -75,7 +76,7 @@ class Collected:
 
 def run_all(engine: Engine, requests: list[GenerateRequest]) -> dict[str, Collected]:
     """Add all requests, step until nothing is left, and check that no block leaked."""
-    collected = {request.request_id: Collected() for request in requests}
+    collected = {request.request_id: Collected(len(request.output_token_ids)) for request in requests}
     for request in requests:
         engine.check_fits(request)
         engine.add(request)
