@@ -33,7 +33,7 @@ class LocalRay:
             include_dashboard=False,
             configure_logging=False,
             log_to_driver=False,
-            _temp_dir=str(self._folder),
+            _temp_dir=str(self._folder / "r"),  # Ray opens it to everybody; what is above stays closed
         )
 
     def stop(self) -> set[Process]:

@@ -5,14 +5,17 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
 from cluster.banner import banner, base_url
-from cluster.env import confine_ray, make_private_folder
+from cluster.env import confine_ray, make_private_folder, put_haproxy_in_front
+from cluster.haproxy import LOOPBACK, HAProxyUnusable, free_loopback_port, write_launcher
 from cluster.placement import total_cpus
 from cluster.serve_file import ServeFile
 from cluster.settings import resolve_here
@@ -63,8 +66,8 @@ def serve_locally(file: ServeFile, console: Console) -> int:
         with phases.phase("preparing the model"):
             config = resolve_here(file.config, RichProgress())
         console.print(f"  {config.model_dump_json()}", style="dim", highlight=False, markup=False, soft_wrap=True)
-        with _private_ray(config, console, phases):
-            _bring_up(file, phases)
+        with _private_ray(file, config, console, phases) as content:
+            _bring_up(content, file, phases)
             console.print(banner(base_url(file.host, file.port), config), highlight=False, soft_wrap=True)
             console.print(f"  ready after {time.monotonic() - started_s:.1f} s", style="dim", highlight=False)
             return _wait_for_signal()
@@ -87,10 +90,14 @@ def check_port(host: str, port: int) -> None:
 
 
 @contextmanager
-def _private_ray(config: ResolvedConfig, console: Console, phases: Phases) -> Iterator[None]:
+def _private_ray(
+    file: ServeFile, config: ResolvedConfig, console: Console, phases: Phases
+) -> Iterator[Mapping[str, Any]]:
+    """A Ray while it is needed; gives what is to be deployed on it."""
     folder = make_private_folder()
     watchdog = Watchdog(folder)
     confine_ray(folder)
+    content = _choose_proxy(folder, file, console)
     from cluster.local_ray import LocalRay  # Ray reads its environment when it is imported
 
     local_ray = LocalRay(folder, max(os.cpu_count() or 1, total_cpus(config)))
@@ -99,7 +106,7 @@ def _private_ray(config: ResolvedConfig, console: Console, phases: Phases) -> It
             with phases.phase("starting Ray"):
                 local_ray.start()
             _handle_signals(_raise_stopped)  # Ray has set its own
-            yield
+            yield content
     finally:
         _handle_signals(signal.SIG_IGN)
         console.print("stopping ...", highlight=False)
@@ -110,11 +117,22 @@ def _private_ray(config: ResolvedConfig, console: Console, phases: Phases) -> It
             console.print(f"still running: {sorted(process.pid for process in survivors)}", style="red")
 
 
-def _bring_up(file: ServeFile, phases: Phases) -> None:
+def _choose_proxy(folder: Path, file: ServeFile, console: Console) -> Mapping[str, Any]:
+    """HAProxy, if it can be: then it alone listens where the operator wants, and Serve itself on loopback."""
+    try:
+        launcher = write_launcher(folder, file)
+    except HAProxyUnusable as error:
+        console.print(f"  Ray Serve's own proxy instead of HAProxy, slower: {error}", style="dim", highlight=False)
+        return file.content
+    put_haproxy_in_front(folder, launcher, free_loopback_port())
+    return {**file.content, "http_options": {**file.content["http_options"], "host": LOOPBACK}}
+
+
+def _bring_up(content: Mapping[str, Any], file: ServeFile, phases: Phases) -> None:
     from cluster.startup import deploy, wait_until_ready, wait_until_running
 
     with phases.phase("starting Ray Serve"):
-        application = deploy(file.content)
+        application = deploy(content)
     with phases.phase("starting the application"):
         wait_until_running(application, phases.tell)
     with phases.phase("waiting for the first token"):

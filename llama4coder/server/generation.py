@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
@@ -88,7 +88,7 @@ class Generation:
         self._num_running = len(job.requests)
         self._arrived: list[Chunk] = []
         self._failure: BaseException | None = None
-        self._changed = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self._num_output_tokens = 0
         self._num_cached_tokens = 0
 
@@ -133,12 +133,19 @@ class Generation:
         return chunks
 
     async def _wait(self, timeout_s: float | None) -> None:
-        self._changed.clear()
+        """A bare future and timer: `asyncio.timeout` around an event costs several times as much, once per token."""
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = None if timeout_s is None else loop.call_later(timeout_s, self._wake)
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
+            await self._waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def _pump(self, index: int) -> None:
         stream = stream_choice(self._backend, self._tokenizer, self.job.requests[index], index, self.job.text)
@@ -150,13 +157,13 @@ class Generation:
                 if chunk.finish_reason is not None:
                     self._num_running -= 1
                 self._arrived.append(chunk)
-                self._changed.set()
+                self._wake()
 
     def _note_failure(self, task: asyncio.Task[None]) -> None:
         error = Unavailable("the request was cancelled by the server") if task.cancelled() else task.exception()
         if error is not None and self._failure is None:
             self._failure = error
-            self._changed.set()
+            self._wake()
 
 
 async def stream_choice(
@@ -201,12 +208,19 @@ def _to_chunk(event: TokenEvent, index: int, text: TextStream) -> Chunk:
 
 async def collect(generation: Generation) -> list[Chunk]:
     """Run to the end; every choice as one chunk, in order. Raises what `next_chunks` raises."""
-    by_index: dict[int, list[Chunk]] = defaultdict(list)
+    chunks: list[Chunk] = []
     async with generation:
         while not generation.ended:
-            for chunk in await generation.next_chunks():
-                by_index[chunk.index].append(chunk)
-    return [_join(by_index[index]) for index in sorted(by_index)]
+            chunks += await generation.next_chunks()
+    return sorted(coalesce(chunks), key=lambda chunk: chunk.index)
+
+
+def coalesce(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """One chunk per choice, with all that its chunks hold; they must be in the order of their arrival."""
+    by_index: dict[int, list[Chunk]] = defaultdict(list)
+    for chunk in chunks:
+        by_index[chunk.index].append(chunk)
+    return [_join(of_one) if len(of_one) > 1 else of_one[0] for of_one in by_index.values()]
 
 
 def _join(chunks: list[Chunk]) -> Chunk:

@@ -12,7 +12,7 @@ from llama4coder.errors import Llama4CoderError
 from llama4coder.faults import log_fault
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.errors import Refusal, to_refusal
-from llama4coder.server.generation import Chunk, Generation, Usage
+from llama4coder.server.generation import Chunk, Generation, Usage, coalesce
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,9 @@ class StreamFormat(Protocol):
 class EventStream(Response):
     """A response that runs a generation and sends its chunks as they come.
 
-    Headers wait for the first chunk, `keep_alive_s` at most, so that a refusal is still an HTTP error: it is raised.
+    Nothing that has arrived is held back; what arrives while the client does not take what it was sent goes out as one
+    chunk per choice. Headers wait for the first, `keep_alive_s` at most, so that a refusal is still an HTTP error: it
+    is raised.
     After that a failure is an event. Leaves nothing running, however it ends.
     """
 
@@ -76,7 +78,7 @@ class EventStream(Response):
         """Send all but the last frames, which are returned."""
         try:
             while True:
-                body = b"".join(map(self._format.chunk, chunks)) if chunks else KEEP_ALIVE
+                body = b"".join(map(self._format.chunk, coalesce(chunks))) if chunks else KEEP_ALIVE
                 if self._generation.ended:
                     return body + self._format.end(self._generation.usage)
                 if body:

