@@ -10,7 +10,7 @@ MAX_ALL_SHORT_TILE = 128  # the same in steps that hold nothing longer
 MIN_SPLIT_TOKENS = 256  # fewer keys per split and the merge costs more than the parallelism wins
 MAX_SPLIT_TOKENS = 8192  # more and one long sequence holds up a large batch
 MAX_SPLITS = 128
-PROGRAMS_PER_MULTIPROCESSOR = 2  # that fit side by side with the tiles below
+PROGRAMS_PER_MULTIPROCESSOR = 3  # that fit side by side with the tiles below
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,14 @@ def next_power_of_two(number: int) -> int:
 def short_tile(num_query_rows: int, head_dim: int, itemsize: int) -> Tile:
     """For decoding and verification, which wait for memory: as many keys in flight as shared memory holds."""
     block_m = max(16, next_power_of_two(num_query_rows))
-    return Tile(block_m, _keys_in(16384, head_dim, itemsize), num_warps=8 if block_m > 64 else 4, num_stages=3)
+    # The pipeline spends stages on the block table, too: five of them hold two tiles of keys and values.
+    return Tile(block_m, _keys_in(16384, head_dim, itemsize), num_warps=8 if block_m > 64 else 4, num_stages=5)
 
 
 def long_tile(group: int, head_dim: int, itemsize: int) -> Tile:
     """For prefill, which waits for the tensor cores."""
     block_m = max(128 if head_dim <= 128 and itemsize <= 2 else 64, next_power_of_two(group))
-    return Tile(block_m, _keys_in(16384, head_dim, itemsize), num_warps=8 if block_m > 64 else 4, num_stages=2)
+    return Tile(block_m, _keys_in(16384, head_dim, itemsize), num_warps=8 if block_m > 64 else 4, num_stages=3)
 
 
 def num_splits(num_programs: int, max_length: int, device_programs: int) -> int:
@@ -52,3 +53,8 @@ def num_splits(num_programs: int, max_length: int, device_programs: int) -> int:
 
 def _keys_in(num_bytes: int, head_dim: int, itemsize: int) -> int:
     return max(16, min(128, num_bytes // (next_power_of_two(head_dim) * itemsize)))
+
+
+def warps_for(block: int) -> int:
+    """For a program that holds one row of `block` numbers: 16 of them per thread, as far as that goes."""
+    return max(1, min(16, block // 512))

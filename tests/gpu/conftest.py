@@ -1,7 +1,11 @@
 """Where the kernels run: on a GPU if there is one, else in triton's interpreter."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+
+from tests.support import interpreter
 
 
 @pytest.fixture(scope="session")
@@ -10,6 +14,14 @@ def device() -> torch.device:
 
 
 @pytest.fixture(scope="session")
-def half(device: torch.device) -> torch.dtype:
-    """The interpreter multiplies no bfloat16 matrices."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float16
+def half() -> torch.dtype:
+    """What models run in."""
+    return torch.bfloat16
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mended_interpreter(device: torch.device) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if device.type != "cuda":
+            interpreter.mend(patch.setattr)
+        yield

@@ -1,0 +1,63 @@
+"""The kernels of this package as a set of parts for a model on a GPU."""
+
+from enum import Enum, auto
+
+from torch import Tensor
+
+from llama4coder.attention.backend import AttentionBackend
+from llama4coder.attention.batch import HeadLayout
+from llama4coder.attention.torch_backend import TorchAttention
+from llama4coder.gpu.attention import PagedAttention, supports
+from llama4coder.gpu.fp8 import ALIGNMENT, Fp8Linear
+from llama4coder.gpu.layer import Fp8Layer
+from llama4coder.gpu.linear import GpuLinear
+from llama4coder.gpu.nf4 import GROUP, Nf4Linear
+from llama4coder.gpu.norm import GpuNorm
+from llama4coder.gpu.swiglu import swiglu
+from llama4coder.layers.linear import Linear
+from llama4coder.layers.norm import Norm
+from llama4coder.models.llama import DecoderLayer, Layer
+
+
+class GpuQuant(Enum):
+    """How weights are kept."""
+
+    NONE = auto()  # in the model's dtype
+    FP8 = auto()
+    NF4 = auto()
+
+
+class GpuKernels:
+    """Implements `layers.kernels.Kernels`; matrices of sizes that a format does not cover stay in the model's dtype."""
+
+    def __init__(self, quant: GpuQuant = GpuQuant.NONE) -> None:
+        self._quant = quant
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+        """See `Kernels.linear`."""
+        out_features, in_features = weight.shape
+        if self._quant is GpuQuant.FP8 and in_features % ALIGNMENT == 0 and out_features % ALIGNMENT == 0:
+            return Fp8Linear.of(weight, bias)
+        if self._quant is GpuQuant.NF4 and in_features % GROUP == 0:
+            return Nf4Linear.of(weight, bias)
+        return GpuLinear(weight, bias)
+
+    def head(self, weight: Tensor) -> Linear:
+        """See `Kernels.head`; in FP8 it is rounded as all others are, in NF4 it stays in the model's dtype."""
+        return self.linear(weight) if self._quant is GpuQuant.FP8 else GpuLinear(weight)
+
+    def norm(self, weight: Tensor, eps: float) -> Norm:
+        """See `Kernels.norm`."""
+        return GpuNorm(weight, eps)
+
+    def attention(self, heads: HeadLayout) -> AttentionBackend:
+        """See `Kernels.attention`."""
+        return PagedAttention(heads) if supports(heads) else TorchAttention(heads)
+
+    def swiglu(self, gate_up: Tensor) -> Tensor:
+        """See `Kernels.swiglu`."""
+        return swiglu(gate_up)
+
+    def fuse(self, layer: DecoderLayer) -> Layer:
+        """See `Kernels.fuse`."""
+        return Fp8Layer.of(layer) or layer
