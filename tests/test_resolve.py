@@ -115,7 +115,7 @@ def test_fewer_bits_leave_more_memory_for_kv() -> None:
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_quantised_weights_are_refused_on_a_gpu(quant: QuantFormat, device: Device) -> None:
     config = DeploymentConfig(model=ModelConfig(quant=quant), engine=EngineConfig(device="cuda"))
-    with pytest.raises(ConfigError, match="engine.device to cpu"):
+    with pytest.raises(ConfigError, match=r"engine\.device to cpu"):
         resolve(config, FOLDER, LLAMA_8B, replace(LAPTOP, device=device))
 
 

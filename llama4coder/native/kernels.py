@@ -10,7 +10,7 @@ from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.torch_backend import TorchAttention
 from llama4coder.config import QuantFormat
 from llama4coder.layers.kernels import TorchKernels
-from llama4coder.layers.linear import DenseLinear, Linear
+from llama4coder.layers.linear import DenseLinear, Head
 from llama4coder.layers.norm import Norm
 from llama4coder.models.llama import DecoderLayer, Layer
 from llama4coder.native.attention import NativeAttention, supports
@@ -18,7 +18,6 @@ from llama4coder.native.layer import FusedLayer, Scratch
 from llama4coder.native.linear import PackedLinear
 from llama4coder.native.norm import NativeNorm
 from llama4coder.native.quantised import Int4Linear, Int8Linear
-from llama4coder.quant.formats import Int4Weights, Int8Weights
 
 
 class _SwigluArgs(ctypes.Structure):
@@ -39,21 +38,23 @@ class NativeKernels:
         self._torch = TorchKernels()
         self._scratch = Scratch()
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+    def linear(
+        self, weight: Tensor, bias: Tensor | None = None
+    ) -> Int4Linear | Int8Linear | PackedLinear | DenseLinear:
         """See `Kernels.linear`."""
         if self._quant == "int4":
-            return Int4Linear.pack(self._library, Int4Weights.of(weight), bias)
+            return Int4Linear.quantise(self._library, weight, bias)
         if self._quant == "int8":
-            return Int8Linear.pack(self._library, Int8Weights.of(weight), bias)
+            return Int8Linear.quantise(self._library, weight, bias)
         if weight.shape[1] % 2:
             return DenseLinear(weight, bias)
         return PackedLinear.pack(self._library, weight, bias)
 
-    def head(self, weight: Tensor) -> Linear:
+    def head(self, weight: Tensor) -> Head:
         """See `Kernels.head`."""
         if self._quant == "none":
             return self.linear(weight)
-        return Int8Linear.pack(self._library, Int8Weights.of(weight), None)
+        return Int8Linear.quantise(self._library, weight, None)
 
     def norm(self, weight: Tensor, eps: float) -> Norm:
         """See `Kernels.norm`."""

@@ -38,6 +38,7 @@ SOURCES = (
     "linear_bfloat16.c",
     "linear_quantised.c",
     "linear.c",
+    "quantise.c",
     "elementwise.c",
     "decode_attention.c",
     "prefill_attention.c",

@@ -5,12 +5,14 @@
 #include "pool.h"
 #include "vector.h"
 
-#define PANEL 32 /* output features that one accumulator pair holds */
+#define PANEL 32        /* output features that one accumulator pair holds */
+#define GROUP 32        /* inputs that share a step and a low */
+#define GROUP_BYTES 640 /* 32 steps, 32 lows, then 4 times 8 inputs of 32 outputs */
 
 enum { BFLOAT16, INT8, INT4 };
 
 typedef struct {
-    const void *packed;  /* see l4c_pack, and native/quantised.py */
+    const void *packed;  /* see l4c_pack and quantise.c */
     const float *scales; /* of INT8: [n], filled up to whole panels */
     const bf16 *bias;    /* [n] or NULL */
     int64_t n, k;        /* outputs, inputs */
@@ -28,7 +30,7 @@ typedef struct {
 
 static int64_t num_panels(const matrix *w) { return (w->n + PANEL - 1) / PANEL; }
 
-/* Calls `multiply`, an inline function, with a number of rows that is a constant: the accumulators live in registers. */
+/* Calls `multiply`, an inline function, with a constant number of rows: the accumulators live in registers. */
 #if MAX_ROWS > 3
 #define WITH_ROWS(rows, multiply, ...) \
     switch (rows) { \

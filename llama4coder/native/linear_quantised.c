@@ -3,9 +3,6 @@
 
 #include <stdlib.h>
 
-#define GROUP 32        /* inputs that share a step and a low */
-#define GROUP_BYTES 640 /* 32 steps, 32 lows, then 4 times 8 inputs of 32 outputs */
-
 typedef struct {
     const linear_args *linear;
     float *x;    /* [m, k], input i divided by 16^(i % 4) for INT4, see v_nibble */

@@ -4,12 +4,23 @@ import ctypes
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from llama4coder.kv.sizing import INT4_GROUP
 from llama4coder.native.linear import PANEL, Format, Matrix, NativeLinear
 from llama4coder.quant.formats import Int4Weights, Int8Weights
+
+_GROUP_BYTES = 640
+_FIRST_LOW, _FIRST_WORD = 2 * PANEL, 4 * PANEL  # bytes in a group
+
+
+class _QuantiseArgs(ctypes.Structure):
+    """`quantise_args` of quantise.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("weight", "packed", "scales")),
+        *((name, ctypes.c_int64) for name in ("n", "k")),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +30,14 @@ class Int8Linear(NativeLinear):
     scales: Tensor  # float32 [num_panels * 32]
 
     @classmethod
-    def pack(cls, library: ctypes.CDLL, weights: Int8Weights, bias: Tensor | None) -> "Int8Linear":
-        """Rearrange any weights."""
-        out_features, in_features = weights.values.shape
-        packed = _panels(weights.values).transpose(1, 2).contiguous()
-        scales = F.pad(weights.scales, (0, -out_features % PANEL))
+    def quantise(cls, library: ctypes.CDLL, weight: Tensor, bias: Tensor | None) -> "Int8Linear":
+        """To `Int8Weights` of any bfloat16 `weight` `[out_features, in_features]`."""
+        out_features, in_features = weight.shape
+        num_panels, weight = -(-out_features // PANEL), weight.contiguous()
+        packed = torch.zeros(num_panels, in_features, PANEL, dtype=torch.int8)
+        scales = torch.zeros(num_panels * PANEL)
+        args = _QuantiseArgs(weight.data_ptr(), packed.data_ptr(), scales.data_ptr(), out_features, in_features)
+        library.l4c_quantise_int8(ctypes.byref(args))
         bias_at = None if bias is None else bias.data_ptr()
         matrix = Matrix(packed.data_ptr(), scales.data_ptr(), bias_at, out_features, in_features, Format.INT8)
         return cls(library, packed, bias, matrix, scales)
@@ -42,28 +56,21 @@ class Int4Linear(NativeLinear):
     """
 
     @classmethod
-    def pack(cls, library: ctypes.CDLL, weights: Int4Weights, bias: Tensor | None) -> "Int4Linear":
-        """Rearrange any weights."""
-        out_features, in_features = len(weights.nibbles), 2 * weights.nibbles.shape[1]
-        steps, lows = (
-            _panels(tensor).transpose(1, 2).contiguous().view(torch.uint8) for tensor in (weights.steps, weights.lows)
-        )
-        words = _panels(weights.nibbles).reshape(len(steps), PANEL, -1, INT4_GROUP // 8, 4)
-        words = words.permute(0, 2, 3, 1, 4).flatten(2)
-        packed = torch.cat((steps, lows, words), dim=2)
+    def quantise(cls, library: ctypes.CDLL, weight: Tensor, bias: Tensor | None) -> "Int4Linear":
+        """To `Int4Weights` of bfloat16 `weight` `[out_features, in_features]`; in_features is a multiple of 32."""
+        out_features, in_features = weight.shape
+        num_panels, weight = -(-out_features // PANEL), weight.contiguous()
+        packed = torch.zeros(num_panels, in_features // INT4_GROUP, _GROUP_BYTES, dtype=torch.uint8)
+        args = _QuantiseArgs(weight.data_ptr(), packed.data_ptr(), None, out_features, in_features)
+        library.l4c_quantise_int4(ctypes.byref(args))
         bias_at = None if bias is None else bias.data_ptr()
         matrix = Matrix(packed.data_ptr(), None, bias_at, out_features, in_features, Format.INT4)
         return cls(library, packed, bias, matrix)
 
     def rows(self, indices: Tensor) -> Tensor:
         """See `Linear.rows`."""
-        panels, lanes = self.packed[indices // PANEL], indices % PANEL
-        each = torch.arange(len(indices))
-        steps, lows = (panels[..., first : first + 64].view(torch.bfloat16)[each, :, lanes] for first in (0, 64))
-        words = panels[..., 128:].reshape(len(indices), -1, INT4_GROUP // 8, PANEL, 4)[each, :, :, lanes]
+        panels, each, lanes = self.packed[indices // PANEL], torch.arange(len(indices)), indices % PANEL
+        steps = panels[..., :_FIRST_LOW].view(torch.bfloat16)[each, :, lanes]
+        lows = panels[..., _FIRST_LOW:_FIRST_WORD].view(torch.bfloat16)[each, :, lanes]
+        words = panels[..., _FIRST_WORD:].reshape(len(indices), -1, INT4_GROUP // 8, PANEL, 4)[each, :, :, lanes]
         return Int4Weights(words.flatten(1), steps, lows).dequantise().bfloat16()
-
-
-def _panels(rows: Tensor) -> Tensor:
-    """`[num_panels, 32, ...]` of `[out_features, ...]`, filled up with zeros."""
-    return F.pad(rows, (0, 0, 0, -len(rows) % PANEL)).reshape(-1, PANEL, rows.shape[1])

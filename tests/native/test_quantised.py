@@ -16,26 +16,28 @@ NUM_ROWS = [1, 2, 3, 5, 11, 12, 13, 32]
 @pytest.mark.parametrize("num_rows", NUM_ROWS)
 @pytest.mark.parametrize(("out_features", "in_features"), [(64, 32), (100, 96), (16, 576), (576, 1536)])
 def test_int4(library: ctypes.CDLL, num_rows: int, out_features: int, in_features: int) -> None:
-    weights = Int4Weights.of(random(out_features, in_features))
+    weight = random(out_features, in_features)
+    weights = Int4Weights.of(weight)
     bias, x = random(out_features, seed=1), random(num_rows, in_features, seed=2)
     residual = random(num_rows, out_features, seed=3)
     exact = x.float() @ weights.dequantise().T
     scale = exact.abs().max().item()
-    torch.testing.assert_close(Int4Linear.pack(library, weights, None).wide(x), exact, atol=1e-5 * scale, rtol=1e-4)
-    both = Int4Linear.pack(library, weights, bias)(x, residual).float()
+    torch.testing.assert_close(Int4Linear.quantise(library, weight, None).wide(x), exact, atol=1e-5 * scale, rtol=1e-4)
+    both = Int4Linear.quantise(library, weight, bias)(x, residual).float()
     torch.testing.assert_close(both, exact + bias.float() + residual.float(), atol=0.004 * scale, rtol=0.005)
 
 
 @pytest.mark.parametrize("num_rows", NUM_ROWS)
 @pytest.mark.parametrize(("out_features", "in_features"), [(64, 32), (100, 7), (33, 18), (576, 1536)])
 def test_int8(library: ctypes.CDLL, num_rows: int, out_features: int, in_features: int) -> None:
-    weights = Int8Weights.of(random(out_features, in_features))
+    weight = random(out_features, in_features)
+    weights = Int8Weights.of(weight)
     bias, x = random(out_features, seed=1), random(num_rows, in_features, seed=2)
     residual = random(num_rows, out_features, seed=3)
     exact = x.float() @ weights.dequantise().T
     scale = exact.abs().max().item()
-    torch.testing.assert_close(Int8Linear.pack(library, weights, None).wide(x), exact, atol=1e-5 * scale, rtol=1e-4)
-    both = Int8Linear.pack(library, weights, bias)(x, residual).float()
+    torch.testing.assert_close(Int8Linear.quantise(library, weight, None).wide(x), exact, atol=1e-5 * scale, rtol=1e-4)
+    both = Int8Linear.quantise(library, weight, bias)(x, residual).float()
     torch.testing.assert_close(both, exact + bias.float() + residual.float(), atol=0.004 * scale, rtol=0.005)
 
 
@@ -48,7 +50,9 @@ def test_a_row_does_not_depend_on_its_company(library: ctypes.CDLL) -> None:
 
 
 def test_rows_are_what_the_integers_stand_for(library: ctypes.CDLL) -> None:
-    weight, indices = random(70, 64), torch.tensor([69, 0, 32, 31, 0])
+    """All the same integers, steps and scales as the definition has, in rows of all and of equal weights, too."""
+    weight = torch.cat((random(700, 64), torch.zeros(1, 64).bfloat16(), torch.full((2, 64), -3.0).bfloat16()))
+    indices = torch.cat((torch.tensor([69, 0, 32, 31, 0]), torch.arange(703)))
     for linear, weights in (
         (NativeKernels(library, "int8").linear(weight), Int8Weights.of(weight)),
         (NativeKernels(library, "int4").linear(weight), Int4Weights.of(weight)),
