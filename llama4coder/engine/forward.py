@@ -17,8 +17,8 @@ from llama4coder.models.llama import Llama
 class ForwardPass(Protocol):
     """Computes the rows of a plan that the rank's state has applied, and keeps their keys and values.
 
-    Returns float32 logits `[len(wanted), vocab_size]` of the step's tokens that are wanted, by their places in the step,
-    rows one after the other; valid until the next call. Does not wait for the device.
+    Returns float32 logits `[len(wanted), vocab_size]` of the tokens that are wanted, by their places in the step, rows
+    one after the other; valid until the next call. Does not wait for the device.
     """
 
     def __call__(self, plan: StepPlan, wanted: Sequence[int]) -> Tensor: ...
