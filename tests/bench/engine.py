@@ -25,6 +25,7 @@ from pathlib import Path
 
 from llama4coder.checkpoint.embedded import locate_embedded
 from llama4coder.checkpoint.folder import EMBEDDED, find_checkpoint
+from llama4coder.config import QuantFormat
 from llama4coder.env import cache_dir
 from llama4coder.progress import NullProgress
 from llama4coder.shape import read_shape
@@ -34,7 +35,7 @@ from tests.bench.workers.process import Worker
 from tests.bench.workers.protocol import Task
 
 NUM_PROMPT_TOKENS = 32
-NO_QUANT = "none"
+NO_QUANT: QuantFormat = "none"
 
 
 @dataclass(frozen=True)

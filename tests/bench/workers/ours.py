@@ -22,7 +22,6 @@ from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
 from tests.bench.workers.protocol import Measure, Task, serve
 
 KV_BYTES = 2**30
-NO_QUANT = "none"
 
 
 class ModelTime(NullObserver):
@@ -51,11 +50,8 @@ class SamplerTime:
 
 class Ours:
     def __init__(self, folder: Path, dtype: str, num_threads: int, quant: str) -> None:
-        model = {"dtype": dtype, "context_length": 4096}
-        if quant != NO_QUANT:
-            model["quant"] = quant
         config = DeploymentConfig(
-            model=ModelConfig.model_validate(model),
+            model=ModelConfig.model_validate({"dtype": dtype, "quant": quant, "context_length": 4096}),
             engine=EngineConfig(prefix_caching=False, kv_memory_bytes=KV_BYTES, num_threads=num_threads),
         )
         resolved = resolve(config, folder, read_shape(folder), detect_machine())
