@@ -14,7 +14,7 @@ from llama4coder.gpu.linear import GpuLinear
 from llama4coder.gpu.nf4 import GROUP, Nf4Linear
 from llama4coder.gpu.norm import GpuNorm
 from llama4coder.gpu.swiglu import swiglu
-from llama4coder.layers.linear import Linear
+from llama4coder.layers.linear import Head
 from llama4coder.layers.norm import Norm
 from llama4coder.models.llama import DecoderLayer, Layer
 
@@ -33,7 +33,7 @@ class GpuKernels:
     def __init__(self, quant: GpuQuant = GpuQuant.NONE) -> None:
         self._quant = quant
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Fp8Linear | Nf4Linear | GpuLinear:
         """See `Kernels.linear`."""
         out_features, in_features = weight.shape
         if self._quant is GpuQuant.FP8 and in_features % ALIGNMENT == 0 and out_features % ALIGNMENT == 0:
@@ -42,7 +42,7 @@ class GpuKernels:
             return Nf4Linear.of(weight, bias)
         return GpuLinear(weight, bias)
 
-    def head(self, weight: Tensor) -> Linear:
+    def head(self, weight: Tensor) -> Head:
         """See `Kernels.head`; in FP8 it is rounded as all others are, in NF4 it stays in the model's dtype."""
         return self.linear(weight) if self._quant is GpuQuant.FP8 else GpuLinear(weight)
 

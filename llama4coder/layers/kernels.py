@@ -8,7 +8,7 @@ from torch import Tensor
 from llama4coder.attention.backend import AttentionBackend
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.torch_backend import TorchAttention
-from llama4coder.layers.linear import DenseLinear, Linear
+from llama4coder.layers.linear import DenseLinear, Head, Linear
 from llama4coder.layers.norm import Norm, RMSNorm
 from llama4coder.models.llama import DecoderLayer, Layer
 
@@ -18,8 +18,8 @@ class Kernels(Protocol):
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear: ...
 
-    def head(self, weight: Tensor) -> Linear:
-        """The last product, whose rows may be the embedding as well: never kept in fewer than 8 bits."""
+    def head(self, weight: Tensor) -> Head:
+        """Never kept in fewer than 8 bits."""
         ...
 
     def norm(self, weight: Tensor, eps: float) -> Norm: ...
@@ -41,7 +41,7 @@ class TorchKernels:
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
         return DenseLinear(weight, bias)
 
-    def head(self, weight: Tensor) -> Linear:
+    def head(self, weight: Tensor) -> Head:
         return DenseLinear(weight)
 
     def norm(self, weight: Tensor, eps: float) -> Norm:

@@ -14,18 +14,22 @@ class Linear(Protocol):
         """The product, plus `residual` `[num_tokens, out_features]` if there is one."""
         ...
 
+
+class Head(Protocol):
+    """The last product, whose matrix `[vocab_size, hidden_size]` may be the embedding as well."""
+
     def wide(self, x: Tensor) -> Tensor:
-        """The product in float32, for logits."""
+        """Logits `[num_tokens, vocab_size]` in float32."""
         ...
 
     def rows(self, indices: Tensor) -> Tensor:
-        """Rows of the weight matrix `[num_indices, in_features]`: an embedding that is tied to the head."""
+        """Rows of the matrix `[num_indices, hidden_size]`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class DenseLinear:
-    """Weights in the model's dtype; `weight` is `[out_features, in_features]`."""
+    """Implements `Linear` and `Head` in the model's dtype; `weight` is `[out_features, in_features]`."""
 
     weight: Tensor
     bias: Tensor | None = None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from llama4coder.attention.backend import AttentionBackend, StepAttention
 from llama4coder.kv.tensors import LayerKV
-from llama4coder.layers.linear import Linear
+from llama4coder.layers.linear import Head, Linear
 from llama4coder.layers.norm import Norm
 from llama4coder.layers.rope import RopeTable, Rotation
 
@@ -44,7 +44,7 @@ class Llama:
     embedding: Callable[[Tensor], Tensor]  # token ids to [num_tokens, hidden_size]
     layers: tuple[Layer, ...]
     norm: Norm
-    head: Linear
+    head: Head
     rope: RopeTable
     attention: AttentionBackend
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from llama4coder.config import QuantFormat
 from llama4coder.layers.kernels import TorchKernels
-from llama4coder.layers.linear import Linear
+from llama4coder.layers.linear import Head, Linear
 from llama4coder.quant.formats import Int4Weights, Int8Weights, QuantisedWeights
 
 
@@ -42,6 +42,6 @@ class QuantisedTorchKernels(TorchKernels):
         weights = Int4Weights.of(weight) if self._quant == "int4" else Int8Weights.of(weight)
         return DequantisingLinear(weights, bias, weight.dtype)
 
-    def head(self, weight: Tensor) -> Linear:
+    def head(self, weight: Tensor) -> Head:
         """See `Kernels.head`."""
         return DequantisingLinear(Int8Weights.of(weight), None, weight.dtype)
