@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 Auto = Literal["auto"]
 DType = Literal["float32", "bfloat16", "float16"]
-QuantFormat = Literal["none", "int8", "int4"]
+QuantFormat = Literal["none", "int8", "int4", "fp8", "nf4"]
 Device = Literal["cpu", "cuda"]
 
 
@@ -29,11 +29,12 @@ class ModelConfig(_Frozen):
     aliases: tuple[str, ...] = ()
     """Further names that mean this model."""
     dtype: DType | Auto = "auto"
-    """Weights and KV; auto is bfloat16 where the device computes in it, else float32."""
+    """Weights and KV; auto is bfloat16 where the device computes in it or weights are quantised, else float32."""
     quant: QuantFormat = "none"
-    """How weights are kept on a CPU: int8 has a scale per output; int4 keeps the layers in 4 bits with a step and a low
-    per 32 inputs (5 bits in all), and embedding and head as int8. Less exact, and faster where reading weights is what
-    takes the time; activations and KV stay in `dtype`."""
+    """How weights are kept. On a CPU: int8 has a scale per output; int4 keeps the layers in 4 bits with a step and a
+    low per 32 inputs (5 bits in all), and embedding and head as int8. On a GPU: fp8 has a scale per output, and rounds
+    activations as well; nf4 keeps the layers in 4 bits with a scale per 64 inputs. Less exact, and faster where reading
+    weights is what takes the time; KV stays in `dtype`."""
     context_length: PositiveInt | Auto = "auto"
     """Prompt plus output tokens of one sequence; auto is the model's own."""
 

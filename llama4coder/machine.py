@@ -20,8 +20,9 @@ class Machine:
 def detect_machine() -> Machine:
     """Look at this machine; a GPU is used when there is one."""
     num_cpus = len(os.sched_getaffinity(0))
-    if Path("/dev/nvidia0").exists():
-        return _detect_gpu(num_cpus)
+    gpu = _detect_gpu(num_cpus) if any(Path("/dev").glob("nvidia[0-9]*")) else None
+    if gpu is not None:
+        return gpu
     computes_bfloat16 = bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
     return Machine("cpu", available_memory_bytes(Path("/proc"), Path("/sys/fs/cgroup")), num_cpus, computes_bfloat16)
 
@@ -38,11 +39,14 @@ def available_memory_bytes(proc: Path, cgroup: Path) -> int:
     return available if limit == "max" else max(0, min(available, int(limit) - current))
 
 
-def _detect_gpu(num_cpus: int) -> Machine:
+def _detect_gpu(num_cpus: int) -> Machine | None:
+    """The first GPU that this process may use; None if there is none, or torch was built without CUDA."""
     import torch  # costs a second; only machines with a GPU pay it
 
+    if not torch.cuda.is_available():
+        return None
     free_bytes, _ = torch.cuda.mem_get_info()
-    return Machine("cuda", free_bytes, num_cpus, torch.cuda.is_bf16_supported())
+    return Machine("cuda", free_bytes, num_cpus, torch.cuda.get_device_capability() >= (8, 0))
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

@@ -18,8 +18,14 @@ from llama4coder.machine import Machine
 from llama4coder.shape import ModelShape
 
 _PROCESS_RESERVE_BYTES = 768 * 2**20  # Python, torch and activations of a rank, measured at 350 to 600 MiB on a CPU
+_GPU_RESERVE_BYTES = (
+    3 * 2**30
+)  # what libraries allocate, CUDA graphs, logits and the activations of a step; an estimate
 _AUTO_KV_SHARE = 0.5  # of what weights leave free
+_AUTO_KV_GPU_SHARE = 0.9  # where nothing else runs
 _AUTO_KV_CPU_BYTES = 2 * 2**30  # a laptop has other work to do
+
+_QUANT_DEVICE: dict[QuantFormat, Device] = {"int8": "cpu", "int4": "cpu", "fp8": "cuda", "nf4": "cuda"}
 
 
 def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machine: Machine) -> ResolvedConfig:
@@ -68,14 +74,18 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
 def _dtype(config: DeploymentConfig, machine: Machine) -> DType:
     if config.model.dtype != "auto":
         return config.model.dtype
-    return "bfloat16" if machine.computes_bfloat16 else "float32"
+    is_quantised = config.model.quant != "none"  # whose products have kernels of their own, made for bfloat16
+    return "bfloat16" if machine.computes_bfloat16 or is_quantised else "float32"
 
 
 def _check_quant(quant: QuantFormat, shape: ModelShape, device: Device) -> None:
     if quant == "none":
         return
-    if device != "cpu":
-        raise ConfigError(f"model.quant {quant} is computed on CPUs only: set it to none, or engine.device to cpu")
+    computed_on = _QUANT_DEVICE[quant]
+    if device != computed_on:
+        raise ConfigError(
+            f"model.quant {quant} is computed on {computed_on} only: set it to none, or engine.device to {computed_on}"
+        )
     sizes = {matrix.in_features for matrix in shape.layer_matrices}
     if quant == "int4" and any(size % INT4_GROUP for size in sizes):
         raise ConfigError(
@@ -100,7 +110,8 @@ def _num_blocks(
 ) -> int:
     block_bytes = kv_bytes_per_block(shape, dtype)
     one_sequence_bytes = num_blocks_for(context_length) * block_bytes
-    free_bytes = machine.memory_bytes - weight_bytes(shape, dtype, config.model.quant) - _PROCESS_RESERVE_BYTES
+    reserve_bytes = _GPU_RESERVE_BYTES if machine.device == "cuda" else _PROCESS_RESERVE_BYTES
+    free_bytes = machine.memory_bytes - weight_bytes(shape, dtype, config.model.quant) - reserve_bytes
     kv_bytes = _kv_bytes(config, free_bytes, one_sequence_bytes, machine)
     if kv_bytes < one_sequence_bytes or kv_bytes > free_bytes:
         raise NotEnoughMemory(_memory_advice(kv_bytes, one_sequence_bytes, free_bytes, context_length, machine))
@@ -110,10 +121,9 @@ def _num_blocks(
 def _kv_bytes(config: DeploymentConfig, free_bytes: int, one_sequence_bytes: int, machine: Machine) -> int:
     if config.engine.kv_memory_bytes != "auto":
         return config.engine.kv_memory_bytes
-    share_bytes = int(free_bytes * _AUTO_KV_SHARE)
-    if machine.device == "cpu":
-        return min(share_bytes, max(_AUTO_KV_CPU_BYTES, one_sequence_bytes))
-    return share_bytes
+    if machine.device == "cuda":
+        return int(free_bytes * _AUTO_KV_GPU_SHARE)
+    return min(int(free_bytes * _AUTO_KV_SHARE), max(_AUTO_KV_CPU_BYTES, one_sequence_bytes))
 
 
 def _memory_advice(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from llama4coder import machine
 from llama4coder.machine import available_memory_bytes, cpu_flags, detect_machine
 
 MEMINFO = "MemTotal:       16000 kB\nMemAvailable:    8000 kB\n"
@@ -33,6 +34,21 @@ def test_cpu_flags(tmp_path: Path) -> None:
     assert cpu_flags(tmp_path / "missing") == frozenset()
 
 
+def test_a_gpu_that_torch_cannot_use_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert machine._detect_gpu(4) is None
+
+
+@pytest.mark.parametrize(("capability", "computes_bfloat16"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_a_gpu_offers_its_free_memory(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], computes_bfloat16: bool
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (100, 200))
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
+    assert machine._detect_gpu(4) == machine.Machine("cuda", 100, 4, computes_bfloat16)
+
+
 def test_this_machine_has_something_to_offer() -> None:
-    machine = detect_machine()
-    assert machine.memory_bytes > 0 and machine.num_cpus > 0
+    found = detect_machine()
+    assert found.memory_bytes > 0 and found.num_cpus > 0

@@ -111,12 +111,32 @@ def test_fewer_bits_leave_more_memory_for_kv() -> None:
     assert resolved.model.quant == "int4"
 
 
-@pytest.mark.parametrize("quant", ["int8", "int4"])
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_quantised_weights_are_refused_on_a_gpu(quant: QuantFormat, device: Device) -> None:
-    config = DeploymentConfig(model=ModelConfig(quant=quant), engine=EngineConfig(device="cuda"))
-    with pytest.raises(ConfigError, match=r"engine\.device to cpu"):
-        resolve(config, FOLDER, LLAMA_8B, replace(LAPTOP, device=device))
+def test_quantised_weights_meet_activations_in_bfloat16() -> None:
+    older = replace(LAPTOP, computes_bfloat16=False)
+    quantised = DeploymentConfig(model=ModelConfig(quant="int8", context_length=2048))
+    assert resolve(quantised, FOLDER, LLAMA_8B, older).model.dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(("quant", "device"), [("int8", "cpu"), ("int4", "cpu"), ("fp8", "cuda"), ("nf4", "cuda")])
+@pytest.mark.parametrize("machine", ["cpu", "cuda"])
+def test_each_quant_format_has_one_kind_of_device(quant: QuantFormat, device: Device, machine: Device) -> None:
+    other: Device = "cuda" if device == "cpu" else "cpu"
+    config = DeploymentConfig(model=ModelConfig(quant=quant), engine=EngineConfig(device=other))
+    with pytest.raises(ConfigError, match=rf"engine\.device to {device}"):
+        resolve(config, FOLDER, LLAMA_8B, replace(LAPTOP, device=machine))
+
+
+def test_a_gpu_is_ours_but_for_a_reserve() -> None:
+    machine = replace(LAPTOP, device="cuda", memory_bytes=140 * GIB)
+    resolved = resolve(DeploymentConfig(model=ModelConfig(quant="fp8")), FOLDER, LLAMA_8B, machine)
+    free_bytes = 137 * GIB - weight_bytes(LLAMA_8B, resolved.model.dtype, "fp8")
+    assert resolved.engine.num_blocks == int(0.9 * free_bytes) // kv_bytes_per_block(LLAMA_8B, resolved.model.dtype)
+
+
+def test_4_bits_on_a_gpu_have_a_scale_per_64_and_a_head_in_full() -> None:
+    matrices = 32 * (4096 * (4096 + 2048) + 4096 * 4096 + 4096 * 28672 + 14336 * 4096)
+    assert weight_bytes(LLAMA_8B, "bfloat16", "nf4") == matrices // 2 + matrices // 16 + 2 * 2 * 128256 * 4096
+    assert weight_bytes(LLAMA_8B, "bfloat16", "fp8") == weight_bytes(LLAMA_8B, "bfloat16", "int8")
 
 
 def test_int4_is_refused_for_sizes_that_its_groups_do_not_divide() -> None:

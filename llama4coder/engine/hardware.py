@@ -10,6 +10,7 @@ from llama4coder.config import QuantFormat
 from llama4coder.engine.forward import EagerPass, ForwardPass
 from llama4coder.engine.rank_state import RankState
 from llama4coder.env import cache_dir
+from llama4coder.errors import ConfigError
 from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.kernels import Kernels, TorchKernels
@@ -29,11 +30,28 @@ _log = logging.getLogger(__name__)
 
 
 def choose_kernels(placement: Placement, quant: QuantFormat, num_threads: int) -> Kernels:
-    """The fastest set that this machine can run, on so many CPU threads."""
+    """The fastest set that this machine can run, on so many CPU threads.
+
+    Raises:
+        ConfigError: a format that only Triton computes, without Triton.
+    """
+    if placement.device.type == "cuda":
+        return _choose_cuda_kernels(quant)
     library = _native_library(placement, num_threads)
     if library is not None:
         return NativeKernels(library, quant)
     return TorchKernels() if quant == "none" else QuantisedTorchKernels(quant)
+
+
+def _choose_cuda_kernels(quant: QuantFormat) -> Kernels:
+    if _has_triton():
+        from llama4coder.gpu.kernels import GpuKernels, GpuQuant
+
+        return GpuKernels({"none": GpuQuant.NONE, "fp8": GpuQuant.FP8, "nf4": GpuQuant.NF4}[quant])
+    if quant != "none":
+        raise ConfigError(f"model.quant {quant} needs the package triton: install llama4coder[gpu]")
+    _log.warning("the GPU computes with torch's kernels, which are slower: triton is not installed (llama4coder[gpu])")
+    return TorchKernels()
 
 
 def choose_sampler(placement: Placement, num_threads: int) -> Sampler:

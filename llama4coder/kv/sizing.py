@@ -1,11 +1,14 @@
 """How many bytes weights and KV blocks take; the single source for engine, router and planner."""
 
+from collections.abc import Callable, Mapping
+
 from llama4coder.config import DType, QuantFormat
 from llama4coder.shape import MatrixShape, ModelShape
 
 BLOCK_SIZE = 16  # tokens per block (design section 7)
 
 INT4_GROUP = 32  # inputs that share a step and a low
+NF4_GROUP = 64  # inputs that share a scale
 
 DTYPE_BYTES: dict[DType, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -24,17 +27,30 @@ def weight_bytes(shape: ModelShape, dtype: DType, quant: QuantFormat = "none") -
     if quant == "none":
         return shape.num_parameters * DTYPE_BYTES[dtype]
     head = MatrixShape(shape.vocab_size, shape.hidden_size)
-    table_bytes = 0 if shape.tied_embeddings else head.size * DTYPE_BYTES[dtype]
-    of_matrix = _int4_bytes if quant == "int4" else _int8_bytes
-    return shape.num_layers * sum(map(of_matrix, shape.layer_matrices)) + _int8_bytes(head) + table_bytes
+    wide_bytes = head.size * DTYPE_BYTES[dtype]
+    head_bytes = wide_bytes if quant == "nf4" else _byte_bytes(head)
+    table_bytes = 0 if shape.tied_embeddings else wide_bytes
+    return shape.num_layers * sum(map(_MATRIX_BYTES[quant], shape.layer_matrices)) + head_bytes + table_bytes
 
 
-def _int8_bytes(matrix: MatrixShape) -> int:
+def _byte_bytes(matrix: MatrixShape) -> int:
     return matrix.size + 4 * matrix.out_features  # one float32 scale per output
 
 
 def _int4_bytes(matrix: MatrixShape) -> int:
     return matrix.size // 2 + 4 * matrix.size // INT4_GROUP  # two bfloat16 per group
+
+
+def _nf4_bytes(matrix: MatrixShape) -> int:
+    return matrix.size // 2 + 4 * matrix.size // NF4_GROUP  # one float32 per group
+
+
+_MATRIX_BYTES: Mapping[QuantFormat, Callable[[MatrixShape], int]] = {
+    "int8": _byte_bytes,
+    "fp8": _byte_bytes,
+    "int4": _int4_bytes,
+    "nf4": _nf4_bytes,
+}
 
 
 def num_blocks_for(num_tokens: int) -> int:
