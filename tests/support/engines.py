@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from llama4coder.config import DeploymentConfig, DType, EngineConfig, ModelConfig, ResolvedConfig
+from llama4coder.config import DeploymentConfig, DType, EngineConfig, ModelConfig, QuantFormat, ResolvedConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.runner import ModelRunner
@@ -30,6 +30,7 @@ def resolved(
     num_blocks: int | None = None,
     context_length: int | str = "auto",
     dtype: DType = "float32",
+    quant: QuantFormat = "none",
     **engine: object,
 ) -> ResolvedConfig:
     """A configuration with an exact number of KV blocks."""
@@ -37,7 +38,7 @@ def resolved(
     if num_blocks is not None:
         engine["kv_memory_bytes"] = num_blocks * kv_bytes_per_block(shape, dtype)
     config = DeploymentConfig(
-        model=ModelConfig(path=str(folder), dtype=dtype, context_length=context_length),
+        model=ModelConfig(path=str(folder), dtype=dtype, context_length=context_length, quant=quant),
         engine=EngineConfig(**engine),
     )
     return resolve(config, folder, shape, MACHINE)
