@@ -122,11 +122,12 @@ class _Launch:
         self.result = AttentionOutput(torch.empty_like(queries), lse)
 
     def run(self) -> None:
-        max_query_tokens = self._metadata.max_query_tokens
+        # In powers of two: each bound is compiled for itself.
+        max_query_tokens = next_power_of_two(self._metadata.max_query_tokens)
         if max_query_tokens * self._group <= tiles.MAX_ALL_SHORT_TILE:
             self._attend_short(max_query_tokens)
             return
-        max_short_tokens = tiles.MAX_SHORT_TILE // self._group
+        max_short_tokens = tiles.MAX_SHORT_TILE // next_power_of_two(self._group)
         if max_short_tokens:
             self._attend_short(max_short_tokens)
         self._attend_long(max_short_tokens + 1)
@@ -190,7 +191,7 @@ class _Launch:
             BLOCK_D=max(16, next_power_of_two(self._head_dim)),
             BLOCK_M=tile.block_m,
             BLOCK_N=tile.block_n,
-            BLOCK_ROWS=next_power_of_two(num_rows),
+            BLOCK_ROWS=max(64, next_power_of_two(num_rows)) if tiled else 1,
             KV_BLOCK=BLOCK_SIZE,
             MIN_TOKENS=tokens[0],
             MAX_TOKENS=tokens[-1],

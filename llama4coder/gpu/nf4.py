@@ -19,8 +19,8 @@ LEVELS = (
     *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
 )
 _BLOCK_ROWS = 64  # of the weight: the fewest that fill Hopper's tensor cores
-_GROUPS_AT_ONCE = 2
-_PROGRAMS_WANTED = 264  # two for each multiprocessor of a large GPU
+_GROUPS_AT_ONCE = 4  # 128 bytes of each row: one line of the cache
+_PROGRAMS_WANTED = 528  # four for each multiprocessor of a large GPU
 _MIN_GROUPS_PER_SPLIT = 8
 _WEIGHTS_AT_ONCE = 2**26  # whose float32 copy is held while they are rounded
 _UNPACK_GROUPS = 32

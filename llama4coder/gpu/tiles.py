@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 MAX_SHORT_TILE = 64  # query rows (tokens x heads of a group) of a row that is split over its keys, beside long rows
 MAX_ALL_SHORT_TILE = 128  # the same in steps that hold nothing longer
-MIN_SPLIT_TOKENS = 256  # fewer keys per split and the merge costs more than the parallelism wins
-MAX_SPLIT_TOKENS = 8192  # more and one long sequence holds up a large batch
+MIN_SPLIT_TOKENS = 128  # with fewer keys per split the merge costs more than the parallelism wins
+MAX_SPLIT_TOKENS = 8192  # with more, one long sequence holds up a large batch
 MAX_SPLITS = 128
 PROGRAMS_PER_MULTIPROCESSOR = 3  # that fit side by side with the tiles below
 

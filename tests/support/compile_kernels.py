@@ -1,0 +1,67 @@
+"""Compile every kernel of `llama4coder.gpu` for Hopper and write what each needs, one JSON array a line.
+
+A program of its own: in the tests' process kernels are made for the interpreter.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+
+import torch
+
+from llama4coder.attention.batch import HeadLayout
+from llama4coder.gpu.attention import AttentionMetadata, attend
+from llama4coder.gpu.fp8 import quantise
+from llama4coder.gpu.merge import merge
+from llama4coder.gpu.nf4 import Nf4Linear
+from llama4coder.gpu.norm import GpuNorm
+from llama4coder.gpu.rope import rotate_and_write
+from llama4coder.gpu.swiglu import quantised_swiglu, swiglu
+from tests.support.compiled import compiling
+from tests.support.steps import Row, random_step
+
+HALF = torch.bfloat16
+HEADS = HeadLayout(32, 8, 128)
+
+
+def main() -> None:
+    for what, call in calls().items():
+        with compiling() as made:
+            call()
+        for kernel in made:
+            uses_tensor_cores = "wgmma.mma_async" in kernel.ptx or "mma.sync" in kernel.ptx
+            line = [what, kernel.name, kernel.shared_bytes, uses_tensor_cores]
+            sys.stdout.write(json.dumps(line) + "\n")
+
+
+def calls() -> dict[str, Callable[[], object]]:
+    x, wide = torch.zeros(4, 4096, dtype=HALF), torch.zeros(4, 2 * 14336, dtype=HALF)
+    norm, nf4 = GpuNorm(x[0], 1e-5), Nf4Linear.of(torch.zeros(64, 4096, dtype=HALF), None)
+    step = random_step([Row(1, 3)], HEADS, HALF, torch.device("cpu"))
+    parts = torch.zeros(2, 4, 32, 128, dtype=HALF)
+    return {
+        "decode": lambda: attention([Row(1, 9)] * 2, device_programs=1),
+        "decode, split": lambda: attention([Row(1, 300)] * 2, device_programs=64),
+        "verify": lambda: attention([Row(6, 300)] * 2, device_programs=64),
+        "prefill": lambda: attention([Row(70, 9)], device_programs=1),
+        "merge": lambda: merge(parts, torch.zeros(2, 4, 32)),
+        "rope": lambda: rotate_and_write(step.qkv, step.rotation, step.layout.slots, step.kv, HEADS),
+        "norm": lambda: norm(x),
+        "norm, fp8": lambda: norm.quantised(x),
+        "sum and norm, fp8": lambda: norm.quantised_sum(x, x),
+        "swiglu": lambda: swiglu(wide),
+        "swiglu, fp8": lambda: quantised_swiglu(wide),
+        "fp8": lambda: quantise(x),
+        "nf4": lambda: nf4(x, residual=x[:, :64]),
+        "nf4, unpacked": lambda: nf4.weight.dense(HALF),
+    }
+
+
+def attention(rows: list[Row], device_programs: int) -> None:
+    step = random_step(rows, HEADS, HALF, torch.device("cpu"))
+    queries = torch.zeros(len(step.qkv), HEADS.num_heads, HEADS.head_dim, dtype=HALF)
+    attend(queries, step.kv, AttentionMetadata.of(step.layout), device_programs)
+
+
+if __name__ == "__main__":
+    main()
