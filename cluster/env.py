@@ -27,6 +27,12 @@ def confine_ray(folder: Path) -> None:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),  # in memory only, so that none is written to the home folder
             "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",  # what cannot start says so at once
             "RAY_SERVE_LOG_TO_STDERR": "0",
+            # What Ray does every 100 ms whether there is work or not would cost a small machine a tenth of its cores.
+            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+            "RAY_raylet_report_resources_period_milliseconds": "1000",
+            "RAY_task_events_report_interval_ms": "0",  # off: for a dashboard that does not run
+            "RAY_enable_metrics_collection": "0",  # Ray's own; ours are on the endpoint
+            "RAY_event_stats": "0",
             "RAY_worker_niceness": "0",  # Ray would let every other program of the machine go first
             "TMPDIR": str(folder),
         }

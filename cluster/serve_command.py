@@ -98,7 +98,8 @@ def _private_ray(
     watchdog = Watchdog(folder)
     confine_ray(folder)
     content = _choose_proxy(folder, file, console)
-    from cluster.local_ray import LocalRay  # Ray reads its environment when it is imported
+    with _signals_held():
+        from cluster.local_ray import LocalRay  # Ray reads its environment when it is imported
 
     local_ray = LocalRay(folder, max(os.cpu_count() or 1, total_cpus(config)))
     try:
@@ -129,7 +130,8 @@ def _choose_proxy(folder: Path, file: ServeFile, console: Console) -> Mapping[st
 
 
 def _bring_up(content: Mapping[str, Any], file: ServeFile, phases: Phases) -> None:
-    from cluster.startup import deploy, wait_until_ready, wait_until_running
+    with _signals_held():
+        from cluster.startup import deploy, wait_until_ready, wait_until_running
 
     with phases.phase("starting Ray Serve"):
         application = deploy(content)
@@ -150,6 +152,19 @@ def _wait_for_signal() -> int:
 def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for number in _SIGNALS:
         signal.signal(number, handler)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """For imports: a compiled module may swallow what is raised while it loads, so it is raised afterwards."""
+    arrived: list[int] = []
+    _handle_signals(lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        _handle_signals(_raise_stopped)
+    if arrived:
+        raise Stopped(arrived[0])
 
 
 def _raise_stopped(number: int, frame: FrameType | None) -> None:
