@@ -4,6 +4,9 @@
 
 #include "bfloat16.h"
 
+/* Inputs that are kept for a second use would push accumulators out of the registers. */
+#define LOAD_AGAIN() __asm__ volatile("" ::: "memory")
+
 #define MAX_ROWS 3 /* rows that meet 32 columns at once: 12 accumulators of the 16 registers */
 
 typedef struct {

@@ -4,6 +4,7 @@
 
 #include "bfloat16.h"
 
+#define LOAD_AGAIN() (void)0 /* see avx2.h; here are registers enough */
 #define MAX_ROWS 12 /* rows that meet 32 columns at once: 24 accumulators of the 32 registers */
 
 typedef __m512 vec;     /* 16 floats */

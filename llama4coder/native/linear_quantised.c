@@ -38,19 +38,31 @@ INLINE void multiply_int8(const quantised_args *q, int64_t panel, int64_t first_
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) low[r] = high[r] = v_set(0);
     for (int64_t i = 0; i < k; i++, w += PANEL) {
-        vec w_low = v_from_int8(w), w_high = v_from_int8(w + 16);
         _mm_prefetch((const char *)(w + 64 * PANEL), _MM_HINT_T0);
+        vec w_low = v_from_int8(w);
 #pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) {
-            vec input = v_set(x[r * k + i]);
-            low[r] = v_fma(w_low, input, low[r]);
-            high[r] = v_fma(w_high, input, high[r]);
-        }
+        for (int r = 0; r < rows; r++) low[r] = v_fma(w_low, v_set(x[r * k + i]), low[r]);
+        LOAD_AGAIN();
+        vec w_high = v_from_int8(w + 16);
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) high[r] = v_fma(w_high, v_set(x[r * k + i]), high[r]);
     }
     vec scale_low = v_load(a->w->scales + panel * PANEL), scale_high = v_load(a->w->scales + panel * PANEL + 16);
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++)
         finish_row(a, first_row + r, panel * PANEL, v_mul(low[r], scale_low), v_mul(high[r], scale_high));
+}
+
+/* Eight inputs of each row times the weights of 16 outputs. */
+INLINE void add_eight(vec *sums, words w, const float *inputs, int64_t k, const int rows) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        if (i == 4) w = w_upper_half(w);
+        vec value = v_nibble(w, i % 4);
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) sums[r] = v_fma(value, v_set(inputs[r * k + i]), sums[r]);
+    }
+    LOAD_AGAIN();
 }
 
 INLINE void multiply_int4(const quantised_args *q, int64_t panel, int64_t first_row, const int rows) {
@@ -68,20 +80,10 @@ INLINE void multiply_int4(const quantised_args *q, int64_t panel, int64_t first_
         for (int64_t eight = 0; eight < GROUP / 8; eight++) {
             const char *from = w + 4 * PANEL + eight * 4 * PANEL;
             const float *inputs = x + group * GROUP + eight * 8;
-            words w_low = w_load(from), w_high = w_load(from + 64);
             _mm_prefetch(from + 4 * GROUP_BYTES, _MM_HINT_T0);
             _mm_prefetch(from + 4 * GROUP_BYTES + 64, _MM_HINT_T0);
-#pragma GCC unroll 8
-            for (int i = 0; i < 8; i++) {
-                if (i == 4) w_low = w_upper_half(w_low), w_high = w_upper_half(w_high);
-                vec value_low = v_nibble(w_low, i % 4), value_high = v_nibble(w_high, i % 4);
-#pragma GCC unroll 12
-                for (int r = 0; r < rows; r++) {
-                    vec input = v_set(inputs[r * k + i]);
-                    group_low[r] = v_fma(value_low, input, group_low[r]);
-                    group_high[r] = v_fma(value_high, input, group_high[r]);
-                }
-            }
+            add_eight(group_low, w_load(from), inputs, k, rows);
+            add_eight(group_high, w_load(from + 64), inputs, k, rows);
         }
         const bf16 *steps = (const bf16 *)w, *lows = steps + PANEL;
 #pragma GCC unroll 12

@@ -33,13 +33,20 @@ static void quantise_int8_panels(const void *args, int64_t begin, int64_t end) {
 
 static void quantise_group(const bf16 from[GROUP], bf16 *step_at, bf16 *low_at, uint32_t *words) {
     float low = to_float(from[0]), high = low;
-    for (int64_t i = 1; i < GROUP; i++) low = fminf(low, to_float(from[i])), high = fmaxf(high, to_float(from[i]));
+    uint32_t values[GROUP];
+#pragma omp simd reduction(min : low) reduction(max : high)
+    for (int64_t i = 1; i < GROUP; i++) {
+        float value = to_float(from[i]);
+        low = value < low ? value : low, high = value > high ? value : high;
+    }
     float step = to_float(*step_at = to_bf16(fmaxf((high - low) / 15, SMALLEST_BF16)));
     *low_at = to_bf16(low); /* exact: it is one of them */
+#pragma omp simd
     for (int64_t i = 0; i < GROUP; i++) {
-        float value = fminf(fmaxf(rintf((to_float(from[i]) - low) / step), 0), 15);
-        words[i / 8 * PANEL] |= (uint32_t)value << 4 * (i % 8);
+        float value = rintf((to_float(from[i]) - low) / step);
+        values[i] = (uint32_t)(int32_t)(value > 15 ? 15 : value); /* none is below zero */
     }
+    for (int64_t i = 0; i < GROUP; i++) words[i / 8 * PANEL] |= values[i] << 4 * (i % 8);
 }
 
 /* To panels [n / 32][k / 32] of groups: 32 steps, 32 lows, and per 8 inputs 32 words. */
