@@ -10,7 +10,7 @@ from llama4coder.config import DType, ResolvedConfig
 from llama4coder.engine.forward import ForwardPass
 from llama4coder.engine.hardware import choose_forward, choose_kernels, choose_sampler
 from llama4coder.engine.pending import PendingStep
-from llama4coder.engine.plan import StepPlan, StepResult, StepRow
+from llama4coder.engine.plan import NewSequence, StepPlan, StepResult, StepRow
 from llama4coder.engine.rank_state import RankState
 from llama4coder.engine.wanted import WantedTokens
 from llama4coder.gpu.graph_sizes import GraphSizes
@@ -19,17 +19,20 @@ from llama4coder.kv.sizing import num_blocks_for
 from llama4coder.kv.tensors import allocate_kv
 from llama4coder.models.loader import load_llama
 from llama4coder.models.weights import Placement
+from llama4coder.parallel.share import RankShare
 from llama4coder.progress import Progress
 from llama4coder.sampling.logprobs import position_logprobs
 from llama4coder.sampling.sampler import Sampler
 from llama4coder.shape import read_shape
-from llama4coder.types import PositionLogprobs
+from llama4coder.types import PositionLogprobs, SamplingParams
 
 _TORCH_DTYPES: dict[DType, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+_WARM_UP_ID = -1  # the scheduler's ids begin at 0
 
 
 class ModelRunner:
@@ -49,12 +52,25 @@ class ModelRunner:
         placement = Placement(_TORCH_DTYPES[config.model.dtype], torch.device(config.engine.device))
         kernels = choose_kernels(placement, config.model.quant, config.engine.num_threads)
         with torch.inference_mode():
-            model = load_llama(folder, shape, config.model.context_length, kernels, placement, progress)
+            share = RankShare.whole(shape)
+            model = load_llama(folder, share, config.model.context_length, kernels, placement, progress)
             kv = allocate_kv(shape, config.engine.num_blocks, placement.dtype, placement.device)
             max_blocks = num_blocks_for(config.model.context_length)
             state = RankState(config.engine.max_sequences, max_blocks, shape.vocab_size, placement.device)
             forward = choose_forward(model, kv, state, GraphSizes.up_to(config.engine.max_sequences))
-        return cls(state, forward, choose_sampler(placement, config.engine.num_threads))
+        runner = cls(state, forward, choose_sampler(placement, config.engine.num_threads))
+        if placement.device.type == "cuda":
+            runner.warm_up(min(config.engine.max_step_tokens, config.model.context_length - 1))
+        return runner
+
+    def warm_up(self, num_tokens: int) -> None:
+        """Run a prompt of so many tokens and one more step: kernels are compiled now, and not while somebody waits."""
+        tokens = (0,) * num_tokens
+        prompt = NewSequence(_WARM_UP_ID, tokens, num_tokens, SamplingParams(top_p=0.9), 0, 0, ())
+        blocks = tuple(range(num_blocks_for(num_tokens + 1)))  # nobody's yet
+        self.execute(StepPlan(0, (), (prompt,), (StepRow(_WARM_UP_ID, 0, num_tokens, blocks, samples=True),)))
+        self.execute(StepPlan(0, (), (), (StepRow(_WARM_UP_ID, num_tokens, 1, (), samples=True),)))
+        self.execute(StepPlan(0, (_WARM_UP_ID,), (), ()))
 
     def execute(self, plan: StepPlan) -> StepResult:
         """Run a plan to its end."""

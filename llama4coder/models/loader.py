@@ -1,6 +1,6 @@
 """From a checkpoint folder to a `Llama` in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -8,75 +8,80 @@ from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.layers.kernels import Kernels
-from llama4coder.layers.linear import DenseLinear, Linear
+from llama4coder.layers.linear import DenseLinear, Head, Linear
 from llama4coder.layers.norm import Norm
 from llama4coder.layers.rope import build_rope
 from llama4coder.models.llama import DecoderLayer, Llama
 from llama4coder.models.weights import Placement, WeightFiles, WeightReader
+from llama4coder.parallel.layers import SummedLinear, VocabularyEmbedding
+from llama4coder.parallel.share import RankShare
 from llama4coder.progress import Progress
-from llama4coder.shape import ModelShape
 
 
 def load_llama(
-    folder: Path,
-    shape: ModelShape,
-    context_length: int,
-    kernels: Kernels,
-    placement: Placement,
-    progress: Progress,
+    folder: Path, share: RankShare, context_length: int, kernels: Kernels, placement: Placement, progress: Progress
 ) -> Llama:
-    """Read every weight once, with progress in bytes.
+    """Read every weight of this rank once, with progress in bytes.
 
     Raises:
         CheckpointError: a tensor is missing, has the wrong size, or its file is damaged.
     """
-    files = WeightFiles.find(folder)
-    progress.start("loading weights", files.num_bytes, "B")
-    model = build_llama(WeightReader(files, placement, progress), shape, context_length, kernels, placement)
+    reader = WeightReader(WeightFiles.find(folder), share.plan, placement, progress)
+    progress.start("loading weights", reader.num_bytes, "B")
+    model = build_llama(reader, share, context_length, kernels, placement)
     progress.finish()
     return model
 
 
 class TensorSource(Protocol):
-    """Gives each tensor of a model once, in the served dtype and on the device."""
+    """Gives this rank's part of each tensor of a model once, in the served dtype and on the device.
+
+    `size` is that of the whole tensor.
+    """
 
     def read(self, name: str, size: Sequence[int]) -> Tensor: ...
 
     def read_rows(self, names: Sequence[str], sizes: Sequence[Sequence[int]]) -> Tensor:
-        """Several tensors stacked along their first axis."""
+        """The parts of several tensors stacked along their first axis."""
         ...
 
 
 def build_llama(
-    source: TensorSource, shape: ModelShape, context_length: int, kernels: Kernels, placement: Placement
+    source: TensorSource, share: RankShare, context_length: int, kernels: Kernels, placement: Placement
 ) -> Llama:
-    """Put a model together, layer by layer."""
-    return _LlamaLoader(source, shape, kernels).load(context_length, placement)
+    """Put a rank's part of a model together, layer by layer."""
+    return _LlamaLoader(source, share, kernels).load(context_length, placement)
 
 
 class _LlamaLoader:
     """Hugging Face's names and sizes; projections that share their input become one matrix."""
 
-    def __init__(self, reader: TensorSource, shape: ModelShape, kernels: Kernels) -> None:
+    def __init__(self, reader: TensorSource, share: RankShare, kernels: Kernels) -> None:
         self._reader = reader
-        self._shape = shape
+        self._share = share
+        self._shape = share.plan.shape
         self._kernels = kernels
 
     def load(self, context_length: int, placement: Placement) -> Llama:
-        shape = self._shape
+        shape, plan = self._shape, self._share.plan
         table = DenseLinear(self._reader.read("model.embed_tokens.weight", (shape.vocab_size, shape.hidden_size)))
         weight = table.weight
         if not shape.tied_embeddings:
             weight = self._reader.read("lm_head.weight", (shape.vocab_size, shape.hidden_size))
         head = self._kernels.head(weight)
         return Llama(
-            embedding=head.rows if shape.tied_embeddings else table.rows,
+            embedding=self._embedding(head if shape.tied_embeddings else table),
             layers=tuple(self._kernels.fuse(self._layer(f"model.layers.{index}")) for index in range(shape.num_layers)),
             norm=self._norm("model.norm"),
             head=head,
             rope=build_rope(shape, context_length, placement.dtype, placement.device),
-            attention=self._kernels.attention(HeadLayout(shape.num_heads, shape.num_kv_heads, shape.head_dim)),
+            attention=self._kernels.attention(HeadLayout(plan.num_heads, plan.num_kv_heads, shape.head_dim)),
         )
+
+    def _embedding(self, table: Head) -> Callable[[Tensor], Tensor]:
+        if self._share.ranks.size == 1:
+            return table.rows
+        return VocabularyEmbedding(table, self._share.plan.vocabulary, self._share.ranks)
 
     def _layer(self, prefix: str) -> DecoderLayer:
         shape = self._shape
@@ -88,16 +93,21 @@ class _LlamaLoader:
         return DecoderLayer(
             attention_norm=self._norm(f"{prefix}.input_layernorm"),
             qkv=self._linear(qkv, shape.hidden_size, shape.qkv_bias),
-            attention_out=self._linear(out, query_size, shape.attention_out_bias),
+            attention_out=self._summed(out, query_size, shape.attention_out_bias),
             mlp_norm=self._norm(f"{prefix}.post_attention_layernorm"),
             gate_up=self._linear(gate_up, shape.hidden_size, shape.mlp_bias),
             swiglu=self._kernels.swiglu,
-            down=self._linear({f"{mlp}.down_proj": shape.hidden_size}, wide, shape.mlp_bias),
+            down=self._summed({f"{mlp}.down_proj": shape.hidden_size}, wide, shape.mlp_bias),
         )
 
     def _norm(self, name: str) -> Norm:
         weight = self._reader.read(f"{name}.weight", (self._shape.hidden_size,))
         return self._kernels.norm(weight, self._shape.rms_norm_eps)
+
+    def _summed(self, out_sizes: dict[str, int], in_size: int, has_bias: bool) -> Linear:
+        """A product whose input features the ranks divide."""
+        part = self._linear(out_sizes, in_size, has_bias and self._share.plan.holds_bias)
+        return part if self._share.ranks.size == 1 else SummedLinear(part, self._share.ranks)
 
     def _linear(self, out_sizes: dict[str, int], in_size: int, has_bias: bool) -> Linear:
         sizes = [(size, in_size) for size in out_sizes.values()]

@@ -7,12 +7,15 @@ from enum import Enum
 from llama4coder.parallel.layout import ParallelLayout, Part
 from llama4coder.shape import ModelShape
 
+VOCABULARY_STEP = 64  # token ids that are drawn together: a rank's share begins where they begin
+
 
 class Split(Enum):
     """How the ranks divide a weight `[out_features, in_features]`."""
 
     WHOLE = "every rank has all of it"
     ROWS = "output features, over all ranks"
+    VOCABULARY = "token ids, over all ranks"
     COLUMNS = "input features, over all ranks"
     QUERY_ROWS = "output features, by query heads"
     KV_ROWS = "output features, by KV heads"
@@ -21,8 +24,8 @@ class Split(Enum):
 
 # By the last part of a tensor's name without `.weight` or `.bias`; what is not listed is held whole.
 SPLITS: Mapping[str, Split] = {
-    "embed_tokens": Split.ROWS,
-    "lm_head": Split.ROWS,
+    "embed_tokens": Split.VOCABULARY,
+    "lm_head": Split.VOCABULARY,
     "q_proj": Split.QUERY_ROWS,
     "k_proj": Split.KV_ROWS,
     "v_proj": Split.KV_ROWS,
@@ -65,7 +68,9 @@ class RankPlan:
     @property
     def vocabulary(self) -> slice:
         """The token ids whose logits and embeddings are this rank's."""
-        return self.layout.rank_part(self.rank).of(self.shape.vocab_size)
+        steps = self.layout.rank_part(self.rank).of(-(-self.shape.vocab_size // VOCABULARY_STEP))
+        last = self.shape.vocab_size
+        return slice(min(steps.start * VOCABULARY_STEP, last), min(steps.stop * VOCABULARY_STEP, last))
 
     @property
     def attended(self) -> slice:
@@ -77,8 +82,8 @@ class RankPlan:
 
         The bias of a product whose input features are split belongs to one rank alone: see `holds_bias`.
         """
-        split = SPLITS.get(name.rsplit(".", 2)[-2], Split.WHOLE)
-        rows = self._rows(split).of(size[0])
+        split = SPLITS.get(name.rpartition(".")[0].rpartition(".")[2], Split.WHOLE)
+        rows = self.vocabulary if split is Split.VOCABULARY else self._rows(split).of(size[0])
         if len(size) == 1:
             return TensorSlice(rows)
         return TensorSlice(rows, self._columns(split, size[1]))

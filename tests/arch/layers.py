@@ -11,13 +11,16 @@ from graphlib import CycleError, TopologicalSorter
 
 from tests.arch.source import Import, ImportKind, within, within_any
 
+# The part of `parallel` that computes; `plan` and `layout` are data.
+PARALLEL = ("parallel.comm", "parallel.layers", "parallel.share")
+
 LAYERS: Mapping[str, int] = {
     f"llama4coder.{name}" if name else "llama4coder": layer
     for layer, names in enumerate(
         (
             ("", "types", "errors", "backend", "config", "obs", "env", "faults", "progress", "shape"),
             ("tokenizer", "kv", "parallel", "parallel.plan", "spec.types", "checkpoint", "machine", "resolve"),
-            ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
+            ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", *PARALLEL),
             ("engine", "router", "planner", "workflows"),
             ("spec", "server", "cli", "llm"),
         )
@@ -45,7 +48,7 @@ TORCH = ("torch", "transformers", "safetensors.torch")
 NEEDS_TORCH = tuple(
     f"llama4coder.{name}"
     for name in (
-        *("layers", "attention", "native", "gpu", "models", "sampling", "quant", "parallel.comm", "kv.tensors"),
+        *("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", *PARALLEL),
         *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "engine.wanted"),
         *("engine.forward", "engine.graph_pass", "engine.pending", "llm"),
     )

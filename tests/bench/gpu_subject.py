@@ -22,6 +22,7 @@ from llama4coder.models.llama import Llama
 from llama4coder.models.loader import build_llama
 from llama4coder.models.random_weights import RandomWeights
 from llama4coder.models.weights import Placement
+from llama4coder.parallel.share import RankShare
 from llama4coder.sampling.sampler import Sampler
 from llama4coder.shape import ModelShape
 from llama4coder.types import SamplingParams
@@ -135,7 +136,7 @@ def build_subject(
 ) -> Subject:
     """Weights and random KV on the device, matrix by matrix; the largest in bf16 is what must fit beside the rest."""
     with torch.inference_mode():
-        model = build_llama(RandomWeights(placement), shape, max_context, kernels, placement)
+        model = build_llama(RandomWeights(placement), RankShare.whole(shape), max_context, kernels, placement)
         kv = allocate_kv(shape, _num_blocks(shape, placement, max_rows, max_context), placement.dtype, placement.device)
         for layer in kv:
             layer.keys.normal_()

@@ -21,6 +21,7 @@ from llama4coder.layers.kernels import TorchKernels
 from llama4coder.models.loader import build_llama
 from llama4coder.models.random_weights import RandomWeights
 from llama4coder.models.weights import Placement
+from llama4coder.parallel.share import RankShare
 from llama4coder.sampling.draw import TorchDraw
 from llama4coder.sampling.filters import TorchFilter
 from llama4coder.sampling.sampler import Sampler
@@ -84,7 +85,7 @@ class Rank:
         heads = HeadLayout(SHAPE.num_heads, SHAPE.num_kv_heads, SHAPE.head_dim)
         self.recorder = CountingCudaRecorder() if device.type == "cuda" else CallRecorder()
         with torch.inference_mode():
-            self.model = build_llama(RandomWeights(placement), SHAPE, 128, TorchKernels(), placement)
+            self.model = build_llama(RandomWeights(placement), RankShare.whole(SHAPE), 128, TorchKernels(), placement)
             self.kv = allocate_kv(SHAPE, NUM_BLOCKS, placement.dtype, device)
             state = RankState(MAX_SEQUENCES, num_blocks_for(128), SHAPE.vocab_size, device)
             forward: EagerPass | GraphPass = EagerPass(self.model, self.kv, state)
@@ -179,6 +180,13 @@ def test_the_next_step_needs_nothing_that_the_host_has_seen(device: torch.device
     expected = [waiting.runner.execute(plan).rows for plan in PLANS]
     pending = [ahead.runner.launch(plan) for plan in PLANS]
     assert [step.result().rows for step in pending] == expected
+
+
+def test_a_warmed_up_rank_computes_the_same(device: torch.device) -> None:
+    cold, warm = Rank(device, graphs=True), Rank(device, graphs=True)
+    warm.runner.warm_up(100)
+    assert warm.recorder.num_replayed == 1
+    assert [warm.runner.execute(plan).rows for plan in PLANS] == [cold.runner.execute(plan).rows for plan in PLANS]
 
 
 def test_log_probabilities_come_with_replayed_steps(device: torch.device) -> None:

@@ -18,17 +18,18 @@ from llama4coder.layers.kernels import Kernels, TorchKernels
 from llama4coder.models.llama import Llama
 from llama4coder.models.loader import load_llama
 from llama4coder.models.weights import Placement
+from llama4coder.parallel.share import RankShare
 from llama4coder.progress import NullProgress
 from llama4coder.shape import read_shape
 from tests.support.models import write_tiny_llama
 from tests.support.steps import Row, layout_of
 
-NUM_TOKENS = 48
+NUM_TOKENS = 32
 TABLE = torch.arange(NUM_TOKENS // 16).flip(0)[None].numpy()
 
 
 def load(folder: Path, kernels: Kernels, placement: Placement) -> Llama:
-    return load_llama(folder, read_shape(folder), NUM_TOKENS, kernels, placement, NullProgress())
+    return load_llama(folder, RankShare.whole(read_shape(folder)), NUM_TOKENS, kernels, placement, NullProgress())
 
 
 def logits(folder: Path, kernels: Kernels, placement: Placement) -> torch.Tensor:
@@ -39,7 +40,7 @@ def logits(folder: Path, kernels: Kernels, placement: Placement) -> torch.Tensor
         kv = allocate_kv(shape, len(TABLE[0]), placement.dtype, placement.device)
         token_ids = torch.randint(0, shape.vocab_size, (NUM_TOKENS,), generator=torch.Generator().manual_seed(1))
         outs, start = [], 0
-        for num_tokens in (42, 5, 1):
+        for num_tokens in (26, 5, 1):
             positions = torch.arange(start, start + num_tokens)
             attention = model.attention.prepare(layout_of([Row(num_tokens, start)], TABLE, placement.device))
             ids = token_ids[positions].to(placement.device)

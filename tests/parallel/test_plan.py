@@ -70,10 +70,10 @@ def cells(part: TensorSlice) -> set[tuple[int, int]]:
     return set(product(range(rows.start, rows.stop), range(columns.start, columns.stop)))
 
 
-TINY = replace(SMOLLM2, vocab_size=11, hidden_size=6, intermediate_size=7, num_heads=12, num_kv_heads=6, head_dim=2)
+TINY = replace(SMOLLM2, vocab_size=300, hidden_size=6, intermediate_size=7, num_heads=12, num_kv_heads=6, head_dim=2)
 NAMES = {
-    "model.embed_tokens.weight": (11, 6),
-    "lm_head.weight": (11, 6),
+    "model.embed_tokens.weight": (300, 6),
+    "lm_head.weight": (300, 6),
     "model.layers.0.self_attn.q_proj.weight": (24, 6),
     "model.layers.0.self_attn.q_proj.bias": (24,),
     "model.layers.0.self_attn.k_proj.weight": (12, 6),
@@ -113,3 +113,11 @@ def test_what_a_rank_attends_to_is_what_its_out_projection_takes(layout: Paralle
         tuple(other for other in range(layout.num_ranks) if layout.heads_part(other) == layout.heads_part(rank))
         for rank in range(layout.num_ranks)
     ]
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 3, 5, 7, 18])
+def test_shares_of_the_vocabulary_begin_where_tokens_are_drawn_together(num_ranks: int) -> None:
+    plans = [RankPlan(TINY, ParallelLayout(1, num_ranks), rank) for rank in range(num_ranks)]
+    ids = [token_id for plan in plans for token_id in range(plan.vocabulary.start, plan.vocabulary.stop)]
+    assert ids == list(range(TINY.vocab_size))
+    assert all(plan.vocabulary.start % 64 == 0 for plan in plans if plan.vocabulary.start < TINY.vocab_size)
