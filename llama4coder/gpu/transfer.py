@@ -24,7 +24,7 @@ def download(tensor: Tensor) -> Tensor:
     """A copy on the host, to be read when a `Moment` after it has come; on a CPU the tensor itself."""
     if tensor.device.type == "cpu":
         return tensor
-    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def full_sizes(max_context: int, quick: bool) -> Sizes:
     if not quick:
         decode += [Batch(1, 1024), Batch(1, 8192), Batch(8, 8192), Batch(64, 8192)]
         decode += [Batch(1, 32768), Batch(8, 32768), Batch(1, 131072), Batch(8, 131072)]
-    rows = ((1, 8192), (8, 8192), (64, 2048)) if quick else ((1, 2048), (1, 131072), (8, 8192), (64, 2048), (256, 2048))
+    rows = ((1, 8192), (8, 8192), (64, 2048)) if quick else ((1, 2048), (1, 131072), (8, 8192), (64, 2048))
     attention = [tuple(Row(1, context - 1) for _ in range(num_rows)) for num_rows, context in rows]
     return Sizes(
         decode=tuple(batch for batch in decode if batch.context <= max_context),
