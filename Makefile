@@ -8,10 +8,11 @@ export PYTHON
 BIN := .venv/bin
 SERVE_READY := .venv/.serve-ready
 DEV_READY := .venv/.dev-ready
+GUIDELLM := .venv/guidellm/bin/guidellm
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all lint bench bench-engine docs clean
+.PHONY: help serve test test-all lint bench bench-engine bench-endpoint docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +36,9 @@ bench: bench-engine
 bench-engine: $(DEV_READY) ## Print decode and prefill speed beside peers (ARGS=, see tests/bench/engine.py)
 	$(BIN)/python -m tests.bench.engine $(ARGS)
 
+bench-endpoint: $(DEV_READY) $(GUIDELLM) ## Print streaming speed beside the engine alone (ARGS=, see tests/bench/endpoint.py)
+	$(BIN)/python -m tests.bench.endpoint --guidellm $(GUIDELLM) $(ARGS)
+
 docs: ## Write the generated pages of docs/
 	$(PYTHON) scripts/reference.py
 
@@ -47,3 +51,9 @@ $(SERVE_READY): $(SETUP_INPUTS)
 
 $(DEV_READY): $(SETUP_INPUTS)
 	@scripts/setup cluster,dev $@ $(SERVE_READY)
+
+# An environment of its own, since it needs much; torch by the name that scripts/setup uses, so that no other build comes.
+$(GUIDELLM): $(DEV_READY)
+	$(BIN)/python -m venv .venv/guidellm
+	.venv/guidellm/bin/pip install --quiet torch==2.13.0
+	.venv/guidellm/bin/pip install --quiet torch==2.13.0 guidellm==0.8.1

@@ -1,90 +1,151 @@
-"""Streaming through the endpoint: tokens/s, time to first token and between tokens, at so many streams at once.
+"""Streaming through the endpoint beside the engine alone, in turns, with the same prompts, temperature and lengths.
 
-    .venv/bin/python -m tests.bench.endpoint --url http://127.0.0.1:8000 [--streams 1 8 32] [--tokens 128]
+    make bench-endpoint
+    .venv/bin/python -m tests.bench.endpoint [--url URL] [--compare URL] [--guidellm PROGRAM]
+        [--streams 1 8 32] [--tokens 128] [--rounds 3] [--temperature 1.0]
 
-Any OpenAI-compatible URL will do, so that two servers can be compared. The client speaks HTTP by hand, since it shares
-the processor with what it measures; it counts one token per event, as servers send them that do not coalesce.
+Without --url a server with the embedded model is started. --compare puts the same load on any other OpenAI-compatible
+server. Decoding counts from the moment when every stream has its first token; the engine's time to first token is one
+prefill of all prompts. While the engine alone is measured the server idles, and the other way round.
 """
 
 import argparse
 import asyncio
-import json
+import contextlib
+import math
+import random
 import statistics
-import time
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
-from tests.bench.measure import describe_machine, markdown_table
+from llama4coder.checkpoint.folder import find_checkpoint
+from llama4coder.config import DeploymentConfig, ModelConfig
+from llama4coder.env import cache_dir
+from llama4coder.machine import detect_machine
+from llama4coder.progress import NullProgress
+from llama4coder.resolve import resolve
+from llama4coder.shape import read_shape
+from tests.bench import guidellm_run
+from tests.bench.measure import describe_machine, interleaved, markdown_table
+from tests.bench.streams import Load, StreamTimes, burst, decode_tokens_per_s
+from tests.bench.workers.process import Worker
+from tests.bench.workers.protocol import Task
+from tests.support.live_server import live_server
 
-
-@dataclass(frozen=True)
-class StreamTimes:
-    """When one stream's events came, in seconds since its request."""
-
-    arrivals_s: list[float]
-
-    @property
-    def first_s(self) -> float:
-        return self.arrivals_s[0]
-
-    @property
-    def gaps_s(self) -> list[float]:
-        return [after - before for before, after in zip(self.arrivals_s, self.arrivals_s[1:], strict=False)]
-
-
-async def stream(host: str, port: int, model: str, index: int, num_tokens: int) -> StreamTimes:
-    """One completion of exactly so many tokens; raises if the server does not answer 200."""
-    body = json.dumps(
-        {"model": model, "prompt": f"# file {index}\n", "max_tokens": num_tokens, "ignore_eos": True, "stream": True}
-    ).encode()
-    reader, writer = await asyncio.open_connection(host, port)
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
-    started_s = time.perf_counter()
-    writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
-    status = await reader.readline()
-    if b" 200 " not in status:
-        raise SystemExit(f"the server answered {status.decode().strip()}")
-    arrivals_s = []
-    while line := await reader.readline():
-        if line.startswith(b"data: {"):
-            arrivals_s.append(time.perf_counter() - started_s)
-    writer.close()
-    return StreamTimes(arrivals_s)
+NUM_PROMPT_TOKENS = 32
+HEADER = ("streams", "tokens/s", "of the engine", "TTFT ms p50 / p99", "ITL ms p50 / p99", "E2E s p50 / p99")
+ENGINE = "engine alone"
 
 
-async def measure(host: str, port: int, model: str, num_streams: int, num_tokens: int) -> list[str]:
-    """One row of the table."""
-    started_s = time.perf_counter()
-    times = await asyncio.gather(*(stream(host, port, model, index, num_tokens) for index in range(num_streams)))
-    elapsed_s = time.perf_counter() - started_s
-    first_ms = sorted(1000 * entry.first_s for entry in times)
-    gaps_ms = sorted(1000 * gap for entry in times for gap in entry.gaps_s)
-    return [
-        str(num_streams),
-        f"{num_streams * num_tokens / elapsed_s:.1f}",
-        f"{statistics.median(first_ms):.0f} / {first_ms[-1]:.0f}",
-        f"{statistics.median(gaps_ms):.1f} / {gaps_ms[int(0.99 * len(gaps_ms))]:.1f}",
-    ]
+class Target:
+    """A server under load; keeps every stream's times since `clear`."""
+
+    def __init__(self, url: str, model: str) -> None:
+        self.url = url
+        self._model = model
+        self.streams: list[StreamTimes] = []
+
+    def clear(self) -> None:
+        self.streams = []
+
+    def decode(self, load: Load) -> float:
+        """Tokens/s of one burst."""
+        streams = asyncio.run(burst(self.url, self._model, load))
+        self.streams += streams
+        return decode_tokens_per_s(streams, load.num_output_tokens)
 
 
-async def main() -> None:
+def main() -> None:
+    options = _parse()
+    folder = find_checkpoint(options.folder, cache_dir(), NullProgress())
+    print(f"{options.tokens} tokens per stream, temperature {options.temperature}, {describe_machine()}")
+    with contextlib.ExitStack() as stack:
+        urls = [options.url or stack.enter_context(_own_server(options.folder, options.model)).rstrip("/")]
+        urls += [options.compare] if options.compare else []
+        engine = _engine(folder)
+        stack.callback(engine.close)
+        targets = [Target(url, options.model) for url in urls]
+        rows = [row for number in options.streams for row in _rows(options, engine, targets, folder, number)]
+        print(markdown_table(["subject", *HEADER], rows))
+        if options.guidellm:
+            rows = [
+                guidellm_run.measure(options.guidellm, url, options.model, folder, options.streams[-1], options.tokens)
+                for url in urls
+            ]
+            print(f"\nGuideLLM, {options.streams[-1]} streams:\n\n" + markdown_table(guidellm_run.HEADER, rows))
+
+
+def _rows(
+    options: argparse.Namespace, engine: Worker, targets: Sequence[Target], folder: Path, num_streams: int
+) -> Iterator[list[str]]:
+    """The engine alone, then every server, at one number of streams."""
+    prompts = _prompts(num_streams, read_shape(folder).vocab_size)
+    load = Load(prompts, options.tokens, options.temperature)
+    decode = Task("decode", prompts, options.tokens, options.temperature)
+    prefill = Task("prefill", prompts, 1, options.temperature)
+    calls: dict[str, Callable[[], float]] = {
+        ENGINE: partial(engine.measure, decode),
+        "prefill": partial(engine.measure, prefill),
+    }
+    calls |= {target.url: partial(target.decode, load) for target in targets}
+    for call in calls.values():
+        call()  # warm-up
+    for target in targets:
+        target.clear()
+    speeds = interleaved(calls, options.rounds)
+    first_ms = 1000 * num_streams * NUM_PROMPT_TOKENS / speeds["prefill"]
+    yield [ENGINE, str(num_streams), f"{speeds[ENGINE]:.1f}", "", f"{first_ms:.0f}", "", ""]
+    for target in targets:
+        ratio = f"{100 * speeds[target.url] / speeds[ENGINE]:.1f} %"
+        yield [target.url, str(num_streams), f"{speeds[target.url]:.1f}", ratio, *_latencies(target.streams)]
+
+
+def _latencies(streams: Sequence[StreamTimes]) -> list[str]:
+    first = [1000 * stream.first_s for stream in streams]
+    gaps = [1000 * gap for stream in streams for gap in stream.gaps_s]
+    whole = [stream.whole_s for stream in streams]
+    return [f"{statistics.median(values):.1f} / {_p99(values):.1f}" for values in (first, gaps, whole)]
+
+
+def _p99(values: Sequence[float]) -> float:
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
+
+
+def _prompts(num_prompts: int, vocab_size: int) -> list[list[int]]:
+    """Tokens that are neither special nor single bytes, wherever the vocabulary is large enough."""
+    numbers = random.Random(num_prompts)
+    low = min(1000, vocab_size // 2)
+    return [[numbers.randrange(low, vocab_size - 1) for _ in range(NUM_PROMPT_TOKENS)] for _ in range(num_prompts)]
+
+
+def _engine(folder: Path) -> Worker:
+    """Our engine in a process of its own, with the settings that the server resolves for this machine."""
+    resolved = resolve(DeploymentConfig(), folder, read_shape(folder), detect_machine())
+    arguments = [str(folder), resolved.model.dtype, str(resolved.engine.num_threads), resolved.model.quant]
+    return Worker(ENGINE, sys.executable, "ours", arguments)
+
+
+@contextlib.contextmanager
+def _own_server(folder: str, model: str) -> Iterator[str]:
+    with live_server({"model": ModelConfig(path=folder, name=model).model_dump(include={"path", "name"})}) as server:
+        yield server.url
+
+
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
-    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--url")
+    parser.add_argument("--compare")
+    parser.add_argument("--folder", default="embedded", help="the model that the server serves")
+    parser.add_argument("--model", default="smollm2-135m-instruct", help="its name there")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--tokens", type=int, default=128)
-    options = parser.parse_args()
-    address = urlsplit(options.url)
-    host, port = address.hostname or "127.0.0.1", address.port or 80
-    await measure(host, port, options.model, 2, 16)  # warm-up
-    rows = [await measure(host, port, options.model, number, options.tokens) for number in options.streams]
-    print(f"{options.url}, {options.tokens} tokens per stream, {describe_machine()}")
-    print(
-        markdown_table(
-            ["streams", "tokens/s", "first token ms, median / worst", "between tokens ms, median / p99"], rows
-        )
-    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--guidellm", type=Path)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()
