@@ -82,8 +82,7 @@ def paged_attention_kernel(out_ptr, lse_ptr, queries_ptr, keys_ptr, values_ptr, 
     MAX_TOKENS slots per row, and the LSE alike.
     """
     TOKENS_PER_TILE: tl.constexpr = BLOCK_M // GROUP
-    head, split = tl.program_id(1), tl.program_id(2)
-    row, tile = tl.program_id(0), 0
+    row, head, split, tile = tl.program_id(0), tl.program_id(1), tl.program_id(2), 0
     if TILED:  # the last tiles of a row see the most keys; begun first, they do not hold up the end
         index = tl.num_programs(0) - 1 - row
         row, tile = _find_tile(starts_ptr, index, num_rows, TOKENS_PER_TILE, BLOCK_ROWS)
