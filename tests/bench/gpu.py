@@ -1,9 +1,10 @@
 """How near to its floors the engine runs on a GPU: `python -m tests.bench.gpu --shape 8b --quant bf16`.
 
-Needs torch, triton, numpy, safetensors and pydantic; transformers (as a peer, for 8b in bf16) and bitsandbytes if they
-are there. No Ray, no network, no checkpoint: weights are random and made on the device. Correctness comes first, and a
-wrong result ends the run. It ends within `--budget-s` whatever happens, printing as it goes and, with `--out`, writing
-JSON lines. `--device cpu --shape tiny` runs every part on a CPU, to test the benchmark itself.
+Needs torch, triton, numpy, safetensors and pydantic (with pydantic-core, annotated-types and typing-inspection), and
+no more of what the product depends on; transformers (a peer for 8b in bf16) and bitsandbytes if they are there. No Ray,
+no network, no checkpoint: weights are random and made on the device. Correctness comes first, and a wrong result ends
+the run. It ends within `--budget-s` whatever happens, printing as it goes and, with `--out`, writing JSON lines.
+`--device cpu --shape tiny` runs every part on a CPU, to test the benchmark itself.
 """
 
 import argparse
