@@ -124,9 +124,10 @@ def test_bounds_above_the_contents_change_nothing(device: torch.device, half: to
     assert_like(attend(queries, step.kv, roomy).out, attend(queries, step.kv, exact).out)
 
 
-def test_nothing_but_the_rows_own_tokens_counts(device: torch.device, half: torch.dtype) -> None:
+@pytest.mark.parametrize("rows", [[Row(1, 20)], [Row(70, 0)]], ids=["short", "long"])
+def test_nothing_but_the_rows_own_tokens_counts(device: torch.device, half: torch.dtype, rows: list[Row]) -> None:
     """Whatever else the pool holds, even what is no number."""
-    heads, rows = HeadLayout(4, 2, 64), [Row(1, 20), Row(70, 0)]
+    heads = HeadLayout(4, 2, 64)
     step = random_step(rows, heads, half, device)
     is_own = torch.zeros(step.kv.keys.shape[:2], dtype=torch.bool, device=device)
     for index, row in enumerate(rows):
