@@ -21,6 +21,7 @@ from llama4coder.native.draw import NativeDraw
 from llama4coder.native.filter import NativeFilter
 from llama4coder.native.kernels import NativeKernels
 from llama4coder.native.library import load_library
+from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.quant.kernels import QuantisedTorchKernels
 from llama4coder.sampling.draw import TokenDraw, TorchDraw
 from llama4coder.sampling.filters import TorchFilter
@@ -54,14 +55,14 @@ def _choose_cuda_kernels(quant: QuantFormat) -> Kernels:
     return TorchKernels()
 
 
-def choose_sampler(placement: Placement, num_threads: int) -> Sampler:
+def choose_sampler(placement: Placement, num_threads: int, vocabulary: ShardedVocabulary) -> Sampler:
     """The fastest way to choose tokens where the logits are."""
     if placement.device.type == "cuda":
-        return Sampler(TorchFilter(num_candidates=None), _choose_cuda_draw())
+        return Sampler(TorchFilter(num_candidates=None), _choose_cuda_draw(), vocabulary)
     library = load_library(cache_dir(), cpu_flags(), num_threads)
     if library is None:
-        return Sampler(TorchFilter(), TorchDraw())
-    return Sampler(NativeFilter(library), NativeDraw(library))
+        return Sampler(TorchFilter(), TorchDraw(), vocabulary)
+    return Sampler(NativeFilter(library), NativeDraw(library), vocabulary)
 
 
 def _choose_cuda_draw() -> TokenDraw:

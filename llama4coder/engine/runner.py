@@ -20,6 +20,7 @@ from llama4coder.kv.tensors import allocate_kv
 from llama4coder.models.loader import load_llama
 from llama4coder.models.weights import Placement
 from llama4coder.parallel.share import RankShare
+from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.progress import Progress
 from llama4coder.sampling.logprobs import position_logprobs
 from llama4coder.sampling.sampler import Sampler
@@ -45,20 +46,24 @@ class ModelRunner:
 
     @classmethod
     def load(cls, config: ResolvedConfig, progress: Progress) -> "ModelRunner":
-        """Read the weights and take the KV memory; raises `CheckpointError`."""
+        """The only rank of its replica; see `load_share`."""
+        return cls.load_share(config, RankShare.whole(read_shape(Path(config.model.path))), progress)
+
+    @classmethod
+    def load_share(cls, config: ResolvedConfig, share: RankShare, progress: Progress) -> "ModelRunner":
+        """Read one rank's weights and take its KV memory; raises `CheckpointError`."""
         torch.set_num_threads(config.engine.num_threads)
-        folder = Path(config.model.path)
-        shape = read_shape(folder)
+        folder, shape = Path(config.model.path), share.plan.shape
         placement = Placement(_TORCH_DTYPES[config.model.dtype], torch.device(config.engine.device))
         kernels = choose_kernels(placement, config.model.quant, config.engine.num_threads)
         with torch.inference_mode():
-            share = RankShare.whole(shape)
             model = load_llama(folder, share, config.model.context_length, kernels, placement, progress)
             kv = allocate_kv(shape, config.engine.num_blocks, placement.dtype, placement.device)
             max_blocks = num_blocks_for(config.model.context_length)
             state = RankState(config.engine.max_sequences, max_blocks, shape.vocab_size, placement.device)
             forward = choose_forward(model, kv, state, GraphSizes.up_to(config.engine.max_sequences))
-        runner = cls(state, forward, choose_sampler(placement, config.engine.num_threads))
+        sampler = choose_sampler(placement, config.engine.num_threads, ShardedVocabulary.of(share))
+        runner = cls(state, forward, sampler)
         if placement.device.type == "cuda":
             runner.warm_up(min(config.engine.max_step_tokens, config.model.context_length - 1))
         return runner
@@ -88,7 +93,7 @@ class ModelRunner:
         logits = self._forward(plan, wanted.places) if plan.rows else torch.empty(0)
         sampled = self._sample(wanted.sampling, logits)
         logprobs = self._logprobs(wanted.sampling, logits, sampled)
-        prompt_logprobs = {scored.seq_id: scored.logprobs(logits) for scored in wanted.scored}
+        prompt_logprobs = {scored.seq_id: scored.logprobs(self._whole(logits[scored.rows])) for scored in wanted.scored}
         token_ids = download(sampled)
         seq_ids = tuple(row.seq_id for row in wanted.sampling)
         end = Moment.of(self._state.device)
@@ -107,10 +112,18 @@ class ModelRunner:
         self, rows: Sequence[StepRow], logits: Tensor, sampled: Tensor
     ) -> dict[int, tuple[PositionLogprobs, ...]]:
         """Of the sequences that want them; waits for the device if there are any."""
-        logprobs = {}
-        for index, row in enumerate(rows):
-            num_top = self._state[row.seq_id].sampling.num_logprobs
-            if num_top is not None:
-                chosen = (int(sampled[index]),)
-                logprobs[row.seq_id] = position_logprobs(logits[index : index + 1], chosen, num_top)
-        return logprobs
+        wanted = {
+            index: params.num_logprobs
+            for index, row in enumerate(rows)
+            if (params := self._state[row.seq_id].sampling).num_logprobs is not None
+        }
+        if not wanted:
+            return {}
+        chosen, whole = sampled.tolist(), self._whole(logits[list(wanted)])
+        return {
+            rows[index].seq_id: position_logprobs(whole[place : place + 1], (chosen[index],), num_top)
+            for place, (index, num_top) in enumerate(wanted.items())
+        }
+
+    def _whole(self, logits: Tensor) -> Tensor:
+        return self._sampler.vocabulary.whole(logits)

@@ -21,7 +21,8 @@ class ScoredPrompt:
     num_top: int
 
     def logprobs(self, logits: Tensor) -> tuple[PositionLogprobs, ...]:
-        return position_logprobs(logits[self.rows], self.successors, self.num_top)
+        """Of the logits of `rows`."""
+        return position_logprobs(logits, self.successors, self.num_top)
 
 
 @dataclass(frozen=True, slots=True)

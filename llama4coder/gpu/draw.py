@@ -14,7 +14,7 @@ from torch import Tensor
 
 from llama4coder.gpu.draw_kernels import best_of_parts_kernel, best_of_row_kernel
 from llama4coder.gpu.transfer import upload
-from llama4coder.sampling.draw import DrawRow
+from llama4coder.sampling.draw import Drawn, DrawRow
 
 _PHILOX_BLOCKS = 256  # of 4 tokens each, per program
 _ROW_WORDS = 5  # of a row's key and temperature, as the kernel reads them
@@ -23,14 +23,16 @@ _ROW_WORDS = 5  # of a row's key and temperature, as the kernel reads them
 class TritonDraw:
     """Implements `sampling.draw.TokenDraw` on a GPU."""
 
-    def __call__(self, logits: Tensor, rows: Sequence[DrawRow], lowest: Tensor | None) -> Tensor:
-        """See `TokenDraw`; of equal values the lowest token id wins."""
+    def __call__(self, logits: Tensor, rows: Sequence[DrawRow], lowest: Tensor | None, first_token: int = 0) -> Drawn:
+        """See `TokenDraw`."""
         num_rows, vocab_size = logits.shape
         assert logits.stride(1) == 1, "a row's logits lie side by side"
         num_parts = triton.cdiv(vocab_size, 4 * _PHILOX_BLOCKS)
         values = torch.empty(num_rows, num_parts, device=logits.device)
         tokens = torch.empty(num_rows, num_parts, dtype=torch.int32, device=logits.device)
-        chosen = torch.empty(num_rows, dtype=torch.int64, device=logits.device)
+        chosen = Drawn(
+            torch.empty(num_rows, dtype=torch.int64, device=logits.device), torch.empty(num_rows, device=logits.device)
+        )
         best_of_parts_kernel[num_rows, num_parts](
             logits,
             upload(_row_words(rows), logits.device),
@@ -39,12 +41,16 @@ class TritonDraw:
             tokens,
             logits.stride(0),
             vocab_size,
+            first_token // 4,
             HAS_LOWEST=lowest is not None,
             ROW_WORDS=_ROW_WORDS,
             NUM_BLOCKS=_PHILOX_BLOCKS,
         )
         width = triton.next_power_of_2(num_parts)
-        best_of_row_kernel[num_rows,](values, tokens, chosen, vocab_size, num_parts, WIDTH=width, num_warps=1)
+        results = (chosen.token_ids, chosen.values)
+        best_of_row_kernel[num_rows,](
+            values, tokens, *results, first_token, vocab_size, num_parts, WIDTH=width, num_warps=1
+        )
         return chosen
 
 

@@ -13,6 +13,7 @@ def best_of_parts_kernel(
     tokens_ptr,
     row_stride,
     vocab_size,
+    first_block,
     HAS_LOWEST: tl.constexpr,
     ROW_WORDS: tl.constexpr,
     NUM_BLOCKS: tl.constexpr,
@@ -22,7 +23,7 @@ def best_of_parts_kernel(
     words_ptr = rows_ptr + row * ROW_WORDS
     temperature = tl.load(words_ptr + 4).to(tl.float32, bitcast=True)
     blocks = part * NUM_BLOCKS + tl.arange(0, NUM_BLOCKS)
-    noise = noise_words(blocks, words_ptr)
+    noise = noise_words(first_block + blocks, words_ptr)
     best = tl.full((NUM_BLOCKS,), float("-inf"), tl.float32)
     best_token = 4 * blocks
     for lane in tl.static_range(4):
@@ -43,12 +44,16 @@ def best_of_parts_kernel(
 
 
 @triton.jit
-def best_of_row_kernel(values_ptr, tokens_ptr, chosen_ptr, vocab_size, num_parts, WIDTH: tl.constexpr):
+def best_of_row_kernel(
+    values_ptr, tokens_ptr, chosen_ptr, best_ptr, first_token, vocab_size, num_parts, WIDTH: tl.constexpr
+):
     row = tl.program_id(0)
     parts = tl.arange(0, WIDTH)
     value = tl.load(values_ptr + row * num_parts + parts, mask=parts < num_parts, other=float("-inf"))
     token = tl.load(tokens_ptr + row * num_parts + parts, mask=parts < num_parts, other=vocab_size - 1)
-    tl.store(chosen_ptr + row, tl.min(tl.where(value == tl.max(value, 0), token, vocab_size - 1), 0).to(tl.int64))
+    best = tl.max(value, 0)
+    tl.store(chosen_ptr + row, first_token + tl.min(tl.where(value == best, token, vocab_size - 1), 0).to(tl.int64))
+    tl.store(best_ptr + row, best)
 
 
 @triton.jit

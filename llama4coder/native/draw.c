@@ -13,12 +13,13 @@
 #define LN2_UP 0.69321647f /* ln 2 and a ten-thousandth, for roundings on the way to a bound */
 
 typedef struct {
-    const float *logits;       /* [rows, vocab] */
+    const float *logits;       /* [rows, vocab], of the tokens from `first_token` on */
     const float *lowest;       /* [rows] or NULL: tokens below it are out */
     const float *temperatures; /* [rows], 0: take the largest logit */
     const uint64_t *seeds, *positions; /* [rows] */
     int64_t *tokens;           /* [rows], the result */
-    int64_t rows, vocab;
+    float *values;             /* [rows], what they won with */
+    int64_t rows, vocab, first_token;
 } draw_args;
 
 typedef struct {
@@ -71,7 +72,7 @@ static void meet_tile(const float scaled[TILE], const uint32_t words[TILE], int6
     }
 }
 
-static int64_t draw(const draw_args *a, int64_t row) {
+static best_token draw(const draw_args *a, int64_t row) {
     const float *logits = a->logits + row * a->vocab;
     float inverse = 1.0f / a->temperatures[row], lowest = a->lowest ? a->lowest[row] : -INFINITY, scaled[TILE];
     best_token best = {-INFINITY, 0};
@@ -82,13 +83,13 @@ static int64_t draw(const draw_args *a, int64_t row) {
         for (int64_t t = 0; t < count; t++)
             scaled[t] = logits[first + t] >= lowest ? logits[first + t] * inverse : -INFINITY;
         for (int64_t t = count; t < TILE; t++) scaled[t] = -INFINITY;
-        philox((uint32_t)(first / 4), a->positions[row], a->seeds[row], words);
+        philox((uint32_t)((a->first_token + first) / 4), a->positions[row], a->seeds[row], words);
         meet_tile(scaled, words, first, &best);
     }
-    return best.token;
+    return best;
 }
 
-static int64_t largest(const draw_args *a, int64_t row) {
+static best_token largest(const draw_args *a, int64_t row) {
     const float *logits = a->logits + row * a->vocab;
     int64_t best = 0;
     for (int64_t first = 0; first < a->vocab; first += TILE) {
@@ -99,13 +100,15 @@ static int64_t largest(const draw_args *a, int64_t row) {
         if (!(highest > logits[best])) continue;
         for (best = first; logits[best] != highest;) best++;
     }
-    return best;
+    return (best_token){logits[best], best};
 }
 
 static void draw_rows(const void *args, int64_t begin, int64_t end) {
     const draw_args *a = args;
-    for (int64_t row = begin; row < end; row++)
-        a->tokens[row] = a->temperatures[row] > 0 ? draw(a, row) : largest(a, row);
+    for (int64_t row = begin; row < end; row++) {
+        best_token best = a->temperatures[row] > 0 ? draw(a, row) : largest(a, row);
+        a->tokens[row] = a->first_token + best.token, a->values[row] = best.value;
+    }
 }
 
 /* One token per row; see sampling/draw.py. */

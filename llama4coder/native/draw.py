@@ -8,15 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llama4coder.sampling.draw import DrawRow
+from llama4coder.sampling.draw import Drawn, DrawRow
 
 
 class _DrawArgs(ctypes.Structure):
     """`draw_args` of draw.c."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("logits", "lowest", "temperatures", "seeds", "positions", "tokens")),
-        *((name, ctypes.c_int64) for name in ("rows", "vocab")),
+        *((name, ctypes.c_void_p) for name in ("logits", "lowest", "temperatures", "seeds", "positions")),
+        *((name, ctypes.c_void_p) for name in ("tokens", "values")),
+        *((name, ctypes.c_int64) for name in ("rows", "vocab", "first_token")),
     ]
 
 
@@ -26,13 +27,13 @@ class NativeDraw:
 
     library: ctypes.CDLL
 
-    def __call__(self, logits: Tensor, rows: Sequence[DrawRow], lowest: Tensor | None) -> Tensor:
+    def __call__(self, logits: Tensor, rows: Sequence[DrawRow], lowest: Tensor | None, first_token: int = 0) -> Drawn:
         """See `TokenDraw`."""
         logits = logits.contiguous()
         temperatures = np.array([0.0 if row.is_greedy else row.temperature for row in rows], dtype=np.float32)
         seeds = np.array([row.key.seed for row in rows], dtype=np.uint64)
         positions = np.array([row.key.position for row in rows], dtype=np.uint64)
-        tokens = torch.empty(len(rows), dtype=torch.int64)
+        tokens, values = torch.empty(len(rows), dtype=torch.int64), torch.empty(len(rows))
         args = _DrawArgs(
             logits.data_ptr(),
             None if lowest is None else lowest.data_ptr(),
@@ -40,7 +41,9 @@ class NativeDraw:
             seeds.ctypes.data,
             positions.ctypes.data,
             tokens.data_ptr(),
+            values.data_ptr(),
             *logits.shape,
+            first_token,
         )
         self.library.l4c_draw(ctypes.byref(args))
-        return tokens
+        return Drawn(tokens, values)

@@ -26,26 +26,28 @@ class TokenCounts:
         """Count generated tokens `[num_tokens]`, int64, without waiting for them."""
         self._output.index_add_(0, token_ids, torch.ones_like(token_ids, dtype=self._output.dtype))
 
-    def penalise(self, logits: Tensor, params: SamplingParams) -> None:
-        """Change one row `[vocab_size]` in place.
+    def penalise(self, logits: Tensor, params: SamplingParams, share: slice) -> None:
+        """Change one row's logits of the token ids `share` in place.
 
         Repetition divides (multiplies, below zero) the logits of tokens seen in prompt or output (arXiv 1909.05858);
         frequency and presence subtract for generated tokens only, as OpenAI defines them.
         """
+        output = self._output[share]
         if params.repetition_penalty != 1.0:
-            seen = self._in_prompt | (self._output > 0)
+            seen = self._in_prompt[share] | (output > 0)
             penalised = torch.where(logits > 0, logits / params.repetition_penalty, logits * params.repetition_penalty)
             torch.where(seen, penalised, logits, out=logits)
-        logits -= params.frequency_penalty * self._output
-        logits -= params.presence_penalty * (self._output > 0)
+        logits -= params.frequency_penalty * output
+        logits -= params.presence_penalty * (output > 0)
 
 
-def add_bias(logits: Tensor, params: SamplingParams) -> None:
-    """Add `logit_bias` to one row in place."""
+def add_bias(logits: Tensor, params: SamplingParams, share: slice) -> None:
+    """Add `logit_bias` to one row's logits of the token ids `share`, in place."""
     for token_id, bias in params.logit_bias.items():
-        logits[token_id] += bias
+        if share.start <= token_id < share.stop:
+            logits[token_id - share.start] += bias
 
 
-def forbid(logits: Tensor, token_ids: Sequence[int]) -> None:
-    """Make tokens of one row impossible, in place."""
-    logits[list(token_ids)] = -torch.inf
+def forbid(logits: Tensor, token_ids: Sequence[int], share: slice) -> None:
+    """Make tokens of one row impossible; its logits are those of the token ids `share`."""
+    logits[[token_id - share.start for token_id in token_ids if share.start <= token_id < share.stop]] = -torch.inf

@@ -24,36 +24,46 @@ class DrawRow:
         return self.temperature < GREEDY_BELOW
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The winner of each row and what it won with, `[num_rows]` each, on the logits' device."""
+
+    token_ids: Tensor  # int64
+    values: Tensor  # float32: logit / temperature + noise, in greedy rows the logit
+
+
 class TokenDraw(Protocol):
     """argmax(logits / temperature + gumbel(key)) of each row (design section 5).
 
-    Takes float32 logits `[num_rows, vocab_size]`, which it leaves alone, and `lowest` `[num_rows]`: tokens whose logit
-    is below it are out (None: all are in). Returns token ids `[num_rows]`, int64, on the logits' device, without
-    waiting for them. Implementations agree up to the rounding of the logarithms, on every device.
+    Takes float32 logits `[num_rows, num_tokens]` of the tokens from `first_token`, a multiple of 64, on, and leaves
+    them alone; and `lowest` `[num_rows]`: tokens whose logit is below it are out (None: all are in). Does not wait for
+    the device. Of equal values the first wins. Implementations agree up to the rounding of the logarithms.
     """
 
-    def __call__(self, logits: Tensor, rows: Sequence[DrawRow], lowest: Tensor | None) -> Tensor: ...
+    def __call__(
+        self, logits: Tensor, rows: Sequence[DrawRow], lowest: Tensor | None, first_token: int = 0
+    ) -> Drawn: ...
 
 
 class TorchDraw:
     """Implements `TokenDraw` anywhere; the noise itself is computed on the CPU."""
 
-    def __call__(self, logits: Tensor, rows: Sequence[DrawRow], lowest: Tensor | None) -> Tensor:
+    def __call__(self, logits: Tensor, rows: Sequence[DrawRow], lowest: Tensor | None, first_token: int = 0) -> Drawn:
         """See `TokenDraw`."""
         drawn = [index for index, row in enumerate(rows) if not row.is_greedy]
-        if len(drawn) == len(rows):
-            return _draw(logits, rows, lowest)
-        chosen = logits.argmax(-1)
+        values = logits if lowest is None else logits.masked_fill(logits < lowest.unsqueeze(1), -torch.inf)
         if drawn:
-            its_lowest = None if lowest is None else lowest[drawn]
-            chosen[drawn] = _draw(logits[drawn], [rows[index] for index in drawn], its_lowest)
-        return chosen
+            perturbed = _perturbed(values[drawn], [rows[index] for index in drawn], first_token)
+            values = perturbed if len(drawn) == len(rows) else values.index_copy(0, _index(drawn, logits), perturbed)
+        best = values.max(-1)
+        return Drawn(best.indices + first_token, best.values)
 
 
-def _draw(logits: Tensor, rows: Sequence[DrawRow], lowest: Tensor | None) -> Tensor:
+def _perturbed(logits: Tensor, rows: Sequence[DrawRow], first_token: int) -> Tensor:
     temperatures = torch.tensor([row.temperature for row in rows], device=logits.device).unsqueeze(1)
-    noise = gumbel_noise([row.key for row in rows], logits.shape[-1]).to(logits.device)
-    perturbed = noise.addcdiv_(logits, temperatures)  # one pass over what is the largest array of a step
-    if lowest is not None:
-        perturbed.masked_fill_(logits < lowest.unsqueeze(1), -torch.inf)
-    return perturbed.argmax(-1)
+    noise = gumbel_noise([row.key for row in rows], logits.shape[-1], first_token).to(logits.device)
+    return noise.addcdiv_(logits, temperatures)  # one pass over what is the largest array of a step
+
+
+def _index(rows: Sequence[int], like: Tensor) -> Tensor:
+    return torch.tensor(rows, device=like.device)

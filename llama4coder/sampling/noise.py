@@ -32,29 +32,29 @@ class NoiseKey:
     position: int
 
 
-def gumbel_noise(keys: Sequence[NoiseKey], vocab_size: int) -> Tensor:
-    """Standard Gumbel noise `[num_keys, vocab_size]`, float32.
+def gumbel_noise(keys: Sequence[NoiseKey], num_tokens: int, first_token: int = 0) -> Tensor:
+    """Standard Gumbel noise `[num_keys, num_tokens]`, float32, of the tokens from `first_token`, a multiple of 4, on.
 
     `argmax(log p + noise)` is a sample of p (Gumbel 1954; arXiv 2408.07978 for why speculation may rely on it).
     """
-    words = philox_words(keys, vocab_size)
+    words = philox_words(keys, num_tokens, first_token)
     uniform = torch.from_numpy(words.astype(np.float32)).add_(0.5).mul_(_TO_UNIT)
     # -log1p(-u) is exact where it matters: large noise comes from small u; u rounded to 1 is never the winner.
     return uniform.neg_().log1p_().neg_().log_().neg_()
 
 
-def philox_words(keys: Sequence[NoiseKey], vocab_size: int) -> npt.NDArray[np.uint32]:
-    """The random words `[num_keys, vocab_size]` behind the noise."""
+def philox_words(keys: Sequence[NoiseKey], num_tokens: int, first_token: int = 0) -> npt.NDArray[np.uint32]:
+    """The random words `[num_keys, num_tokens]` behind the noise."""
     seeds = np.array([key.seed for key in keys], dtype=np.uint64)[:, None]
     positions = np.array([key.position for key in keys], dtype=np.uint64)[:, None]
-    blocks = np.arange(-(-vocab_size // 4), dtype=np.uint64)
+    blocks = np.arange(first_token // 4, first_token // 4 - (-num_tokens // 4), dtype=np.uint64)
     words = np.empty((len(keys), len(blocks), 4), dtype=np.uint32)
     keys_per_pass = max(1, _CACHED_WORDS // len(blocks))
     for first in range(0, len(keys), keys_per_pass):
         some = slice(first, first + keys_per_pass)
         for lane, word in enumerate(_philox(blocks, positions[some], seeds[some])):
             words[some, :, lane] = word
-    return words.reshape(len(keys), -1)[:, :vocab_size]
+    return words.reshape(len(keys), -1)[:, :num_tokens]
 
 
 def _philox(blocks: _Words, positions: _Words, seeds: _Words) -> Sequence[_Words]:

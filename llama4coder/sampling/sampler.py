@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.sampling.adjust import TokenCounts, add_bias, forbid
 from llama4coder.sampling.draw import DrawRow, TokenDraw
 from llama4coder.sampling.filters import FilterRow, TokenFilter
@@ -39,25 +41,42 @@ class SamplingRow:
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Everything between logits and token ids; `filter` and `draw` are the parts that differ between devices."""
+    """Everything between logits and token ids; `filter` and `draw` are the parts that differ between devices.
+
+    Where ranks divide the vocabulary, each draws the best of its own tokens, and only these meet; rows with top-k,
+    top-p or min-p are the ones whose logits are gathered, for their thresholds.
+    """
 
     filter: TokenFilter
     draw: TokenDraw
+    vocabulary: ShardedVocabulary
 
     def __call__(self, logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
-        """Token ids `[num_rows]` for `logits` `[num_rows, vocab_size]` (float32, not changed), on their device."""
+        """Token ids `[num_rows]`, the same on every rank, for this rank's `logits` (float32, not changed)."""
+        share = self.vocabulary.share
         if any(row.is_adjusted for row in rows):
-            logits = _adjusted(logits, rows)
-        filter_rows = [row.filter_row() for row in rows]
-        lowest = None if all(row.is_off for row in filter_rows) else self.filter(logits, filter_rows)
-        return self.draw(logits, [row.draw_row() for row in rows], lowest)
+            logits = _adjusted(logits, rows, share)
+        lowest = self._lowest(logits, [row.filter_row() for row in rows])
+        drawn = self.draw(logits, [row.draw_row() for row in rows], lowest, share.start)
+        return self.vocabulary.best(drawn.token_ids, drawn.values)
+
+    def _lowest(self, logits: Tensor, rows: Sequence[FilterRow]) -> Tensor | None:
+        on = [index for index, row in enumerate(rows) if not row.is_off]
+        if not on:
+            return None
+        if len(on) == len(rows):
+            return self.filter(self.vocabulary.whole(logits), rows)
+        lowest = torch.full((len(rows),), -torch.inf, device=logits.device)
+        chosen = torch.tensor(on, device=logits.device)
+        thresholds = self.filter(self.vocabulary.whole(logits[chosen]), [rows[index] for index in on])
+        return lowest.index_copy_(0, chosen, thresholds)
 
 
-def _adjusted(logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
+def _adjusted(logits: Tensor, rows: Sequence[SamplingRow], share: slice) -> Tensor:
     logits = logits.clone()
     for row_logits, row in zip(logits, rows, strict=True):
         if row.counts is not None:
-            row.counts.penalise(row_logits, row.params)
-        add_bias(row_logits, row.params)
-        forbid(row_logits, row.forbidden)
+            row.counts.penalise(row_logits, row.params, share)
+        add_bias(row_logits, row.params, share)
+        forbid(row_logits, row.forbidden, share)
     return logits

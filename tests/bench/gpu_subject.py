@@ -23,6 +23,7 @@ from llama4coder.models.loader import build_llama
 from llama4coder.models.random_weights import RandomWeights
 from llama4coder.models.weights import Placement
 from llama4coder.parallel.share import RankShare
+from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.sampling.sampler import Sampler
 from llama4coder.shape import ModelShape
 from llama4coder.types import SamplingParams
@@ -127,7 +128,8 @@ class Subject:
         return RankState(self.max_rows, num_blocks_for(self.max_context), self.shape.vocab_size, self.placement.device)
 
     def _lane(self, state: RankState, forward: ForwardPass) -> Lane:
-        sampler = choose_sampler(self.placement, _NUM_THREADS)
+        vocabulary = ShardedVocabulary.of(RankShare.whole(self.shape))
+        sampler = choose_sampler(self.placement, _NUM_THREADS, vocabulary)
         return Lane(state, forward, sampler, ModelRunner(state, forward, sampler))
 
 

@@ -12,9 +12,12 @@ from llama4coder.gpu.draw import TritonDraw
 from llama4coder.gpu.kernels import GpuKernels
 from llama4coder.layers.kernels import TorchKernels
 from llama4coder.models.weights import Placement
+from llama4coder.parallel.comm import Alone
+from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.sampling.draw import TorchDraw
 
 CUDA = Placement(torch.bfloat16, torch.device("cuda"))
+VOCABULARY = ShardedVocabulary((slice(0, 512),), Alone())
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_computes_with_triton(quant: hardware.QuantFormat) -> None:
     kernels = hardware.choose_kernels(CUDA, quant, 1)
     assert isinstance(kernels, GpuKernels)
-    assert isinstance(hardware.choose_sampler(CUDA, 1).draw, TritonDraw)
+    assert isinstance(hardware.choose_sampler(CUDA, 1, VOCABULARY).draw, TritonDraw)
 
 
 def test_a_gpu_without_triton_computes_with_torch_and_says_so(
@@ -35,7 +38,7 @@ def test_a_gpu_without_triton_computes_with_torch_and_says_so(
     with caplog.at_level(logging.WARNING):
         assert type(hardware.choose_kernels(CUDA, "none", 1)) is TorchKernels
     assert "triton is not installed" in caplog.text
-    assert type(hardware.choose_sampler(CUDA, 1).draw) is TorchDraw
+    assert type(hardware.choose_sampler(CUDA, 1, VOCABULARY).draw) is TorchDraw
 
 
 def test_formats_that_need_triton_are_refused_without_it(no_triton: None) -> None:

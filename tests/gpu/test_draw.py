@@ -54,29 +54,39 @@ def test_tokens_are_those_that_torch_draws(device: torch.device, vocab_size: int
     for threshold in (None, lowest):
         expected = TorchDraw()(logits, rows, threshold)
         actual = TritonDraw()(logits.to(device), rows, None if threshold is None else threshold.to(device))
-        assert actual.dtype == torch.int64
-        assert actual.tolist() == expected.tolist()
+        assert actual.token_ids.dtype == torch.int64
+        assert actual.token_ids.tolist() == expected.token_ids.tolist()
+        torch.testing.assert_close(actual.values.cpu(), expected.values, atol=1e-4, rtol=1e-5)
 
 
 def test_rows_of_a_wider_tensor_are_read_in_place(device: torch.device) -> None:
     wide = torch.randn(3, 600, generator=torch.Generator().manual_seed(1)).to(device)
     rows = [DrawRow(key, 0.5) for key in KEYS]
-    expected = TritonDraw()(wide[:, 40:540].contiguous(), rows, None)
-    assert torch.equal(TritonDraw()(wide[:, 40:540], rows, None), expected)
+    expected = TritonDraw()(wide[:, 40:540].contiguous(), rows, None).token_ids
+    assert torch.equal(TritonDraw()(wide[:, 40:540], rows, None).token_ids, expected)
+
+
+def test_the_parts_of_a_vocabulary_have_the_noise_of_the_whole(device: torch.device) -> None:
+    logits = torch.randn(3, 9000, generator=torch.Generator().manual_seed(5)).to(device)
+    rows = [DrawRow(key, 1.3) for key in KEYS]
+    whole = TritonDraw()(logits, rows, None)
+    parts = [TritonDraw()(logits[:, first : first + 4544], rows, None, first) for first in (0, 4544)]
+    better = max(parts, key=lambda part: part.values[0].item())
+    assert better.values[0] == whole.values[0] and better.token_ids[0] == whole.token_ids[0]
 
 
 def test_equal_logits_choose_the_lowest_token(device: torch.device) -> None:
     logits = torch.zeros(1, 5000, device=device)
     logits[0, [33, 34, 4500]] = 1.0
-    assert TritonDraw()(logits, [DrawRow(KEYS[0], 0.0)], None).tolist() == [33]
+    assert TritonDraw()(logits, [DrawRow(KEYS[0], 0.0)], None).token_ids.tolist() == [33]
 
 
 def test_logits_that_are_no_numbers_choose_a_token_that_exists(device: torch.device) -> None:
     logits = torch.full((1, 5000), torch.nan, device=device)
-    assert 0 <= TritonDraw()(logits, [DrawRow(KEYS[0], 1.0)], None).item() < 5000
+    assert 0 <= TritonDraw()(logits, [DrawRow(KEYS[0], 1.0)], None).token_ids.item() < 5000
 
 
 def test_noise_decides_among_equal_logits(device: torch.device) -> None:
     expected = gumbel_noise(KEYS, 700).argmax(-1)
     chosen = TritonDraw()(torch.zeros(3, 700, device=device), [DrawRow(key, 1.0) for key in KEYS], None)
-    assert chosen.tolist() == expected.tolist()
+    assert chosen.token_ids.tolist() == expected.tolist()

@@ -22,6 +22,7 @@ from llama4coder.models.loader import build_llama
 from llama4coder.models.random_weights import RandomWeights
 from llama4coder.models.weights import Placement
 from llama4coder.parallel.share import RankShare
+from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.sampling.draw import TorchDraw
 from llama4coder.sampling.filters import TorchFilter
 from llama4coder.sampling.sampler import Sampler
@@ -93,7 +94,8 @@ class Rank:
                 sizes = GraphSizes.up_to(4, (1, 3))
                 forward = GraphPass.record(forward, PagedAttention(heads), sizes, self.recorder)
         self.logits: list[Tensor] = []
-        self.runner = ModelRunner(state, self._keeping(forward), Sampler(TorchFilter(), TorchDraw()))
+        vocabulary = ShardedVocabulary.of(RankShare.whole(SHAPE))
+        self.runner = ModelRunner(state, self._keeping(forward), Sampler(TorchFilter(), TorchDraw(), vocabulary))
 
     def _keeping(self, forward: EagerPass | GraphPass) -> Callable[[StepPlan, Sequence[int]], Tensor]:
         def keep(plan: StepPlan, wanted: Sequence[int]) -> Tensor:

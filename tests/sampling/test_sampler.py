@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from llama4coder.parallel.comm import Alone
+from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.sampling.adjust import TokenCounts
 from llama4coder.sampling.draw import TorchDraw
 from llama4coder.sampling.filters import TorchFilter
@@ -13,7 +15,8 @@ NUM_DRAWS = 20_000
 
 
 def sample(logits: torch.Tensor, rows: list[SamplingRow]) -> list[int]:
-    return Sampler(TorchFilter(), TorchDraw())(logits, rows).tolist()
+    vocabulary = ShardedVocabulary((slice(0, logits.shape[-1]),), Alone())
+    return Sampler(TorchFilter(), TorchDraw(), vocabulary)(logits, rows).tolist()
 
 
 def counts_of(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
@@ -68,7 +71,9 @@ def test_rows_do_not_touch_each_other_or_the_logits() -> None:
 def test_penalties_count_what_they_say() -> None:
     counts = TokenCounts(prompt=[0, 1], output=[1, 2, 2], vocab_size=4, device=torch.device("cpu"))
     row = torch.tensor([1.0, -1.0, 1.0, 1.0])
-    counts.penalise(row, SamplingParams(presence_penalty=0.5, frequency_penalty=0.25, repetition_penalty=2.0))
+    counts.penalise(
+        row, SamplingParams(presence_penalty=0.5, frequency_penalty=0.25, repetition_penalty=2.0), slice(0, 4)
+    )
     expected = torch.tensor([0.5, -2.0 - 0.5 - 0.25, 0.5 - 0.5 - 0.5, 1.0])
     torch.testing.assert_close(row, expected)
 

@@ -16,7 +16,7 @@ def reference_kept(logits: torch.Tensor, row: FilterRow) -> set[int]:
     probabilities = (logits[kept] / row.temperature).double().softmax(-1)
     mass, num_kept = 0.0, 0
     for probability in probabilities.tolist():
-        if num_kept and mass >= row.top_p:
+        if num_kept and row.top_p < 1.0 and mass >= row.top_p:
             break
         mass += probability
         num_kept += 1
