@@ -58,7 +58,7 @@ class ModelRunner:
         kernels = choose_kernels(placement, config.model.quant, config.engine.num_threads)
         with torch.inference_mode():
             model = load_llama(folder, share, config.model.context_length, kernels, placement, progress)
-            kv = allocate_kv(shape, config.engine.num_blocks, placement.dtype, placement.device)
+            kv = allocate_kv(share.plan, config.engine.num_blocks, placement.dtype, placement.device)
             max_blocks = num_blocks_for(config.model.context_length)
             state = RankState(config.engine.max_sequences, max_blocks, shape.vocab_size, placement.device)
             forward = choose_forward(model, kv, state, GraphSizes.up_to(config.engine.max_sequences))

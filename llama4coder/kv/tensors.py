@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from llama4coder.kv.sizing import BLOCK_SIZE
-from llama4coder.shape import ModelShape
+from llama4coder.parallel.plan import RankPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,10 @@ class LayerKV:
         self.values.view(-1, *self.values.shape[2:]).index_copy_(0, slots, values)
 
 
-def allocate_kv(shape: ModelShape, num_blocks: int, dtype: torch.dtype, device: torch.device) -> list[LayerKV]:
-    """Take the whole pool at once; nothing allocates KV after that (design section 7)."""
-    size = (num_blocks, BLOCK_SIZE, shape.num_kv_heads, shape.head_dim)
+def allocate_kv(plan: RankPlan, num_blocks: int, dtype: torch.dtype, device: torch.device) -> list[LayerKV]:
+    """Take the whole pool of a rank at once; nothing allocates KV after that (design section 7)."""
+    shape = plan.shape
+    size = (num_blocks, BLOCK_SIZE, plan.num_kv_heads, shape.head_dim)
     return [
         LayerKV(torch.zeros(size, dtype=dtype, device=device), torch.zeros(size, dtype=dtype, device=device))
         for _ in range(shape.num_layers)

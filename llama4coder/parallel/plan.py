@@ -57,6 +57,11 @@ class RankPlan:
     layout: ParallelLayout
     rank: int
 
+    @classmethod
+    def alone(cls, shape: ModelShape) -> "RankPlan":
+        """That of a replica with one rank."""
+        return cls(shape, ParallelLayout(), 0)
+
     @property
     def num_heads(self) -> int:
         return self.shape.num_heads // self.layout.heads_shards

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from llama4coder.parallel.comm import Alone, Communicator
-from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.shape import ModelShape
 
@@ -19,4 +18,4 @@ class RankShare:
     @classmethod
     def whole(cls, shape: ModelShape) -> "RankShare":
         """The only rank of its replica."""
-        return cls(RankPlan(shape, ParallelLayout(), 0), Alone(), Alone())
+        return cls(RankPlan.alone(shape), Alone(), Alone())

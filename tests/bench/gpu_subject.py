@@ -22,6 +22,7 @@ from llama4coder.models.llama import Llama
 from llama4coder.models.loader import build_llama
 from llama4coder.models.random_weights import RandomWeights
 from llama4coder.models.weights import Placement
+from llama4coder.parallel.plan import RankPlan
 from llama4coder.parallel.share import RankShare
 from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.sampling.sampler import Sampler
@@ -139,7 +140,8 @@ def build_subject(
     """Weights and random KV on the device, matrix by matrix; the largest in bf16 is what must fit beside the rest."""
     with torch.inference_mode():
         model = build_llama(RandomWeights(placement), RankShare.whole(shape), max_context, kernels, placement)
-        kv = allocate_kv(shape, _num_blocks(shape, placement, max_rows, max_context), placement.dtype, placement.device)
+        num_blocks = _num_blocks(shape, placement, max_rows, max_context)
+        kv = allocate_kv(RankPlan.alone(shape), num_blocks, placement.dtype, placement.device)
         for layer in kv:
             layer.keys.normal_()
             layer.values.normal_()

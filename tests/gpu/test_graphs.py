@@ -21,6 +21,7 @@ from llama4coder.layers.kernels import TorchKernels
 from llama4coder.models.loader import build_llama
 from llama4coder.models.random_weights import RandomWeights
 from llama4coder.models.weights import Placement
+from llama4coder.parallel.plan import RankPlan
 from llama4coder.parallel.share import RankShare
 from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.sampling.draw import TorchDraw
@@ -87,7 +88,7 @@ class Rank:
         self.recorder = CountingCudaRecorder() if device.type == "cuda" else CallRecorder()
         with torch.inference_mode():
             self.model = build_llama(RandomWeights(placement), RankShare.whole(SHAPE), 128, TorchKernels(), placement)
-            self.kv = allocate_kv(SHAPE, NUM_BLOCKS, placement.dtype, device)
+            self.kv = allocate_kv(RankPlan.alone(SHAPE), NUM_BLOCKS, placement.dtype, device)
             state = RankState(MAX_SEQUENCES, num_blocks_for(128), SHAPE.vocab_size, device)
             forward: EagerPass | GraphPass = EagerPass(self.model, self.kv, state)
             if graphs:

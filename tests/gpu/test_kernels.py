@@ -18,6 +18,7 @@ from llama4coder.layers.kernels import Kernels, TorchKernels
 from llama4coder.models.llama import Llama
 from llama4coder.models.loader import load_llama
 from llama4coder.models.weights import Placement
+from llama4coder.parallel.plan import RankPlan
 from llama4coder.parallel.share import RankShare
 from llama4coder.progress import NullProgress
 from llama4coder.shape import read_shape
@@ -37,7 +38,7 @@ def logits(folder: Path, kernels: Kernels, placement: Placement) -> torch.Tensor
     shape = read_shape(folder)
     with torch.inference_mode():
         model = load(folder, kernels, placement)
-        kv = allocate_kv(shape, len(TABLE[0]), placement.dtype, placement.device)
+        kv = allocate_kv(RankPlan.alone(shape), len(TABLE[0]), placement.dtype, placement.device)
         token_ids = torch.randint(0, shape.vocab_size, (NUM_TOKENS,), generator=torch.Generator().manual_seed(1))
         outs, start = [], 0
         for num_tokens in (26, 5, 1):
