@@ -4,6 +4,7 @@ The same structure is the `args` of the Ray Serve config file (`deploy/serve/*.y
 once, by `llama4coder.resolve.resolve`, and printed at start.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
@@ -12,6 +13,7 @@ Auto = Literal["auto"]
 DType = Literal["float32", "bfloat16", "float16"]
 QuantFormat = Literal["none", "int8", "int4", "fp8", "nf4"]
 Device = Literal["cpu", "cuda"]
+PlacementStrategy = Literal["STRICT_PACK", "PACK"]
 
 
 class _Frozen(BaseModel):
@@ -44,8 +46,13 @@ class EngineConfig(_Frozen):
 
     device: Device | Auto = "auto"
     """Where the model runs; auto is a GPU if the machine has one."""
+    ranks: PositiveInt = 1
+    """GPUs, or processes on CPUs, that one replica is split over."""
+    kv_shards: PositiveInt | Auto = "auto"
+    """Ranks that hold the same heads and divide a sequence's blocks; auto splits heads as far as the model's KV heads
+    go, and blocks beyond that."""
     kv_memory_bytes: PositiveInt | Auto = "auto"
-    """Memory of the KV block pool; auto takes what suits the machine, at least one full sequence."""
+    """Memory of each rank's KV blocks; auto takes what suits the machine, at least one full sequence."""
     max_sequences: PositiveInt = 64
     """Sequences that one step may hold."""
     max_step_tokens: Annotated[int, Field(ge=16)] = 512
@@ -55,9 +62,22 @@ class EngineConfig(_Frozen):
     prefix_caching: bool = True
     """Reuse the KV blocks of equal prompt beginnings."""
     num_threads: PositiveInt | Auto = "auto"
-    """CPU threads of one rank; auto is all cores."""
+    """CPU threads of one rank; auto divides the cores among the ranks of a machine."""
     step_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """A rank that does not answer a step for this long is dead."""
+
+
+class PlacementConfig(_Frozen):
+    """On which nodes of the cluster a target replica runs."""
+
+    strategy: PlacementStrategy = "STRICT_PACK"
+    """STRICT_PACK keeps a replica's ranks on one node; PACK puts them on as few nodes as have room."""
+    ranks_per_node: tuple[PositiveInt, ...] | None = None
+    """Ranks on each of several nodes, such as `[8, 8]`; takes the place of `strategy`."""
+    node_labels: Mapping[str, str] = {}
+    """Ray labels that nodes must have to hold ranks, such as `{pool: target}`."""
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """How long the nodes may take to join that a replica needs; after that the start fails and says what is missing."""
 
 
 class ServerConfig(_Frozen):
@@ -69,6 +89,8 @@ class ServerConfig(_Frozen):
     """Silence after which a stream gets an SSE comment, so that proxies keep it open."""
     ready_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """Deadline of the readiness probe's token."""
+    recovery_timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    """How long a request that lost its replica may wait until it goes on, at another one or at one started anew."""
     max_choices: PositiveInt = 16
     """Largest `n` times number of prompts of one request."""
     max_stop_strings: PositiveInt = 64
@@ -82,6 +104,7 @@ class DeploymentConfig(_Frozen):
 
     model: ModelConfig = ModelConfig()
     engine: EngineConfig = EngineConfig()
+    placement: PlacementConfig = PlacementConfig()
     server: ServerConfig = ServerConfig()
     ingress_replicas: PositiveInt = 1
     """Processes that speak HTTP, tokenise and detokenise."""
@@ -104,7 +127,11 @@ class ResolvedEngine(_Frozen):
     """The engine as it runs, nothing left to derive."""
 
     device: Device
-    num_blocks: int
+    heads_shards: int
+    kv_shards: int
+    num_blocks: int  # of each KV shard
+    weight_bytes_per_rank: int  # of the rank that holds the most
+    kv_bytes_per_rank: int
     block_size: int
     max_sequences: int
     max_step_tokens: int
@@ -113,12 +140,17 @@ class ResolvedEngine(_Frozen):
     num_threads: int
     step_timeout_s: float
 
+    @property
+    def ranks(self) -> int:
+        return self.heads_shards * self.kv_shards
+
 
 class ResolvedConfig(_Frozen):
     """`DeploymentConfig` with every `auto` replaced by its value."""
 
     model: ResolvedModel
     engine: ResolvedEngine
+    placement: PlacementConfig
     server: ServerConfig
     ingress_replicas: int
     target_replicas: int

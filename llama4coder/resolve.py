@@ -1,5 +1,7 @@
 """From what the operator wrote to what will run: one function, no side effects, every `auto` gone."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from llama4coder.checkpoint.embedded import EMBEDDED_NAME
@@ -13,8 +15,18 @@ from llama4coder.config import (
     ResolvedModel,
 )
 from llama4coder.errors import ConfigError, NotEnoughMemory
-from llama4coder.kv.sizing import BLOCK_SIZE, INT4_GROUP, kv_bytes_per_block, num_blocks_for, weight_bytes
+from llama4coder.kv.sizing import (
+    BLOCK_SIZE,
+    INT4_GROUP,
+    NF4_GROUP,
+    kv_bytes_per_block,
+    layer_matrices,
+    num_blocks_for,
+    weight_bytes,
+)
 from llama4coder.machine import Machine
+from llama4coder.parallel.layout import choose_layout
+from llama4coder.parallel.plan import RankPlan
 from llama4coder.shape import ModelShape
 
 _PROCESS_RESERVE_BYTES = 768 * 2**20  # Python, torch and activations of a rank, measured at 350 to 600 MiB on a CPU
@@ -26,25 +38,25 @@ _AUTO_KV_GPU_SHARE = 0.9  # where nothing else runs
 _AUTO_KV_CPU_BYTES = 2 * 2**30  # a laptop has other work to do
 
 _QUANT_DEVICE: dict[QuantFormat, Device] = {"int8": "cpu", "int4": "cpu", "fp8": "cuda", "nf4": "cuda"}
+_QUANT_GROUP: dict[QuantFormat, int] = {"int4": INT4_GROUP, "nf4": NF4_GROUP}
 
 
 def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machine: Machine) -> ResolvedConfig:
-    """Derive every `auto` for one rank on this machine.
+    """Derive every `auto` for the ranks of a replica on machines like this one.
 
     Raises:
         ConfigError: a combination that cannot work.
         NotEnoughMemory: weights and one sequence of the served context do not fit.
     """
     engine = config.engine
-    if engine.max_sequences > engine.max_step_tokens:
-        raise ConfigError(
-            f"engine.max_sequences ({engine.max_sequences}) is more than engine.max_step_tokens "
-            f"({engine.max_step_tokens}); each running sequence needs one token of the step"
-        )
+    _check_engine(config)
     dtype = _dtype(config, machine)
     context_length = _context_length(config, shape)
     device = machine.device if engine.device == "auto" else engine.device
-    _check_quant(config.model.quant, shape, device)
+    layout = choose_layout(shape, engine.ranks, None if engine.kv_shards == "auto" else engine.kv_shards)
+    plans = tuple(RankPlan(shape, layout, rank) for rank in range(layout.num_ranks))
+    _check_quant(config.model.quant, plans, device)
+    memory = _RankMemory.of(config, plans, dtype, context_length, machine)
     return ResolvedConfig(
         model=ResolvedModel(
             path=str(checkpoint),
@@ -56,19 +68,38 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
         ),
         engine=ResolvedEngine(
             device=device,
-            num_blocks=_num_blocks(config, shape, dtype, context_length, machine),
+            heads_shards=layout.heads_shards,
+            kv_shards=layout.kv_shards,
+            num_blocks=memory.num_blocks,
+            weight_bytes_per_rank=memory.weight_bytes,
+            kv_bytes_per_rank=memory.num_blocks * memory.block_bytes,
             block_size=BLOCK_SIZE,
             max_sequences=engine.max_sequences,
             max_step_tokens=engine.max_step_tokens,
             max_queued_requests=engine.max_queued_requests,
             prefix_caching=engine.prefix_caching,
-            num_threads=machine.num_cpus if engine.num_threads == "auto" else engine.num_threads,
+            num_threads=_num_threads(config, machine),
             step_timeout_s=engine.step_timeout_s,
         ),
+        placement=config.placement,
         server=config.server,
         ingress_replicas=config.ingress_replicas,
         target_replicas=config.target_replicas,
     )
+
+
+def _check_engine(config: DeploymentConfig) -> None:
+    engine, ranks_per_node = config.engine, config.placement.ranks_per_node
+    if engine.max_sequences > engine.max_step_tokens:
+        raise ConfigError(
+            f"engine.max_sequences ({engine.max_sequences}) is more than engine.max_step_tokens "
+            f"({engine.max_step_tokens}); each running sequence needs one token of the step"
+        )
+    if ranks_per_node is not None and sum(ranks_per_node) != engine.ranks:
+        raise ConfigError(
+            f"placement.ranks_per_node {list(ranks_per_node)} adds up to {sum(ranks_per_node)} ranks, "
+            f"engine.ranks is {engine.ranks}"
+        )
 
 
 def _dtype(config: DeploymentConfig, machine: Machine) -> DType:
@@ -78,7 +109,7 @@ def _dtype(config: DeploymentConfig, machine: Machine) -> DType:
     return "bfloat16" if machine.computes_bfloat16 or is_quantised else "float32"
 
 
-def _check_quant(quant: QuantFormat, shape: ModelShape, device: Device) -> None:
+def _check_quant(quant: QuantFormat, plans: Sequence[RankPlan], device: Device) -> None:
     if quant == "none":
         return
     computed_on = _QUANT_DEVICE[quant]
@@ -86,11 +117,12 @@ def _check_quant(quant: QuantFormat, shape: ModelShape, device: Device) -> None:
         raise ConfigError(
             f"model.quant {quant} is computed on {computed_on} only: set it to none, or engine.device to {computed_on}"
         )
-    sizes = {matrix.in_features for matrix in shape.layer_matrices}
-    if quant == "int4" and any(size % INT4_GROUP for size in sizes):
+    group = _QUANT_GROUP.get(quant, 1)
+    sizes = {matrix.in_features for plan in plans for matrix in layer_matrices(plan)}
+    if any(size % group for size in sizes):
         raise ConfigError(
-            f"model.quant int4 keeps weights in groups of {INT4_GROUP} inputs, and this model's matrices have "
-            f"{', '.join(map(str, sorted(sizes)))}: use int8"
+            f"model.quant {quant} keeps weights in groups of {group} inputs, and a rank's matrices have "
+            f"{', '.join(map(str, sorted(sizes)))}: use {'int8' if computed_on == 'cpu' else 'fp8'}"
         )
 
 
@@ -105,46 +137,81 @@ def _context_length(config: DeploymentConfig, shape: ModelShape) -> int:
     return config.model.context_length
 
 
-def _num_blocks(
-    config: DeploymentConfig, shape: ModelShape, dtype: DType, context_length: int, machine: Machine
-) -> int:
-    block_bytes = kv_bytes_per_block(shape, dtype)
-    one_sequence_bytes = num_blocks_for(context_length) * block_bytes
-    reserve_bytes = _GPU_RESERVE_BYTES if machine.device == "cuda" else _PROCESS_RESERVE_BYTES
-    free_bytes = machine.memory_bytes - weight_bytes(shape, dtype, config.model.quant) - reserve_bytes
-    kv_bytes = _kv_bytes(config, free_bytes, one_sequence_bytes, machine)
-    if kv_bytes < one_sequence_bytes or kv_bytes > free_bytes:
-        raise NotEnoughMemory(_memory_advice(kv_bytes, one_sequence_bytes, free_bytes, context_length, machine))
-    return kv_bytes // block_bytes
+def _num_threads(config: DeploymentConfig, machine: Machine) -> int:
+    if config.engine.num_threads != "auto":
+        return config.engine.num_threads
+    return max(1, machine.num_cpus // ranks_on_a_node(config))
 
 
-def _kv_bytes(config: DeploymentConfig, free_bytes: int, one_sequence_bytes: int, machine: Machine) -> int:
-    if config.engine.kv_memory_bytes != "auto":
-        return config.engine.kv_memory_bytes
-    if machine.device == "cuda":
-        return int(free_bytes * _AUTO_KV_GPU_SHARE)
-    return min(int(free_bytes * _AUTO_KV_SHARE), max(_AUTO_KV_CPU_BYTES, one_sequence_bytes))
+def ranks_on_a_node(config: DeploymentConfig) -> int:
+    """How many ranks of a replica may come to share a machine."""
+    return max(config.placement.ranks_per_node or (config.engine.ranks,))
 
 
-def _memory_advice(
-    kv_bytes: int, one_sequence_bytes: int, free_bytes: int, context_length: int, machine: Machine
-) -> str:
-    needed_bytes = max(one_sequence_bytes, kv_bytes)
-    if one_sequence_bytes > free_bytes:
-        return (
-            f"one sequence of {context_length} tokens needs {_gib(one_sequence_bytes)} of KV memory, and "
-            f"{_gib(max(0, free_bytes))} of {_gib(machine.memory_bytes)} are left beside the weights: "
-            "lower model.context_length, use a smaller dtype, or free memory"
-        )
-    if kv_bytes < one_sequence_bytes:
-        return (
-            f"engine.kv_memory_bytes ({_gib(kv_bytes)}) cannot hold one sequence of {context_length} tokens "
-            f"({_gib(one_sequence_bytes)}): raise it or lower model.context_length"
-        )
-    return (
-        f"engine.kv_memory_bytes ({_gib(needed_bytes)}) is more than the {_gib(max(0, free_bytes))} that are left "
-        "beside the weights: lower it"
-    )
+@dataclass(frozen=True, slots=True)
+class _RankMemory:
+    """What one rank keeps; of different ranks the most."""
+
+    weight_bytes: int
+    block_bytes: int
+    num_blocks: int
+
+    @classmethod
+    def of(
+        cls, config: DeploymentConfig, plans: Sequence[RankPlan], dtype: DType, context_length: int, machine: Machine
+    ) -> "_RankMemory":
+        """Raises `NotEnoughMemory`."""
+        plan = plans[0]  # all have equally many heads
+        block_bytes = kv_bytes_per_block(plan, dtype)
+        heaviest_bytes = max(weight_bytes(plan, dtype, config.model.quant) for plan in plans)
+        one_sequence_bytes = num_blocks_for(context_length, plan.layout.kv_shards) * block_bytes
+        budget = _Budget.of(config, heaviest_bytes, one_sequence_bytes, machine)
+        budget.check(context_length)
+        return cls(heaviest_bytes, block_bytes, budget.kv_bytes // block_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """What one rank has for KV, and what it needs at least."""
+
+    memory_bytes: int  # free on its device, or its part of what is free on a machine
+    free_bytes: int  # of these, beside weights and all else
+    kv_bytes: int
+    one_sequence_bytes: int
+
+    @classmethod
+    def of(cls, config: DeploymentConfig, heaviest_bytes: int, one_sequence_bytes: int, machine: Machine) -> "_Budget":
+        is_gpu = machine.device == "cuda"
+        num_sharing = 1 if is_gpu else ranks_on_a_node(config)
+        memory_bytes = machine.memory_bytes // num_sharing
+        free_bytes = memory_bytes - heaviest_bytes - (_GPU_RESERVE_BYTES if is_gpu else _PROCESS_RESERVE_BYTES)
+        if config.engine.kv_memory_bytes != "auto":
+            kv_bytes = config.engine.kv_memory_bytes
+        elif is_gpu:
+            kv_bytes = int(free_bytes * _AUTO_KV_GPU_SHARE)
+        else:
+            kv_bytes = min(int(free_bytes * _AUTO_KV_SHARE), max(_AUTO_KV_CPU_BYTES // num_sharing, one_sequence_bytes))
+        return cls(memory_bytes, free_bytes, kv_bytes, one_sequence_bytes)
+
+    def check(self, context_length: int) -> None:
+        """Raise `NotEnoughMemory` with what to change."""
+        left = _gib(max(0, self.free_bytes))
+        if self.one_sequence_bytes > self.free_bytes:
+            raise NotEnoughMemory(
+                f"one sequence of {context_length} tokens needs {_gib(self.one_sequence_bytes)} of a rank's KV memory, "
+                f"and {left} of {_gib(self.memory_bytes)} are left beside the weights: "
+                "lower model.context_length, use a smaller dtype, more ranks, or free memory"
+            )
+        if self.kv_bytes < self.one_sequence_bytes:
+            raise NotEnoughMemory(
+                f"engine.kv_memory_bytes ({_gib(self.kv_bytes)}) cannot hold one sequence of {context_length} tokens "
+                f"({_gib(self.one_sequence_bytes)}): raise it or lower model.context_length"
+            )
+        if self.kv_bytes > self.free_bytes:
+            raise NotEnoughMemory(
+                f"engine.kv_memory_bytes ({_gib(self.kv_bytes)}) is more than the {left} that are left "
+                "beside the weights: lower it"
+            )
 
 
 def _gib(num_bytes: int) -> str:

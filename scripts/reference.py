@@ -11,7 +11,13 @@ ROOT = Path(__file__).resolve().parents[1]
 GENERATED = "<!-- Made by scripts/reference.py from {source}; change it there, then run `make docs`. -->\n"
 
 # Where each class of config.py stands in the file.
-SECTIONS = {"ModelConfig": "model.", "EngineConfig": "engine.", "ServerConfig": "server.", "DeploymentConfig": ""}
+SECTIONS = {
+    "ModelConfig": "model.",
+    "EngineConfig": "engine.",
+    "PlacementConfig": "placement.",
+    "ServerConfig": "server.",
+    "DeploymentConfig": "",
+}
 
 
 def main() -> None:
@@ -84,6 +90,8 @@ def _type(annotation: ast.expr, names: Mapping[str, str]) -> str:
         return " or ".join(f"`{ast.literal_eval(part)}`" for part in parts)
     if kind == "Annotated":
         return f"{_type(parts[0], names)} {_bounds(parts[1])}"
+    if kind == "Mapping":
+        return "mapping"
     return f"list of {_type(parts[0], names)}"
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from llama4coder.config import DeploymentConfig, Device, EngineConfig, ModelConfig, QuantFormat
+from llama4coder.config import DeploymentConfig, Device, EngineConfig, ModelConfig, PlacementConfig, QuantFormat
 from llama4coder.errors import ConfigError, NotEnoughMemory
 from llama4coder.kv.sizing import kv_bytes_per_block, weight_bytes
 from llama4coder.machine import Machine
+from llama4coder.parallel.layout import ParallelLayout
+from llama4coder.parallel.plan import RankPlan
 from llama4coder.resolve import resolve
 from llama4coder.shape import ModelShape
 
@@ -29,13 +31,14 @@ LLAMA_8B = ModelShape(
     mlp_bias=False,
     rope={},
 )
+WHOLE = RankPlan.alone(LLAMA_8B)
 LAPTOP = Machine("cpu", 64 * GIB, num_cpus=8, computes_bfloat16=True)
 FOLDER = Path("/models/coder-8b")
 
 
 def test_published_sizes() -> None:
-    assert weight_bytes(LLAMA_8B, "bfloat16") == pytest.approx(16.06e9, rel=0.001)
-    assert kv_bytes_per_block(LLAMA_8B, "bfloat16") == 16 * 131072
+    assert weight_bytes(WHOLE, "bfloat16") == pytest.approx(16.06e9, rel=0.001)
+    assert kv_bytes_per_block(WHOLE, "bfloat16") == 16 * 131072
 
 
 def test_auto_takes_what_machine_and_model_offer() -> None:
@@ -56,7 +59,7 @@ def test_what_the_operator_says_wins() -> None:
     )
     resolved = resolve(config, FOLDER, LLAMA_8B, LAPTOP)
     assert (resolved.model.name, resolved.model.dtype, resolved.model.context_length) == ("coder", "float16", 2048)
-    assert resolved.engine.num_blocks == GIB // kv_bytes_per_block(LLAMA_8B, "float16")
+    assert resolved.engine.num_blocks == GIB // kv_bytes_per_block(WHOLE, "float16")
     assert resolved.engine.num_threads == 3
 
 
@@ -94,11 +97,13 @@ def test_combinations_that_cannot_work() -> None:
 def test_quantised_weights_take_their_bytes_and_those_of_their_scales() -> None:
     matrices = 32 * (4096 * (4096 + 2048) + 4096 * 4096 + 4096 * 28672 + 14336 * 4096)
     head, table_bytes = 128256 * 4096, 2 * 128256 * 4096
-    assert weight_bytes(LLAMA_8B, "bfloat16", "int4") == matrices * 5 // 8 + head + 4 * 128256 + table_bytes
+    assert weight_bytes(WHOLE, "bfloat16", "int4") == matrices * 5 // 8 + head + 4 * 128256 + table_bytes
     outputs = 32 * (6144 + 4096 + 28672 + 4096) + 128256
-    assert weight_bytes(LLAMA_8B, "bfloat16", "int8") == matrices + head + 4 * outputs + table_bytes
+    assert weight_bytes(WHOLE, "bfloat16", "int8") == matrices + head + 4 * outputs + table_bytes
     tied = replace(LLAMA_8B, tied_embeddings=True)
-    assert weight_bytes(LLAMA_8B, "bfloat16", "int8") - weight_bytes(tied, "bfloat16", "int8") == table_bytes
+    assert (
+        weight_bytes(WHOLE, "bfloat16", "int8") - weight_bytes(RankPlan.alone(tied), "bfloat16", "int8") == table_bytes
+    )
 
 
 def test_fewer_bits_leave_more_memory_for_kv() -> None:
@@ -129,14 +134,14 @@ def test_each_quant_format_has_one_kind_of_device(quant: QuantFormat, device: De
 def test_a_gpu_is_ours_but_for_a_reserve() -> None:
     machine = replace(LAPTOP, device="cuda", memory_bytes=140 * GIB)
     resolved = resolve(DeploymentConfig(model=ModelConfig(quant="fp8")), FOLDER, LLAMA_8B, machine)
-    free_bytes = 137 * GIB - weight_bytes(LLAMA_8B, resolved.model.dtype, "fp8")
-    assert resolved.engine.num_blocks == int(0.9 * free_bytes) // kv_bytes_per_block(LLAMA_8B, resolved.model.dtype)
+    free_bytes = 137 * GIB - weight_bytes(WHOLE, resolved.model.dtype, "fp8")
+    assert resolved.engine.num_blocks == int(0.9 * free_bytes) // kv_bytes_per_block(WHOLE, resolved.model.dtype)
 
 
 def test_4_bits_on_a_gpu_have_a_scale_per_64_and_a_head_in_full() -> None:
     matrices = 32 * (4096 * (4096 + 2048) + 4096 * 4096 + 4096 * 28672 + 14336 * 4096)
-    assert weight_bytes(LLAMA_8B, "bfloat16", "nf4") == matrices // 2 + matrices // 16 + 2 * 2 * 128256 * 4096
-    assert weight_bytes(LLAMA_8B, "bfloat16", "fp8") == weight_bytes(LLAMA_8B, "bfloat16", "int8")
+    assert weight_bytes(WHOLE, "bfloat16", "nf4") == matrices // 2 + matrices // 16 + 2 * 2 * 128256 * 4096
+    assert weight_bytes(WHOLE, "bfloat16", "fp8") == weight_bytes(WHOLE, "bfloat16", "int8")
 
 
 def test_int4_is_refused_for_sizes_that_its_groups_do_not_divide() -> None:
@@ -145,3 +150,73 @@ def test_int4_is_refused_for_sizes_that_its_groups_do_not_divide() -> None:
         resolve(DeploymentConfig(model=ModelConfig(quant="int4")), FOLDER, odd, LAPTOP)
     short = ModelConfig(quant="int8", context_length=2048)
     assert resolve(DeploymentConfig(model=short), FOLDER, odd, LAPTOP).model.quant == "int8"
+
+
+def test_ranks_divide_weights_heads_and_cores() -> None:
+    config = DeploymentConfig(model=ModelConfig(context_length=8192), engine=EngineConfig(ranks=4, kv_memory_bytes=GIB))
+    engine = resolve(config, FOLDER, LLAMA_8B, LAPTOP).engine
+    assert (engine.heads_shards, engine.kv_shards, engine.ranks) == (4, 1, 4)
+    assert engine.num_threads == 2
+    assert engine.num_blocks == 4 * GIB // kv_bytes_per_block(WHOLE, "bfloat16")
+    assert engine.kv_bytes_per_rank == GIB
+    assert engine.weight_bytes_per_rank == pytest.approx(weight_bytes(WHOLE, "bfloat16") / 4, rel=0.001)
+
+
+def rank_bytes(layout: ParallelLayout, quant: QuantFormat) -> list[int]:
+    plans = [RankPlan(LLAMA_8B, layout, rank) for rank in range(layout.num_ranks)]
+    return [weight_bytes(plan, "bfloat16", quant) for plan in plans]
+
+
+@pytest.mark.parametrize("quant", ["none", "int8", "int4", "nf4"])
+def test_the_ranks_weights_add_up(quant: QuantFormat) -> None:
+    """But for the scales of matrices whose inputs are split, which every rank has for all outputs."""
+    whole = weight_bytes(WHOLE, "bfloat16", quant)
+    assert whole <= sum(rank_bytes(ParallelLayout(8, 1), quant)) < 1.002 * whole
+
+
+def test_ranks_that_hold_the_same_heads_project_them_each() -> None:
+    twice = 2 * 32 * (4096 + 2048) * 4096
+    assert sum(rank_bytes(ParallelLayout(4, 2), "none")) == weight_bytes(WHOLE, "bfloat16") + twice
+
+
+def test_beyond_its_kv_heads_a_model_stripes_blocks() -> None:
+    gpu = replace(LAPTOP, device="cuda", memory_bytes=80 * GIB)
+    engine = resolve(DeploymentConfig(engine=EngineConfig(ranks=16)), FOLDER, LLAMA_8B, gpu).engine
+    assert (engine.heads_shards, engine.kv_shards) == (8, 2)
+    least = EngineConfig(ranks=2, kv_shards=2, kv_memory_bytes=8192 * kv_bytes_per_block(WHOLE, "bfloat16") // 2)
+    assert resolve(DeploymentConfig(engine=least), FOLDER, LLAMA_8B, LAPTOP).engine.num_blocks == 8192 // 2
+    less = least.model_copy(update={"kv_memory_bytes": least.kv_memory_bytes - 1})
+    with pytest.raises(NotEnoughMemory, match="raise it"):
+        resolve(DeploymentConfig(engine=less), FOLDER, LLAMA_8B, LAPTOP)
+
+
+def test_an_impossible_layout_is_refused_with_those_that_are_possible() -> None:
+    config = DeploymentConfig(engine=EngineConfig(ranks=6, kv_shards=2))
+    with pytest.raises(ConfigError, match=r"8 KV heads.*2 x 3, 1 x 6"):
+        resolve(config, FOLDER, LLAMA_8B, LAPTOP)
+
+
+def test_ranks_on_cpus_share_a_machines_memory_and_those_on_gpus_have_one_each() -> None:
+    machine = replace(LAPTOP, memory_bytes=20 * GIB)
+    model = ModelConfig(context_length=2048)
+    apart = PlacementConfig(ranks_per_node=(1, 1, 1, 1))
+    split = DeploymentConfig(model=model, engine=EngineConfig(ranks=4, kv_memory_bytes=2 * GIB))
+    with pytest.raises(NotEnoughMemory, match=r"more than the 0\.5. GiB"):
+        resolve(split, FOLDER, LLAMA_8B, machine)
+    assert resolve(split.model_copy(update={"placement": apart}), FOLDER, LLAMA_8B, machine).engine.num_threads == 8
+    assert resolve(split, FOLDER, LLAMA_8B, replace(machine, device="cuda")).engine.kv_bytes_per_rank == 2 * GIB
+
+
+def test_ranks_per_node_must_add_up() -> None:
+    config = DeploymentConfig(engine=EngineConfig(ranks=4), placement=PlacementConfig(ranks_per_node=(2, 1)))
+    with pytest.raises(ConfigError, match=r"\[2, 1\] adds up to 3 ranks, engine\.ranks is 4"):
+        resolve(config, FOLDER, LLAMA_8B, LAPTOP)
+
+
+def test_groups_must_divide_the_part_of_a_rank() -> None:
+    config = DeploymentConfig(model=ModelConfig(quant="int4", context_length=2048), engine=EngineConfig(ranks=1))
+    odd = replace(LLAMA_8B, intermediate_size=14336 + 32)
+    resolve(config, FOLDER, odd, LAPTOP)
+    split = config.model_copy(update={"engine": EngineConfig(ranks=2)})
+    with pytest.raises(ConfigError, match=r"a rank's matrices have .*7184"):
+        resolve(split, FOLDER, odd, LAPTOP)

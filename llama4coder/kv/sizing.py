@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from llama4coder.config import DType, QuantFormat
-from llama4coder.shape import MatrixShape, ModelShape
+from llama4coder.parallel.plan import RankPlan
+from llama4coder.shape import MatrixShape
 
 BLOCK_SIZE = 16  # tokens per block (design section 7)
 
@@ -13,24 +14,46 @@ NF4_GROUP = 64  # inputs that share a scale
 DTYPE_BYTES: dict[DType, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def kv_bytes_per_token(shape: ModelShape, dtype: DType) -> int:
-    """Keys and values of one token over all layers, on one rank that holds every head."""
-    return 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim * DTYPE_BYTES[dtype]
+def kv_bytes_per_token(plan: RankPlan, dtype: DType) -> int:
+    """Keys and values of one token over all layers, of the heads of one rank."""
+    return 2 * plan.shape.num_layers * plan.num_kv_heads * plan.shape.head_dim * DTYPE_BYTES[dtype]
 
 
-def kv_bytes_per_block(shape: ModelShape, dtype: DType) -> int:
-    return BLOCK_SIZE * kv_bytes_per_token(shape, dtype)
+def kv_bytes_per_block(plan: RankPlan, dtype: DType) -> int:
+    """One block on one rank."""
+    return BLOCK_SIZE * kv_bytes_per_token(plan, dtype)
 
 
-def weight_bytes(shape: ModelShape, dtype: DType, quant: QuantFormat = "none") -> int:
-    """All matrices with their scales; an embedding that is not tied to the head stays in `dtype`."""
+def layer_matrices(plan: RankPlan) -> tuple[MatrixShape, ...]:
+    """One rank's part of `ModelShape.layer_matrices`."""
+    shape = plan.shape
+    wide = _length(plan.layout.rank_part(plan.rank).of(shape.intermediate_size))
+    return (
+        MatrixShape((plan.num_heads + 2 * plan.num_kv_heads) * shape.head_dim, shape.hidden_size),
+        MatrixShape(shape.hidden_size, _length(plan.attended)),
+        MatrixShape(2 * wide, shape.hidden_size),
+        MatrixShape(shape.hidden_size, wide),
+    )
+
+
+def weight_bytes(plan: RankPlan, dtype: DType, quant: QuantFormat = "none") -> int:
+    """All matrices of one rank with their scales; an embedding that is not tied to the head stays in `dtype`.
+
+    Norms and biases are below one in a thousand and left out.
+    """
+    table = MatrixShape(_length(plan.vocabulary), plan.shape.hidden_size)
+    wide_bytes = table.size * DTYPE_BYTES[dtype]
+    head_bytes = wide_bytes if quant in ("none", "nf4") else _byte_bytes(table)
+    table_bytes = 0 if plan.shape.tied_embeddings else wide_bytes
     if quant == "none":
-        return shape.num_parameters * DTYPE_BYTES[dtype]
-    head = MatrixShape(shape.vocab_size, shape.hidden_size)
-    wide_bytes = head.size * DTYPE_BYTES[dtype]
-    head_bytes = wide_bytes if quant == "nf4" else _byte_bytes(head)
-    table_bytes = 0 if shape.tied_embeddings else wide_bytes
-    return shape.num_layers * sum(map(_MATRIX_BYTES[quant], shape.layer_matrices)) + head_bytes + table_bytes
+        layer_bytes = sum(matrix.size for matrix in layer_matrices(plan)) * DTYPE_BYTES[dtype]
+    else:
+        layer_bytes = sum(map(_MATRIX_BYTES[quant], layer_matrices(plan)))
+    return plan.shape.num_layers * layer_bytes + head_bytes + table_bytes
+
+
+def _length(part: slice) -> int:
+    return int(part.stop - part.start)
 
 
 def _byte_bytes(matrix: MatrixShape) -> int:
@@ -53,6 +76,6 @@ _MATRIX_BYTES: Mapping[QuantFormat, Callable[[MatrixShape], int]] = {
 }
 
 
-def num_blocks_for(num_tokens: int) -> int:
-    """Blocks that hold this many tokens of one sequence."""
-    return -(-num_tokens // BLOCK_SIZE)
+def num_blocks_for(num_tokens: int, kv_shards: int = 1) -> int:
+    """Blocks that hold this many tokens of one sequence on the fullest of the shards."""
+    return -(-num_tokens // (BLOCK_SIZE * kv_shards))

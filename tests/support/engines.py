@@ -9,6 +9,7 @@ from llama4coder.engine.runner import ModelRunner
 from llama4coder.kv.sizing import kv_bytes_per_block
 from llama4coder.machine import Machine
 from llama4coder.obs.stats import NullObserver
+from llama4coder.parallel.plan import RankPlan
 from llama4coder.progress import NullProgress
 from llama4coder.resolve import resolve
 from llama4coder.shape import read_shape
@@ -36,7 +37,7 @@ def resolved(
     """A configuration with an exact number of KV blocks."""
     shape = read_shape(folder)
     if num_blocks is not None:
-        engine["kv_memory_bytes"] = num_blocks * kv_bytes_per_block(shape, dtype)
+        engine["kv_memory_bytes"] = num_blocks * kv_bytes_per_block(RankPlan.alone(shape), dtype)
     config = DeploymentConfig(
         model=ModelConfig(path=str(folder), dtype=dtype, context_length=context_length, quant=quant),
         engine=EngineConfig(**engine),
