@@ -53,7 +53,7 @@ class LLM:
         resolved = resolve(config, folder, read_shape(folder), detect_machine())
         self.context_length = resolved.model.context_length
         self.tokenizer = Tokenizer.from_folder(Path(folder))
-        self._engine = Engine(resolved, LocalExecutor(ModelRunner.load(resolved, progress).execute), NullObserver())
+        self._engine = Engine(resolved, LocalExecutor(ModelRunner.load(resolved, progress).launch), NullObserver())
 
     def generate(
         self,

@@ -1,6 +1,7 @@
 """What this machine offers; detection is here, every decision about it in `resolve`."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ class Machine:
     device: Device
     memory_bytes: int  # free on the device that holds weights and KV
     num_cpus: int
-    computes_bfloat16: bool  # in hardware, not by conversion
+    computes_bfloat16: bool  # at least as fast as in float32
 
 
 def detect_machine() -> Machine:
@@ -23,8 +24,13 @@ def detect_machine() -> Machine:
     gpu = _detect_gpu(num_cpus) if any(Path("/dev").glob("nvidia[0-9]*")) else None
     if gpu is not None:
         return gpu
-    computes_bfloat16 = bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
-    return Machine("cpu", available_memory_bytes(Path("/proc"), Path("/sys/fs/cgroup")), num_cpus, computes_bfloat16)
+    memory_bytes = available_memory_bytes(Path("/proc"), Path("/sys/fs/cgroup"))
+    return Machine("cpu", memory_bytes, num_cpus, computes_bfloat16(cpu_flags(), has_compiler=bool(shutil.which("cc"))))
+
+
+def computes_bfloat16(flags: frozenset[str], *, has_compiler: bool) -> bool:
+    """Whether bfloat16 is the faster choice: in hardware, or by our own kernels, which widen it on AVX2."""
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"}) or (has_compiler and {"avx2", "fma"} <= flags)
 
 
 def available_memory_bytes(proc: Path, cgroup: Path) -> int:

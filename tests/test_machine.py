@@ -52,3 +52,16 @@ def test_a_gpu_offers_its_free_memory(
 def test_this_machine_has_something_to_offer() -> None:
     found = detect_machine()
     assert found.memory_bytes > 0 and found.num_cpus > 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "has_compiler", "expected"),
+    [
+        ({"avx512_bf16"}, False, True),
+        ({"avx2", "fma"}, True, True),
+        ({"avx2", "fma"}, False, False),
+        ({"sse4_2"}, True, False),
+    ],
+)
+def test_bfloat16_is_chosen_where_something_computes_it(flags: set[str], has_compiler: bool, expected: bool) -> None:
+    assert machine.computes_bfloat16(frozenset(flags), has_compiler=has_compiler) is expected

@@ -1,5 +1,6 @@
 """How an engine reaches its ranks."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from llama4coder.engine.plan import StepPlan, StepResult
@@ -25,3 +26,28 @@ class Executor(Protocol):
     def collect(self, timeout_s: float) -> StepResult: ...
 
     def close(self) -> None: ...
+
+
+class LaunchedStep(Protocol):
+    """A step that a rank has been given; on a GPU it may still run. For one thread, not necessarily the rank's."""
+
+    def is_done(self) -> bool: ...
+
+    def result(self) -> StepResult:
+        """Wait for it; raises what broke it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DoneStep:
+    """Implements `LaunchedStep` for ranks whose steps are over when they return."""
+
+    outcome: StepResult
+
+    def is_done(self) -> bool:
+        """See `LaunchedStep.is_done`."""
+        return True
+
+    def result(self) -> StepResult:
+        """See `LaunchedStep.result`."""
+        return self.outcome

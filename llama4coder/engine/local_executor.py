@@ -1,26 +1,32 @@
 """An executor whose one rank lives in the same process, on a thread of its own."""
 
-import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 
+from llama4coder.engine.executor import LaunchedStep
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.errors import EngineDead
 from llama4coder.faults import log_fault
+
+_POLL_S = 0.0002  # a device is asked this often whether it is done
 
 _log = logging.getLogger(__name__)
 
 
 class LocalExecutor:
-    """Runs plans by `execute` on a worker thread, so that the caller can prepare the next one meanwhile."""
+    """Launches plans on a worker thread, so that the caller can prepare the next one meanwhile.
 
-    def __init__(self, execute: Callable[[StepPlan], StepResult]) -> None:
-        self._execute = execute
+    On a GPU the next step is launched while the one before it runs; whoever collects waits for the device.
+    """
+
+    def __init__(self, launch: Callable[[StepPlan], LaunchedStep]) -> None:
+        self._launch = launch
         self._plans: queue.SimpleQueue[StepPlan | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[StepResult | EngineDead] = queue.SimpleQueue()
-        self._next: StepResult | EngineDead | None = None  # taken from the queue, not yet collected
+        self._launched: queue.SimpleQueue[LaunchedStep | EngineDead] = queue.SimpleQueue()
+        self._next: LaunchedStep | EngineDead | None = None  # taken from the queue, not yet collected
         self._death: EngineDead | None = None
         self._thread = threading.Thread(target=self._run, name="rank", daemon=True)
         self._thread.start()
@@ -32,21 +38,33 @@ class LocalExecutor:
 
     def ready(self, timeout_s: float) -> bool:
         """See `Executor.ready`."""
+        deadline_s = time.monotonic() + timeout_s
         if self._next is None:
-            with contextlib.suppress(queue.Empty):
-                self._next = self._results.get(timeout=timeout_s)
-        return self._next is not None
+            try:
+                self._next = self._launched.get(timeout=timeout_s)
+            except queue.Empty:
+                return False
+        if isinstance(self._next, EngineDead):
+            return True
+        while not self._next.is_done():
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_POLL_S)
+        return True
 
     def collect(self, timeout_s: float) -> StepResult:
         """See `Executor.collect`."""
         self._check()
-        self.ready(timeout_s)
-        result = self._next or EngineDead(f"the rank did not answer within {timeout_s:g} s")
-        self._next = None
-        if isinstance(result, EngineDead):
-            self._death = result
-            raise result
-        return result
+        if not self.ready(timeout_s):
+            raise self._die(EngineDead(f"the rank did not answer within {timeout_s:g} s"))
+        step, self._next = self._next, None
+        assert step is not None, "ready"
+        if isinstance(step, EngineDead):
+            raise self._die(step)
+        try:
+            return step.result()
+        except Exception as error:  # noqa: BLE001 - whatever broke the step on the device
+            raise self._die(_death_of(error)) from None
 
     def close(self) -> None:
         """See `Executor.close`."""
@@ -58,11 +76,19 @@ class LocalExecutor:
         if self._death is not None:
             raise self._death
 
+    def _die(self, death: EngineDead) -> EngineDead:
+        self._death = death
+        return death
+
     def _run(self) -> None:
         while (plan := self._plans.get()) is not None:
             try:
-                self._results.put(self._execute(plan))
+                self._launched.put(self._launch(plan))
             except Exception as error:  # noqa: BLE001 - whatever a step raises must reach the engine
-                log_fault(_log, "the rank failed", error)
-                self._results.put(EngineDead(f"the rank failed: {type(error).__name__}"))
+                self._launched.put(_death_of(error))
                 return
+
+
+def _death_of(error: Exception) -> EngineDead:
+    log_fault(_log, "the rank failed", error)
+    return EngineDead(f"the rank failed: {type(error).__name__}")

@@ -12,7 +12,7 @@ from llama4coder.types import PositionLogprobs
 
 @dataclass(frozen=True, slots=True)
 class PendingStep:
-    """What `result` needs once the device is done; it touches no state of the rank, so any thread may wait."""
+    """Implements `LaunchedStep`; it touches no state of the rank, so any thread may wait."""
 
     step_id: int
     sampled: tuple[int, ...]  # sequence ids of the rows that sample
@@ -21,6 +21,10 @@ class PendingStep:
     prompt_logprobs: Mapping[int, tuple[PositionLogprobs, ...]]
     start: Moment
     end: Moment
+
+    def is_done(self) -> bool:
+        """See `LaunchedStep.is_done`."""
+        return self.end.has_come()
 
     def result(self) -> StepResult:
         """Wait for the device: the only time that the host does so in a step, unless log-probabilities are wanted."""

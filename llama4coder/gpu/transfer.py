@@ -42,6 +42,10 @@ class Moment:
         event.record()
         return cls(0.0, event)
 
+    def has_come(self) -> bool:
+        """Without waiting."""
+        return self.event is None or bool(self.event.query())
+
     def wait(self) -> None:
         """Block this thread, and only this one, until the moment has come."""
         if self.event is not None:

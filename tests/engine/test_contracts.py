@@ -1,6 +1,10 @@
 """The in-process executor and backend against the suites that every implementation passes."""
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from llama4coder.engine.async_engine import AsyncEngine
 from llama4coder.engine.engine import Engine
+from llama4coder.engine.executor import DoneStep, LaunchedStep
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.engine.runner import ModelRunner
@@ -16,14 +21,66 @@ from llama4coder.obs.metrics import Metrics
 from llama4coder.progress import NullProgress
 from tests.support.backend_contract import BackendContract, Subject, make_request
 from tests.support.engines import resolved
-from tests.support.executor_contract import ExecutorContract, MakeExecutor
+from tests.support.executor_contract import Execute, ExecutorContract, MakeExecutor, echo, plan_of
 from tests.support.models import write_tiny_llama
 
 
 class TestLocalExecutor(ExecutorContract):
     @pytest.fixture
     def make_executor(self) -> Iterator[MakeExecutor]:
-        yield LocalExecutor
+        yield lambda execute: LocalExecutor(lambda plan: DoneStep(execute(plan)))
+
+
+class _Device:
+    """Steps that run on, like a GPU's, after they were launched."""
+
+    def __init__(self, execute: Execute) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._execute = execute
+
+    def launch(self, plan: StepPlan) -> "_RunningStep":
+        return _RunningStep(self._pool.submit(self._execute, plan))
+
+
+@dataclass(frozen=True)
+class _RunningStep:
+    future: Future[StepResult]
+
+    def is_done(self) -> bool:
+        return self.future.done()
+
+    def result(self) -> StepResult:
+        return self.future.result()
+
+
+class TestLocalExecutorOverADevice(ExecutorContract):
+    @pytest.fixture
+    def make_executor(self) -> Iterator[MakeExecutor]:
+        yield lambda execute: LocalExecutor(_Device(execute).launch)
+
+    def test_the_next_step_is_launched_while_one_runs(self) -> None:
+        release, launched = threading.Event(), []
+
+        def execute(plan: StepPlan) -> StepResult:
+            release.wait(10)
+            return echo(plan)
+
+        device = _Device(execute)
+
+        def launch(plan: StepPlan) -> _RunningStep:
+            launched.append(plan.step_id)
+            return device.launch(plan)
+
+        executor = LocalExecutor(launch)
+        for step_id in (1, 2):
+            executor.submit(plan_of(step_id))
+        deadline_s = time.monotonic() + 10
+        while launched != [1, 2] and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        assert launched == [1, 2] and not executor.ready(0.0)
+        release.set()
+        assert [executor.collect(10).step_id for _ in range(2)] == [1, 2]
+        executor.close()
 
 
 class _Mortal:
@@ -33,10 +90,10 @@ class _Mortal:
         self.dies = False
         self._runner = runner
 
-    def execute(self, plan: StepPlan) -> StepResult:
+    def launch(self, plan: StepPlan) -> LaunchedStep:
         if self.dies:
             raise RuntimeError("killed by the test")
-        return self._runner.execute(plan)
+        return self._runner.launch(plan)
 
 
 class TestAsyncEngine(BackendContract):
@@ -46,7 +103,7 @@ class TestAsyncEngine(BackendContract):
         config = resolved(tmp_path, num_blocks=64)
         rank = _Mortal(ModelRunner.load(config, NullProgress()))
         metrics = Metrics(CollectorRegistry())
-        thread = EngineThread(Engine(config, LocalExecutor(rank.execute), metrics), QueueLimits(8, 100))
+        thread = EngineThread(Engine(config, LocalExecutor(rank.launch), metrics), QueueLimits(8, 100))
         thread.start()
 
         async def kill() -> None:

@@ -11,6 +11,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from llama4coder.engine.engine import Engine
+from llama4coder.engine.executor import DoneStep
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.obs.stats import NullObserver
@@ -91,7 +92,7 @@ class SlowExecutor:
 
     def __init__(self, execute: Callable[[StepPlan], StepResult], step_s: float) -> None:
         self._step_s = step_s
-        self._inner = LocalExecutor(self._execute)
+        self._inner = LocalExecutor(lambda plan: DoneStep(self._execute(plan)))
         self._execute_now = execute
         self.log: list[str] = []
 

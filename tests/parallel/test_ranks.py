@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from llama4coder.engine.engine import Engine
+from llama4coder.engine.executor import DoneStep
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.obs.stats import NullObserver
 from llama4coder.parallel.layout import ParallelLayout
@@ -30,7 +31,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def parallel_engine(folder: Path, layout: ParallelLayout, **overrides: object) -> Engine:
     config = resolved(folder, **{"num_blocks": 64, **overrides})
     execute = execute_on_all(config, make_shares(read_shape(folder), layout))
-    return Engine(config, LocalExecutor(execute), NullObserver())
+    return Engine(config, LocalExecutor(lambda plan: DoneStep(execute(plan))), NullObserver())
 
 
 def requests() -> list[GenerateRequest]:

@@ -46,7 +46,7 @@ def resolved(
 
 
 def build_engine(config: ResolvedConfig) -> Engine:
-    return Engine(config, LocalExecutor(ModelRunner.load(config, NullProgress()).execute), NullObserver())
+    return Engine(config, LocalExecutor(ModelRunner.load(config, NullProgress()).launch), NullObserver())
 
 
 def greedy_request(request_id: str, prompt: list[int], max_tokens: int) -> GenerateRequest:

@@ -57,7 +57,7 @@ class Ours:
         resolved = resolve(config, folder, read_shape(folder), detect_machine())
         runner = ModelRunner.load(resolved, NullProgress())
         self._model_time = ModelTime()
-        self._engine = Engine(resolved, LocalExecutor(runner.execute), self._model_time)
+        self._engine = Engine(resolved, LocalExecutor(runner.launch), self._model_time)
         self._num_requests = 0
 
     def measures(self) -> Mapping[str, Measure]:
