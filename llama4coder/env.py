@@ -36,3 +36,9 @@ def offline_environment() -> dict[str, str]:
 def silence_telemetry() -> None:
     """Keep this process's libraries from calling out; to be called before they are imported."""
     os.environ.update(offline_environment())
+
+
+def use_network_interface(name: str) -> None:
+    """Let the ranks of a replica talk over this interface, unless the operator has chosen one."""
+    for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(variable, name)
