@@ -4,22 +4,25 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve import Application
 
 from cluster.ingress import Ingress
 from cluster.metrics_hub import MetricsHub
-from cluster.placement import HUB_CPUS, INGRESS_CPUS, REPLICA_BUNDLE, target_bundles
+from cluster.placement import HUB_CPUS, INGRESS_CPUS, REPLICA_CPUS, target_placement
+from cluster.room import await_room
 from cluster.settings import parse_args, resolve_here
 from cluster.target import TargetReplica
 from llama4coder.config import DeploymentConfig, ResolvedConfig
 from llama4coder.progress import NullProgress
 
 _MAX_ONGOING_REQUESTS = 100_000  # the engine's own bounded queue decides who waits and who is refused
-_HEALTH_CHECK_PERIOD_S = 2.0  # three failures in a row replace a replica
+_HEALTH_CHECK_PERIOD_S = 1.0  # three failures in a row replace a replica
 _HEALTH_CHECK_TIMEOUT_S = 10.0
 _SHUTDOWN_TIMEOUT_S = 20.0
 _QUIET = {"enable_access_log": False, "log_level": "WARNING"}
+_TOLD = {"enable_access_log": False, "log_level": "INFO"}  # how a start goes on
 
 _log = logging.getLogger("ray.serve")  # the one that Serve writes to its files
 
@@ -39,11 +42,16 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
 
 
 def _target(config: ResolvedConfig) -> serve.Deployment:
-    bundles = target_bundles(config)
+    placement = target_placement(config)
+    if ray.is_initialized():
+        await_room(placement, config.target_replicas, config.placement.timeout_s)
+    options = _options(config.target_replicas, REPLICA_CPUS) | {"logging_config": _TOLD}
+    if placement.labels:
+        options["placement_group_bundle_label_selector"] = [dict(placement.labels)] * len(placement.bundles)
     return serve.deployment(
-        placement_group_bundles=bundles,
-        placement_group_strategy="STRICT_PACK",
-        **_options(config.target_replicas, bundles[REPLICA_BUNDLE]["CPU"]),
+        placement_group_bundles=[dict(bundle) for bundle in placement.bundles],
+        placement_group_strategy=placement.strategy,
+        **options,
     )(TargetReplica)
 
 

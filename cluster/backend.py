@@ -1,7 +1,11 @@
 """The cluster as a `GenerationBackend`: requests by handle call, tokens by token channel."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from ray.exceptions import RayError
@@ -9,33 +13,65 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from cluster.channel.token_receiver import TokenReceiver, TokenStream
-from cluster.errors import original_error
+from cluster.continuation import Continuation
+from cluster.errors import NotBegun, original_error
 from cluster.generation import GenerationOutcome, Refusal
 from cluster.metrics_hub import MetricsPusher
-from llama4coder.errors import DeadlineExceeded, Llama4CoderError, StreamLost
+from llama4coder.errors import DeadlineExceeded, EngineDead, Llama4CoderError, Overloaded, StreamLost, Unavailable
 from llama4coder.types import GenerateRequest, TokenEvent
 
 _LAST_TOKENS_TIMEOUT_S = 5.0  # the outcome and the last frame take different roads
 _PROBE_MARGIN_S = 0.5
 
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What becomes of requests that lose their replica."""
+
+    timeout_s: float
+    on_recovered: Callable[[], object]  # called when one has gone on
+
 
 class ClusterBackend:
-    """Implements `llama4coder.backend.GenerationBackend` over the target deployment; for one event loop."""
+    """Implements `llama4coder.backend.GenerationBackend` over the target deployment; for one event loop.
 
-    def __init__(self, target: DeploymentHandle[Any], receiver: TokenReceiver, pusher: MetricsPusher) -> None:
+    A request whose replica is lost goes on at another, or at the same one when it has been started anew.
+    """
+
+    def __init__(
+        self, target: DeploymentHandle[Any], receiver: TokenReceiver, pusher: MetricsPusher, recovery: Recovery
+    ) -> None:
         self._target = target
         self._receiver = receiver
         self._pusher = pusher
+        self._recovery = recovery
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenEvent, None]:
         """See `GenerationBackend.generate`."""
-        stream = self._receiver.open(request.request_id)
+        continuation = Continuation(request, self._recovery.timeout_s)
+        while True:
+            try:
+                async with aclosing(self._attempt(continuation)) as events:
+                    async for event in events:
+                        yield event
+                return
+            except (Unavailable, Overloaded) as error:
+                pause_s = continuation.pause_after(error)
+                _log.warning("a request lost its replica and goes on elsewhere: %s", type(error).__name__)
+            await asyncio.sleep(pause_s)
+
+    async def _attempt(self, continuation: Continuation) -> AsyncGenerator[TokenEvent, None]:
+        """What one replica gives, to the last event unless it fails."""
+        request = continuation.next_request()
+        stream = self._receiver.open(request.request_id, len(request.output_token_ids))
         response: Any = self._target.generate.remote(request, self._receiver.endpoint)
         watcher = asyncio.create_task(_watch(response, stream))
         try:
             while True:
-                event = await stream.next_event()
-                yield event
+                event = await self._next_event(stream, continuation)
+                yield continuation.take(event)
                 if event.finish_reason is not None:
                     return
         finally:
@@ -43,6 +79,17 @@ class ClusterBackend:
             if not watcher.done():
                 response.cancel()
                 watcher.cancel()
+
+    async def _next_event(self, stream: TokenStream, continuation: Continuation) -> TokenEvent:
+        if continuation.deadline_s is None:
+            return await stream.next_event()
+        try:
+            async with asyncio.timeout(continuation.deadline_s - time.monotonic()):
+                event = await stream.next_event()
+        except TimeoutError:
+            raise continuation.expired() from None
+        self._recovery.on_recovered()
+        return event
 
     async def probe(self, timeout_s: float) -> None:
         """See `GenerationBackend.probe`."""
@@ -69,7 +116,8 @@ async def _watch(response: Any, stream: TokenStream) -> None:
         stream.fail(original_error(error))
         return
     if isinstance(outcome, Refusal):
-        stream.fail(outcome.error)
+        refusal = outcome.error
+        stream.fail(NotBegun(str(refusal)) if isinstance(refusal, EngineDead) else refusal)
         return
     await asyncio.sleep(_LAST_TOKENS_TIMEOUT_S)
     stream.fail(StreamLost(f"not all of {outcome.num_output_tokens} tokens arrived"))

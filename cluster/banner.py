@@ -8,7 +8,7 @@ llama4coder is ready.
   URL             {url}/v1
   model           {model}
   context length  {context_length} tokens
-  runs on         {device}, {dtype}, KV memory for {kv_tokens} tokens
+  runs on         {ranks}{device}, {dtype}, KV memory for {kv_tokens} tokens
   metrics         {url}/metrics
 
 Try it:
@@ -38,7 +38,8 @@ def banner(url: str, config: ResolvedConfig) -> str:
         url=url,
         model=config.model.name,
         context_length=config.model.context_length,
+        ranks="" if config.engine.ranks == 1 else f"{config.engine.ranks} ranks, ",
         device=config.engine.device,
         dtype=config.model.dtype,
-        kv_tokens=config.engine.num_blocks * config.engine.block_size,
+        kv_tokens=config.engine.num_blocks * config.engine.kv_shards * config.engine.block_size,
     )

@@ -7,7 +7,7 @@ from cluster.channel.endpoint import Endpoint
 from cluster.channel.token_sender import TokenSender
 from llama4coder.engine.async_engine import AsyncEngine
 from llama4coder.engine.thread import EngineThread
-from llama4coder.errors import Overloaded, RequestError
+from llama4coder.errors import EngineDead, Overloaded, RequestError
 from llama4coder.types import FinishReason, GenerateRequest
 
 
@@ -23,7 +23,7 @@ class GenerationOutcome:
 class Refusal:
     """Why a request was not begun; an answer rather than a failure, which Serve would log with a traceback."""
 
-    error: RequestError | Overloaded
+    error: RequestError | Overloaded | EngineDead
 
 
 class GenerationService:
@@ -40,9 +40,11 @@ class GenerationService:
         ending = sink.open(request.request_id)
         try:
             self._thread.submit(request, sink)
-            last = await ending
-        except (RequestError, Overloaded) as error:
+        except (RequestError, Overloaded, EngineDead) as error:
+            sink.forget(request.request_id)
             return Refusal(error)
+        try:
+            last = await ending
         finally:
             sink.forget(request.request_id)
             self._thread.abort(request.request_id)

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import ray
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cluster.backend import ClusterBackend
+from cluster.backend import ClusterBackend, Recovery
 from cluster.channel.token_receiver import TokenReceiver
 from cluster.metrics_hub import MetricsPusher
+from cluster.node import node_address
 from llama4coder.config import ResolvedConfig
 from llama4coder.obs.metrics import Metrics
 from llama4coder.server.app import create_app
@@ -30,7 +30,8 @@ class Ingress:
         metrics = Metrics(CollectorRegistry())
         self._pusher = MetricsPusher(hub, serve.get_replica_context().replica_id.unique_id, metrics.render)
         self._receiver = TokenReceiver(node_address())
-        backend = ClusterBackend(target, self._receiver, self._pusher)
+        recovery = Recovery(config.server.recovery_timeout_s, metrics.recovered_requests.inc)
+        backend = ClusterBackend(target, self._receiver, self._pusher, recovery)
         folder = Path(config.model.path)
         tokenizer = Tokenizer.from_folder(folder)
         self._app: FastAPI = create_app(
@@ -51,12 +52,6 @@ class Ingress:
         if hasattr(self, "_receiver"):
             await self._receiver.close()
             await self._pusher.stop()
-
-
-def node_address() -> str:
-    """The address by which the other nodes reach this one; loopback if Ray itself is bound to it."""
-    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    return address
 
 
 def served_model(config: ResolvedConfig, eos_token_ids: frozenset[int]) -> ServedModel:

@@ -1,26 +1,49 @@
 """What each process asks of the cluster's scheduler."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from llama4coder.config import ResolvedConfig
 
 INGRESS_CPUS = 0.2
 HUB_CPUS = 0.1
-_REPLICA_CPUS = 0.2  # schedules and waits; the work is the rank's
-_RANK_CPUS = 0.5  # below one, so that a laptop can hold a few; CPU ranks share the cores by their thread counts
+REPLICA_CPUS = 0.2  # schedules and waits; the work is the ranks'
+RANK_CPUS = 0.5  # below one, so that a laptop can hold a few; CPU ranks share the cores by their thread counts
 
-REPLICA_BUNDLE, RANK_BUNDLE = 0, 1
+Resources = Mapping[str, float]
 
 
-def target_bundles(config: ResolvedConfig) -> list[dict[str, float]]:
-    """The placement group of one target replica: its own process, then its rank."""
-    rank = {"CPU": _RANK_CPUS}
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The placement group of one target replica; its own process is in the first bundle."""
+
+    bundles: tuple[Resources, ...]
+    strategy: str  # Ray's name
+    labels: Mapping[str, str]  # that the node of each bundle must have
+    rank_bundles: tuple[int, ...]  # by rank, before ranks are numbered by where they are
+
+
+def target_placement(config: ResolvedConfig) -> Placement:
+    """A bundle per rank, or per node where the operator says how many ranks each node gets."""
+    wanted, num_ranks = config.placement, config.engine.ranks
+    if wanted.ranks_per_node is None:
+        bundles = ({"CPU": REPLICA_CPUS}, *(_ranks(config, 1) for _ in range(num_ranks)))
+        return Placement(bundles, wanted.strategy, wanted.node_labels, tuple(range(1, num_ranks + 1)))
+    nodes = [_ranks(config, num_on_node) for num_on_node in wanted.ranks_per_node]
+    nodes[0]["CPU"] += REPLICA_CPUS
+    rank_bundles = (node for node, num_on_node in enumerate(wanted.ranks_per_node) for _ in range(num_on_node))
+    return Placement(tuple(nodes), "STRICT_SPREAD", wanted.node_labels, tuple(rank_bundles))
+
+
+def _ranks(config: ResolvedConfig, num_ranks: int) -> dict[str, float]:
+    resources = {"CPU": RANK_CPUS * num_ranks}
     if config.engine.device == "cuda":
-        rank["GPU"] = 1
-    return [{"CPU": _REPLICA_CPUS}, rank]
+        resources["GPU"] = num_ranks
+    return resources
 
 
 def total_cpus(config: ResolvedConfig) -> int:
     """The logical CPUs that the whole deployment asks for."""
-    targets = config.target_replicas * (_REPLICA_CPUS + _RANK_CPUS)
+    targets = config.target_replicas * (REPLICA_CPUS + config.engine.ranks * RANK_CPUS)
     return math.ceil(targets + config.ingress_replicas * INGRESS_CPUS + HUB_CPUS)

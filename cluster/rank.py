@@ -1,34 +1,124 @@
 """The process of one rank: a Ray actor that loads its share of the model and serves the rank channel."""
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from cluster.channel.endpoint import Endpoint, bind_private
+from cluster.channel.endpoint import Endpoint, bind_encrypted, bind_private
 from cluster.channel.rank_server import RankServer
+from cluster.node import Place, here
 from llama4coder.config import ResolvedConfig
+from llama4coder.parallel.layout import ParallelLayout
+from llama4coder.parallel.meeting import Meeting
+from llama4coder.parallel.plan import RankPlan
 from llama4coder.progress import NullProgress
+from llama4coder.shape import read_shape
+
+if TYPE_CHECKING:
+    import zmq
+
+    from llama4coder.parallel.group import MeetingPlace
+    from llama4coder.parallel.share import RankShare
+
+
+@dataclass(frozen=True, slots=True)
+class RankTask:
+    """Which rank an actor is."""
+
+    config: ResolvedConfig
+    rank: int
+    meeting: Meeting | None  # None if it is the only one
+    is_near: bool  # on the replica's own node
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """How much of its weights a rank has read; all zero before it knows."""
+
+    num_bytes: int
+    total_bytes: int
 
 
 class RankActor:
     """Made a Ray actor by its replica, which holds the only handle: when the replica goes, so does the rank.
 
-    `load`, then `serve`, which returns only when no more steps will be executed.
+    `place`, `host_meeting` on the first rank, `load`, then `serve`, which returns only when no more steps will be
+    executed. Torch is imported where it is needed: the replica, which imports this module, has no use for it.
     """
 
     def __init__(self) -> None:
+        self._progress = _LoadProgress()
         self._server: RankServer | None = None
+        self._meeting: MeetingPlace | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="rank-")  # mode 0700
 
-    def load(self, config: ResolvedConfig) -> Endpoint:
-        """Load the weights and begin to serve; returns the rank channel's address."""
-        from llama4coder.engine.runner import ModelRunner  # torch: slow to import, and of no use to the replica
+    def place(self) -> Place:
+        """Where it runs, once it can load."""
+        import llama4coder.engine.runner  # noqa: F401 - slow, so that all ranks import it at the same time
 
-        runner = ModelRunner.load(config, NullProgress())
-        folder = Path(self._folder.name)
-        self._server = RankServer(runner.execute, lambda socket: bind_private(socket, folder, "rank.sock"))
+        return here()
+
+    def host_meeting(self, timeout_s: float) -> Meeting:
+        """Open the place where the ranks of the replica find each other."""
+        from llama4coder.parallel.group import MeetingPlace
+
+        self._meeting = MeetingPlace(here().address, timeout_s)
+        return self._meeting.meeting
+
+    def load(self, task: RankTask) -> Endpoint:
+        """Meet the other ranks, load the weights and begin to serve; returns the rank channel's address."""
+        from llama4coder.engine.runner import ModelRunner
+
+        runner = ModelRunner.load_share(task.config, _join(task), self._progress)
+        bind = self._bind_private if task.is_near else _bind_encrypted
+        self._server = RankServer(runner.launch, bind, answers=task.rank == 0)
         return self._server.start()
+
+    def loaded(self) -> Loaded:
+        """How far `load` is."""
+        return self._progress.loaded
+
+    def connected(self) -> None:
+        """The replica is connected: the channel's name is needed no more, and is not left to lie about."""
+        self._folder.cleanup()
 
     def serve(self) -> None:
         """Wait until the rank has failed or was stopped."""
         assert self._server is not None, "serve before load"
         self._server.join()
+
+    def _bind_private(self, socket: "zmq.Socket[Any]") -> Endpoint:
+        return bind_private(socket, Path(self._folder.name), "rank.sock")
+
+
+def _bind_encrypted(socket: "zmq.Socket[Any]") -> Endpoint:
+    return bind_encrypted(socket, here().address)
+
+
+def _join(task: RankTask) -> "RankShare":
+    import torch
+
+    from llama4coder.parallel.group import join
+    from llama4coder.parallel.share import RankShare
+
+    engine = task.config.engine
+    shape = read_shape(Path(task.config.model.path))
+    if task.meeting is None:
+        return RankShare.whole(shape)
+    plan = RankPlan(shape, ParallelLayout(engine.heads_shards, engine.kv_shards), task.rank)
+    device = torch.device(engine.device, 0) if engine.device == "cuda" else torch.device("cpu")
+    return join(task.meeting, plan, here().address, device, engine.step_timeout_s)
+
+
+class _LoadProgress(NullProgress):
+    """Implements `Progress` for whoever asks later."""
+
+    def __init__(self) -> None:
+        self.loaded = Loaded(0, 0)
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        self.loaded = Loaded(0, total)
+
+    def advance(self, n: int) -> None:
+        self.loaded = Loaded(self.loaded.num_bytes + n, self.loaded.total_bytes)

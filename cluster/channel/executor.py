@@ -17,16 +17,20 @@ _MAX_OUTSTANDING_FRAMES = 16
 
 
 class ZmqExecutor:
-    """Sends every plan to every rank and waits for all of them; implements `llama4coder.engine.executor.Executor`.
+    """Sends every plan to every rank; implements `llama4coder.engine.executor.Executor`.
 
-    For one thread at a time. `is_alive` must be quick and safe to call from that thread; it tells of a rank that has
-    gone before its silence would.
+    The first rank answers each plan, the others speak only to say that they have failed. For one thread at a time.
+    `is_alive` must be quick and safe to call from that thread; it tells of a rank that has gone before its silence
+    would.
     """
 
     def __init__(self, ranks: Sequence[Endpoint], is_alive: Callable[[], bool]) -> None:
         self._is_alive = is_alive
         self._context = zmq.Context()
         self._sockets = [self._open(endpoint) for endpoint in ranks]
+        self._poller = zmq.Poller()
+        for socket in self._sockets:
+            self._poller.register(socket, zmq.POLLIN)
         self._outstanding: deque[int] = deque()  # step ids
         self._death: EngineDead | None = None
 
@@ -43,17 +47,17 @@ class ZmqExecutor:
 
     def ready(self, timeout_s: float) -> bool:
         """See `Executor.ready`."""
-        deadline_s = time.monotonic() + timeout_s
-        return all(socket.poll(int(1000 * max(0.0, deadline_s - time.monotonic()))) for socket in self._sockets)
+        return bool(self._poller.poll(int(1000 * timeout_s)))
 
     def collect(self, timeout_s: float) -> StepResult:
-        """See `Executor.collect`; the result is that of the first rank, once every rank has answered."""
+        """See `Executor.collect`."""
         self._check()
         assert self._outstanding, "collect without submit"
         step_id = self._outstanding.popleft()
-        deadline_s = time.monotonic() + timeout_s
-        results = [self._receive(socket, step_id, deadline_s) for socket in self._sockets]
-        return results[0]
+        result = self._receive(time.monotonic() + timeout_s)
+        if result.step_id != step_id:
+            raise self._die(f"a rank answered step {result.step_id} instead of {step_id}")
+        return result
 
     def close(self) -> None:
         """See `Executor.close`."""
@@ -68,28 +72,28 @@ class ZmqExecutor:
         connect(socket, endpoint)
         return socket
 
-    def _receive(self, socket: "zmq.Socket[bytes]", step_id: int, deadline_s: float) -> StepResult:
-        self._await_frame(socket, deadline_s)
+    def _receive(self, deadline_s: float) -> StepResult:
+        """The next result, waiting in short turns; one that has arrived counts even if its rank has gone since."""
+        while True:
+            left_s = deadline_s - time.monotonic()
+            if self.ready(max(0.0, min(left_s, _LIVENESS_PERIOD_S))):
+                return self._read()
+            if not self._is_alive():
+                raise self._die("a rank has gone")
+            if left_s <= 0:
+                raise self._die("a rank did not answer a step in time")
+
+    def _read(self) -> StepResult:
+        """A frame that is there; if there are several, that of the first rank."""
+        readable = dict(self._poller.poll(0))
+        socket = next(socket for socket in self._sockets if socket in readable)
         try:
             answer = decode_answer(socket.recv())
         except msgspec.DecodeError as error:
             raise self._die(f"a rank sent a damaged answer: {error}") from error
         if not isinstance(answer, StepDone):
             raise self._die(f"a rank failed: {answer.error}")
-        if answer.result.step_id != step_id:
-            raise self._die(f"a rank answered step {answer.result.step_id} instead of {step_id}")
         return answer.result
-
-    def _await_frame(self, socket: "zmq.Socket[bytes]", deadline_s: float) -> None:
-        """Wait in short turns; an answer that has arrived counts even if its rank has gone since."""
-        while True:
-            left_s = deadline_s - time.monotonic()
-            if socket.poll(int(1000 * max(0.0, min(left_s, _LIVENESS_PERIOD_S)))):
-                return
-            if not self._is_alive():
-                raise self._die("a rank has gone")
-            if left_s <= 0:
-                raise self._die("a rank did not answer a step in time")
 
     def _check(self) -> None:
         if self._death is not None:

@@ -19,9 +19,9 @@ _log = logging.getLogger(__name__)
 class TokenStream:
     """The events of one request, in order and without holes, or the error that ended them."""
 
-    def __init__(self) -> None:
+    def __init__(self, offset: int) -> None:
         self._items: asyncio.Queue[TokenEvent | Llama4CoderError] = asyncio.Queue()
-        self._num_tokens = 0
+        self._num_tokens = offset
 
     async def next_event(self) -> TokenEvent:
         """Wait for the next event; raises the error that ended the stream instead."""
@@ -57,9 +57,9 @@ class TokenReceiver:
         self._streams: dict[str, TokenStream] = {}
         self._reader = asyncio.create_task(self._read())
 
-    def open(self, request_id: str) -> TokenStream:
-        """Expect a request's events; whoever opens it closes it."""
-        stream = TokenStream()
+    def open(self, request_id: str, offset: int) -> TokenStream:
+        """Expect a request's events from a token on; whoever opens it closes it."""
+        stream = TokenStream(offset)
         self._streams[request_id] = stream
         return stream
 

@@ -85,11 +85,19 @@ class Metrics:
             "Clients that left before their answer was complete",
             registry=registry,
         )
+        self.recovered_requests = Counter(
+            "llama4coder_recovered_requests_total",
+            "Requests that went on after they lost their replica",
+            registry=registry,
+        )
         self.admission_rejections = Counter(
             "llama4coder_admission_rejections_total", "Requests that were not admitted", ("reason",), registry=registry
         )
 
     def _declare_engine(self, registry: CollectorRegistry) -> None:
+        self.startup_time = Gauge(
+            "llama4coder_startup_seconds", "Parts of a target replica's start", ("phase",), registry=registry
+        )
         self.input_tokens = Counter("llama4coder_input_tokens_total", "Prompt tokens admitted", registry=registry)
         self.cached_input_tokens = Counter(
             "llama4coder_cached_input_tokens_total", "Prompt tokens taken from the prefix cache", registry=registry

@@ -12,7 +12,14 @@ from graphlib import CycleError, TopologicalSorter
 from tests.arch.source import Import, ImportKind, within, within_any
 
 # The part of `parallel` that computes; `plan` and `layout` are data.
-PARALLEL = ("parallel.attention", "parallel.comm", "parallel.group", "parallel.layers", "parallel.share", "parallel.vocabulary")
+PARALLEL = (
+    "parallel.attention",
+    "parallel.comm",
+    "parallel.group",
+    "parallel.layers",
+    "parallel.share",
+    "parallel.vocabulary",
+)
 
 LAYERS: Mapping[str, int] = {
     f"llama4coder.{name}" if name else "llama4coder": layer

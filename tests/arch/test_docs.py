@@ -19,10 +19,15 @@ def test_generated_page_is_current(path: Path) -> None:
 def test_configuration_page_has_every_field() -> None:
     from pydantic import BaseModel
 
-    from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, ServerConfig
+    from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, PlacementConfig, ServerConfig
 
     page = PAGES[REPOSITORY / "docs" / "configuration.md"]
-    sections: dict[str, type[BaseModel]] = {"model": ModelConfig, "engine": EngineConfig, "server": ServerConfig}
+    sections: dict[str, type[BaseModel]] = {
+        "model": ModelConfig,
+        "engine": EngineConfig,
+        "placement": PlacementConfig,
+        "server": ServerConfig,
+    }
     for section, config in sections.items():
         for name in config.model_fields:
             assert f"`{section}.{name}`" in page

@@ -5,11 +5,8 @@ from typing import Any
 import pytest
 
 from cluster.app import build_app
-from cluster.placement import target_bundles, total_cpus
-from cluster.settings import parse_args, resolve_here
 from llama4coder.config import DeploymentConfig
 from llama4coder.errors import ConfigError
-from llama4coder.progress import NullProgress
 
 
 def test_graph_of_deployments(tiny_args: dict[str, Any]) -> None:
@@ -34,11 +31,11 @@ def test_wrong_value_is_one_line(tiny_args: dict[str, Any]) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_placement(tiny_args: dict[str, Any]) -> None:
-    config = resolve_here(parse_args(tiny_args), NullProgress())
-    assert all(bundle["CPU"] > 0 for bundle in target_bundles(config))
-    assert not any("GPU" in bundle for bundle in target_bundles(config))
-    on_gpu = config.model_copy(update={"engine": config.engine.model_copy(update={"device": "cuda"})})
-    assert target_bundles(on_gpu)[1]["GPU"] == 1
-    assert total_cpus(config) == 1
-    assert total_cpus(config.model_copy(update={"target_replicas": 8})) > 5
+def test_target_is_placed_as_configured(tiny_args: dict[str, Any]) -> None:
+    placement = {"strategy": "PACK", "node_labels": {"pool": "target"}}
+    app = build_app(tiny_args | {"engine": {"ranks": 2}, "placement": placement})
+    target = app._bound_deployment.init_args[1]._bound_deployment
+    config = target._replica_config
+    assert config.placement_group_strategy == "PACK"
+    assert len(config.placement_group_bundles) == 3
+    assert config.placement_group_bundle_label_selector == [{"pool": "target"}] * 3

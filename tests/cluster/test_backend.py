@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from cluster.backend import ClusterBackend
+from cluster.backend import ClusterBackend, Recovery
 from cluster.channel.endpoint import Endpoint, bind_private
 from cluster.channel.executor import ZmqExecutor
 from cluster.channel.rank_server import RankServer
 from cluster.channel.token_receiver import TokenReceiver
 from cluster.generation import GenerationOutcome, GenerationService
 from llama4coder.engine.engine import Engine
-from llama4coder.engine.plan import StepPlan, StepResult
+from llama4coder.engine.executor import LaunchedStep
+from llama4coder.engine.plan import StepPlan
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.engine.thread import EngineThread, QueueLimits
 from llama4coder.errors import ContextTooLong, DeadlineExceeded, Overloaded, StreamLost, Unavailable
@@ -70,10 +71,14 @@ class BreakableRank:
         self._runner = runner
         self.broken = False
 
-    def execute(self, plan: StepPlan) -> StepResult:
+    def launch(self, plan: StepPlan) -> LaunchedStep:
         if self.broken:
             raise RuntimeError("broken by the test")
-        return self._runner.execute(plan)
+        return self._runner.launch(plan)
+
+
+def recovery_within(timeout_s: float) -> Recovery:
+    return Recovery(timeout_s, lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +101,7 @@ class TestClusterBackend(BackendContract):
     async def subject(self, checkpoint: Path, tmp_path: Path, one_thread: None) -> AsyncIterator[Subject]:
         config = resolved(checkpoint, num_blocks=256, max_sequences=8, max_step_tokens=64)
         rank = BreakableRank(ModelRunner.load(config, NullProgress()))
-        server = RankServer(rank.execute, lambda socket: bind_private(socket, tmp_path, "r.sock"))
+        server = RankServer(rank.launch, lambda socket: bind_private(socket, tmp_path, "r.sock"))
         executor = ZmqExecutor([server.start()], lambda: True)
         thread = EngineThread(Engine(config, executor, NullObserver()), QueueLimits(8, 16))
         thread.start()
@@ -107,7 +112,7 @@ class TestClusterBackend(BackendContract):
             rank.broken = True
 
         yield Subject(
-            backend=ClusterBackend(FakeHandle(service), receiver, FakePusher()),  # type: ignore[arg-type]
+            backend=ClusterBackend(FakeHandle(service), receiver, FakePusher(), recovery_within(1.0)),  # type: ignore[arg-type]
             num_running=lambda: thread.stats().num_running + thread.stats().num_waiting,
             impossible=make_request("impossible", max_tokens=10_000),
             kill=kill,
@@ -164,7 +169,7 @@ async def receiver() -> AsyncIterator[TokenReceiver]:
 
 
 def backend_over(service: Scripted, receiver: TokenReceiver) -> ClusterBackend:
-    return ClusterBackend(FakeHandle(service), receiver, FakePusher())  # type: ignore[arg-type]
+    return ClusterBackend(FakeHandle(service), receiver, FakePusher(), recovery_within(1.0))  # type: ignore[arg-type]
 
 
 async def test_outcome_without_its_tokens_is_a_lost_stream(

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import zmq
@@ -12,13 +12,24 @@ import zmq
 from cluster.channel.endpoint import Endpoint, bind_encrypted, bind_private
 from cluster.channel.executor import ZmqExecutor
 from cluster.channel.rank_server import RankServer
-from llama4coder.engine.executor import Executor
+from llama4coder.engine.executor import DoneStep, Executor, LaunchedStep
 from llama4coder.engine.plan import NewSequence, StepPlan, StepResult
 from llama4coder.errors import EngineDead
 from llama4coder.types import SamplingParams
 from tests.support.executor_contract import ExecutorContract, MakeExecutor, echo, plan_of
 
 Bind = Callable[["zmq.Socket[Any]"], Endpoint]
+
+
+Execute = Callable[[StepPlan], StepResult]
+
+
+class StartRank(Protocol):
+    def __call__(self, execute: Execute, *, answers: bool) -> Endpoint: ...
+
+
+def immediate(execute: Execute) -> Callable[[StepPlan], LaunchedStep]:
+    return lambda plan: DoneStep(execute(plan))
 
 
 def alive() -> bool:
@@ -39,7 +50,7 @@ class TestZmqExecutor(ExecutorContract):
         servers: list[RankServer] = []
 
         def make(execute: Callable[[StepPlan], StepResult]) -> Executor:
-            server = RankServer(execute, bind)
+            server = RankServer(immediate(execute), bind)
             servers.append(server)
             return ZmqExecutor([server.start()], alive)
 
@@ -60,7 +71,7 @@ def test_plan_travels_whole(tmp_path: Path) -> None:
     sampling = SamplingParams(temperature=0.5, logit_bias={3: -1.5}, num_logprobs=2)
     new = NewSequence(4, tuple(range(1000)), 1000, sampling, seed=2**64 - 1, min_tokens=1, stop_token_ids=(2, 9))
     plan = StepPlan(1, gone=(1, 2), new=(new, NewSequence(5, (1,), 1, SamplingParams(), 0, 0, ())), rows=())
-    server = RankServer(execute, lambda socket: bind_private(socket, tmp_path, "r.sock"))
+    server = RankServer(immediate(execute), lambda socket: bind_private(socket, tmp_path, "r.sock"))
     executor = ZmqExecutor([server.start()], alive)
     executor.submit(plan)
     executor.collect(10)
@@ -69,35 +80,111 @@ def test_plan_travels_whole(tmp_path: Path) -> None:
     server.stop()
 
 
-def test_every_rank_gets_the_plan_and_must_answer(tmp_path: Path) -> None:
-    executed: list[str] = []
+@pytest.fixture
+def start_rank(tmp_path: Path) -> Iterator[StartRank]:
+    servers: list[RankServer] = []
 
-    def execute(plan: StepPlan) -> StepResult:
-        executed.append(threading.current_thread().name)
+    def start(execute: Execute, *, answers: bool) -> Endpoint:
+        name = f"{len(servers)}.sock"
+        server = RankServer(immediate(execute), lambda socket: bind_private(socket, tmp_path, name), answers=answers)
+        servers.append(server)
+        return server.start()
+
+    yield start
+    for server in servers:
+        server.stop()
+        server.join()
+
+
+def test_every_rank_gets_the_plan_and_the_first_one_answers(start_rank: StartRank) -> None:
+    executed: list[tuple[int, int]] = []
+
+    def rank(number: int) -> Execute:
+        def execute(plan: StepPlan) -> StepResult:
+            executed.append((number, plan.step_id))
+            return StepResult(plan.step_id, (), float(number))
+
+        return execute
+
+    executor = ZmqExecutor([start_rank(rank(number), answers=number == 0) for number in range(3)], alive)
+    for step_id in range(4):
+        executor.submit(plan_of(step_id))
+        assert executor.collect(10) == StepResult(step_id, (), 0.0)
+    executor.submit(plan_of(4))
+    executor.submit(plan_of(5))
+    assert [executor.collect(10).step_id for _ in range(2)] == [4, 5]
+    deadline_s = time.monotonic() + 5
+    while len(executed) < 18 and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert sorted(executed) == [(number, step_id) for number in range(3) for step_id in range(6)]
+    assert not executor.ready(0.1), "the others are silent"
+    executor.close()
+
+
+def test_a_silent_rank_that_fails_says_so_at_once(start_rank: StartRank) -> None:
+    release = threading.Event()
+
+    def hang(plan: StepPlan) -> StepResult:
+        release.wait(10)
         return echo(plan)
 
-    def start(name: str) -> tuple[RankServer, Endpoint]:
-        server = RankServer(execute, lambda socket: bind_private(socket, tmp_path, name))
-        return server, server.start()
+    def fail(plan: StepPlan) -> StepResult:
+        raise ArithmeticError
 
-    (first, first_endpoint), (second, second_endpoint) = start("a"), start("b")
-    executor = ZmqExecutor([first_endpoint, second_endpoint], alive)
+    executor = ZmqExecutor([start_rank(hang, answers=True), start_rank(fail, answers=False)], alive)
     executor.submit(plan_of(1))
-    assert executor.collect(10).step_id == 1
-    assert len(executed) == 2
-    second.stop()
-    second.join()
-    executor.submit(plan_of(2))
-    with pytest.raises(EngineDead, match="in time"):
-        executor.collect(0.3)
+    assert executor.ready(10)
+    with pytest.raises(EngineDead, match="ArithmeticError"):
+        executor.collect(10)
+    release.set()
     executor.close()
-    first.stop()
+
+
+class Device:
+    """Steps that run until they are told to end."""
+
+    def __init__(self) -> None:
+        self.launched: list[int] = []
+        self.done = threading.Event()
+
+    def launch(self, plan: StepPlan) -> "DeviceStep":
+        self.launched.append(plan.step_id)
+        return DeviceStep(self, plan)
+
+
+class DeviceStep:
+    def __init__(self, device: Device, plan: StepPlan) -> None:
+        self._device = device
+        self._plan = plan
+
+    def is_done(self) -> bool:
+        return self._device.done.is_set()
+
+    def result(self) -> StepResult:
+        self._device.done.wait(10)
+        return echo(self._plan)
+
+
+def test_the_next_step_is_launched_while_one_runs(tmp_path: Path) -> None:
+    device = Device()
+    server = RankServer(device.launch, lambda socket: bind_private(socket, tmp_path, "r.sock"))
+    executor = ZmqExecutor([server.start()], alive)
+    executor.submit(plan_of(1))
+    assert not executor.ready(0.1)
+    executor.submit(plan_of(2))
+    assert not executor.ready(0.2)
+    assert device.launched == [1, 2]
+    device.done.set()
+    assert [executor.collect(10).step_id for _ in range(2)] == [1, 2]
+    executor.close()
+    server.stop()
+    server.join()
 
 
 def test_vanished_rank_is_noticed_before_the_deadline(tmp_path: Path) -> None:
     is_alive = threading.Event()
     is_alive.set()
-    server = RankServer(echo, lambda socket: bind_private(socket, tmp_path, "r.sock"))
+    server = RankServer(immediate(echo), lambda socket: bind_private(socket, tmp_path, "r.sock"))
     executor = ZmqExecutor([server.start()], is_alive.is_set)
     server.stop()
     server.join()
@@ -111,7 +198,9 @@ def test_vanished_rank_is_noticed_before_the_deadline(tmp_path: Path) -> None:
 
 
 def test_answer_to_another_step_is_refused(tmp_path: Path) -> None:
-    server = RankServer(lambda plan: StepResult(99, (), 0.0), lambda socket: bind_private(socket, tmp_path, "r.sock"))
+    server = RankServer(
+        immediate(lambda plan: StepResult(99, (), 0.0)), lambda socket: bind_private(socket, tmp_path, "r.sock")
+    )
     executor = ZmqExecutor([server.start()], alive)
     executor.submit(plan_of(1))
     with pytest.raises(EngineDead, match="step 99 instead of 1"):
@@ -121,7 +210,7 @@ def test_answer_to_another_step_is_refused(tmp_path: Path) -> None:
 
 
 def test_damaged_frames_end_the_rank_with_a_reason(tmp_path: Path) -> None:
-    server = RankServer(echo, lambda socket: bind_private(socket, tmp_path, "r.sock"))
+    server = RankServer(immediate(echo), lambda socket: bind_private(socket, tmp_path, "r.sock"))
     endpoint = server.start()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with context.socket(zmq.DEALER) as socket:
@@ -134,7 +223,7 @@ def test_damaged_frames_end_the_rank_with_a_reason(tmp_path: Path) -> None:
 
 
 def test_unbindable_channel_says_so(tmp_path: Path) -> None:
-    server = RankServer(echo, lambda socket: bind_private(socket, tmp_path / "missing", "r.sock"))
+    server = RankServer(immediate(echo), lambda socket: bind_private(socket, tmp_path / "missing", "r.sock"))
     with pytest.raises(OSError, match="could not be bound"):
         server.start()
 
@@ -146,7 +235,7 @@ def test_peer_without_the_key_reaches_nobody() -> None:
         executed.append(plan.step_id)
         return echo(plan)
 
-    server = RankServer(execute, lambda socket: bind_encrypted(socket, "127.0.0.1"))
+    server = RankServer(immediate(execute), lambda socket: bind_encrypted(socket, "127.0.0.1"))
     endpoint = server.start()
     wrong_key, _ = zmq.curve_keypair()
     for key in (None, wrong_key):

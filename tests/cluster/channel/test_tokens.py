@@ -43,7 +43,7 @@ async def test_events_arrive_whole_and_in_order(receiver: TokenReceiver, sender:
         TokenEvent("a", 1, (8, 9)),
         TokenEvent("a", 3, (), finish_reason=FinishReason.LENGTH),
     ]
-    stream = receiver.open("a")
+    stream = receiver.open("a", 0)
     sink = sender.sink(receiver.endpoint)
     ending = sink.open("a")
     for event in events:
@@ -53,13 +53,13 @@ async def test_events_arrive_whole_and_in_order(receiver: TokenReceiver, sender:
 
 
 async def test_one_frame_serves_many_requests(receiver: TokenReceiver, sender: TokenSender) -> None:
-    streams = {name: receiver.open(name) for name in "abc"}
+    streams = {name: receiver.open(name, 0) for name in "abc"}
     await publish(sender.sink(receiver.endpoint), [TokenEvent(name, 0, (ord(name),)) for name in "abcd"])
     assert [(await stream.next_event()).token_ids for stream in streams.values()] == [(97,), (98,), (99,)]
 
 
 async def test_hole_ends_the_stream(receiver: TokenReceiver, sender: TokenSender) -> None:
-    stream = receiver.open("a")
+    stream = receiver.open("a", 0)
     await publish(sender.sink(receiver.endpoint), [TokenEvent("a", 0, (1,)), TokenEvent("a", 2, (3,))])
     assert (await stream.next_event()).token_ids == (1,)
     with pytest.raises(StreamLost, match="tokens 1 to 2"):
@@ -67,7 +67,7 @@ async def test_hole_ends_the_stream(receiver: TokenReceiver, sender: TokenSender
 
 
 async def test_closed_stream_gets_nothing(receiver: TokenReceiver, sender: TokenSender) -> None:
-    closed, other = receiver.open("a"), receiver.open("b")
+    closed, other = receiver.open("a", 0), receiver.open("b", 0)
     receiver.close_stream("a")
     await publish(sender.sink(receiver.endpoint), [TokenEvent("a", 0, (1,)), TokenEvent("b", 0, (2,))])
     await other.next_event()
@@ -124,14 +124,14 @@ async def test_sinks_are_kept_per_ingress_until_idle(
 
 async def test_closing_the_receiver_fails_open_streams() -> None:
     receiver = TokenReceiver("127.0.0.1")
-    stream = receiver.open("a")
+    stream = receiver.open("a", 0)
     await receiver.close()
     with pytest.raises(StreamLost):
         await stream.next_event()
 
 
 async def test_damaged_frame_is_ignored(receiver: TokenReceiver, sender: TokenSender) -> None:
-    stream = receiver.open("a")
+    stream = receiver.open("a", 0)
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
         connect(socket, receiver.endpoint)
         socket.send(b"\xc1 not msgpack")

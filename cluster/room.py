@@ -1,0 +1,125 @@
+"""Whether the nodes of a cluster have room for the target replicas, and what is missing where."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from cluster.placement import Placement, Resources
+from llama4coder.errors import ConfigError
+
+_POLL_S = 1.0
+_SLACK = 1e-6  # of fractions of a CPU that are added up
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What one node has in all, whoever uses it now."""
+
+    name: str
+    resources: Resources
+    labels: dict[str, str]
+
+
+def await_room(placement: Placement, num_replicas: int, timeout_s: float) -> None:
+    """Wait for nodes to join until there is room; raises `ConfigError` that says what is missing where."""
+    deadline_s = time.monotonic() + timeout_s
+    while (missing := shortage(placement, num_replicas, _nodes())) is not None:
+        if time.monotonic() > deadline_s:
+            raise ConfigError(missing)
+        time.sleep(_POLL_S)
+
+
+def _nodes() -> list[Node]:
+    return cluster_nodes(ray.nodes())  # type: ignore[no-untyped-call]
+
+
+def cluster_nodes(described: Iterable[dict[str, Any]]) -> list[Node]:
+    """The living ones of `ray.nodes()`."""
+    return [
+        Node(node["NodeManagerAddress"], node["Resources"], node.get("Labels") or {})
+        for node in described
+        if node["Alive"]
+    ]
+
+
+def shortage(placement: Placement, num_replicas: int, nodes: Sequence[Node]) -> str | None:
+    """Why so many replicas cannot be placed, in one line; None if they can."""
+    fitting = [node for node in nodes if placement.labels.items() <= node.labels.items()]
+    left = [dict(node.resources) for node in fitting]
+    for number in range(1, num_replicas + 1):
+        rest = [dict(resources) for resources in left]
+        if not _place(placement, rest):
+            needed = f"no room for target replica {number} of {num_replicas}: it needs {_needs(placement)}"
+            lacks = [f"{node.name} {_lacks(placement, free)}" for node, free in zip(fitting, left, strict=True)]
+            lacks += [f"{node.name} lacks the labels" for node in nodes if node not in fitting]
+            return f"{needed}; {'; '.join(lacks) or 'there is no node'}"
+        left = rest
+    return None
+
+
+def _place(placement: Placement, left: list[dict[str, float]]) -> bool:
+    """Take a replica's resources off what is left, as Ray would; False if they are not there."""
+    if placement.strategy == "STRICT_PACK":
+        return _take_one(_sum(placement.bundles), left, range(len(left))) is not None
+    free = set(range(len(left)))
+    for bundle in sorted(placement.bundles, key=_size, reverse=True):
+        node = _take_one(bundle, left, free)
+        if node is None:
+            return False
+        if placement.strategy == "STRICT_SPREAD":
+            free.discard(node)
+    return True
+
+
+def _take_one(needed: Resources, left: list[dict[str, float]], candidates: Iterable[int]) -> int | None:
+    """Take from the smallest node that has all of it; returns which."""
+    enough = [node for node in candidates if not _missing(needed, left[node])]
+    if not enough:
+        return None
+    node = min(enough, key=lambda index: _size(left[index]))
+    for name, amount in needed.items():
+        left[node][name] -= amount
+    return node
+
+
+def _missing(needed: Resources, free: Resources) -> dict[str, float]:
+    return {
+        name: amount - free.get(name, 0.0) for name, amount in needed.items() if amount > free.get(name, 0.0) + _SLACK
+    }
+
+
+def _sum(bundles: Iterable[Resources]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for bundle in bundles:
+        for name, amount in bundle.items():
+            total[name] = total.get(name, 0.0) + amount
+    return total
+
+
+def _size(resources: Resources) -> tuple[float, float]:
+    return resources.get("GPU", 0.0), resources.get("CPU", 0.0)
+
+
+def _needs(placement: Placement) -> str:
+    if placement.strategy == "STRICT_PACK":
+        needs = f"{_amounts(_sum(placement.bundles))} on one node"
+    elif placement.strategy == "STRICT_SPREAD":
+        needs = f"{' and '.join(map(_amounts, placement.bundles))} on a node each"
+    else:
+        needs = f"{_amounts(_sum(placement.bundles))} on any nodes"
+    labels = ", ".join(f"{name}={value}" for name, value in placement.labels.items())
+    return f"{needs} with the labels {labels}" if labels else needs
+
+
+def _lacks(placement: Placement, free: Resources) -> str:
+    needed = placement.bundles[0] if placement.strategy == "STRICT_SPREAD" else _sum(placement.bundles)
+    missing = _missing(needed, free)
+    return f"lacks {_amounts(missing)}" if missing else f"has {_amounts(free)}"
+
+
+def _amounts(resources: Resources) -> str:
+    told = [f"{resources[name]:g} {name}" for name in ("GPU", "CPU") if name in resources]
+    return " and ".join(told) or "nothing"
