@@ -49,8 +49,10 @@ def wait_until_running(application: str, tell: Callable[[str], None]) -> None:
             if overview.status in _FAILED:
                 reasons = [overview.message, *(one.message for one in overview.deployments.values())]
                 raise ConfigError(error_line("\n".join(reasons)))
-            waiting = [name for name, one in overview.deployments.items() if one.status != "HEALTHY"]
+            waiting = {name: one.message for name, one in overview.deployments.items() if one.status != "HEALTHY"}
             tell(f"waiting for {', '.join(sorted(waiting)) or 'the application to be built'}")
+            for message in filter(None, waiting.values()):  # Serve's own, such as which resources a replica waits for
+                tell(f"  {' '.join(message.split())}")
         time.sleep(_POLL_S)
 
 
