@@ -6,6 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from llama4coder.kv.sizing import num_blocks_for
+from llama4coder.kv.striping import UNSHARDED, num_held
+from llama4coder.parallel.layout import Part
+
 
 @dataclass(frozen=True, slots=True)
 class RowSpan:
@@ -24,11 +28,19 @@ class RowSpan:
 
 @dataclass(frozen=True, slots=True)
 class StepLayout:
-    """All rows of a step over the block table `[max_sequences, max_blocks]`, which changes from step to step."""
+    """All rows of a step over the block table `[max_sequences, max_blocks]`, which changes from step to step.
+
+    Of a sequence's blocks the table has those that this KV shard holds, by their places on it, in their order.
+    """
 
     rows: tuple[RowSpan, ...]
-    slots: Tensor  # [num_tokens], block_id * block_size + offset of each token
+    slots: Tensor  # [num_tokens], place * block_size + offset of each token; negative: kept by another shard
     table: npt.NDArray[np.int64]
+    shard: Part = UNSHARDED
+
+    def num_blocks(self, row: RowSpan) -> int:
+        """Entries of the table that the row reads."""
+        return num_blocks_for(num_held(row.length, self.shard))
 
 
 @dataclass(frozen=True, slots=True)

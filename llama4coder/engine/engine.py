@@ -40,7 +40,7 @@ class Engine:
             max_step_tokens=engine.max_step_tokens,
             prefix_caching=engine.prefix_caching,
         )
-        self.scheduler = Scheduler(BlockPool(engine.num_blocks), limits)
+        self.scheduler = Scheduler(BlockPool(engine.num_blocks, engine.kv_shards), limits)
         self._executor = executor
         self.observer = observer
         self._step_timeout_s = engine.step_timeout_s

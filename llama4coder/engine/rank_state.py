@@ -14,6 +14,8 @@ from torch import Tensor
 from llama4coder.engine.plan import NewSequence, StepPlan, StepRow
 from llama4coder.gpu.transfer import indices, upload
 from llama4coder.kv.sizing import BLOCK_SIZE
+from llama4coder.kv.striping import UNSHARDED, places_held
+from llama4coder.parallel.layout import Part
 from llama4coder.sampling.adjust import TokenCounts, has_penalties
 from llama4coder.sampling.sampler import SamplingRow
 
@@ -26,7 +28,7 @@ class RankSequence:
         self.num_tokens = len(new.token_ids)
         self.sampling = new.sampling
         self.table_row = table_row
-        self.num_blocks = 0
+        self.num_blocks = 0  # in the table
         self.counts = counts
         self._seed = new.seed
         self._min_tokens = new.min_tokens
@@ -49,10 +51,17 @@ class RankSequence:
 
 
 class RankState:
-    """All sequences of a rank, with their block tables on the host and their tokens on the device."""
+    """All sequences of a rank, with their block tables on the host and their tokens on the device.
 
-    def __init__(self, max_sequences: int, max_blocks: int, vocab_size: int, device: torch.device) -> None:
-        self.table: npt.NDArray[np.int64] = np.zeros((max_sequences, max_blocks), dtype=np.int64)
+    A table has a row per sequence and, of its blocks, those that this rank's KV shard holds, by their places on it.
+    """
+
+    def __init__(
+        self, max_sequences: int, max_blocks: int, vocab_size: int, device: torch.device, shard: Part = UNSHARDED
+    ) -> None:
+        self.shard = shard
+        blocks_per_shard = -(-max_blocks // shard.count)
+        self.table: npt.NDArray[np.int64] = np.zeros((max_sequences, blocks_per_shard), dtype=np.int64)
         self.tokens = torch.zeros(max_sequences, max_blocks * BLOCK_SIZE, dtype=torch.int64, device=device)
         self.device = device
         self._vocab_size = vocab_size
@@ -95,6 +104,7 @@ class RankState:
 
     def _extend(self, row: StepRow) -> None:
         seq = self._sequences[row.seq_id]
-        end = seq.num_blocks + len(row.new_block_ids)
-        self.table[seq.table_row, seq.num_blocks : end] = row.new_block_ids
+        places = places_held(row.new_block_ids, self.shard)
+        end = seq.num_blocks + len(places)
+        self.table[seq.table_row, seq.num_blocks : end] = places
         seq.num_blocks = end

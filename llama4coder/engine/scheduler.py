@@ -8,6 +8,7 @@ whoever gets the block next writes later.
 Priorities within a step: running sequences that need one token; then running prefills, oldest first; then admission
 in order of arrival. A sequence is admitted only when blocks for all its tokens are there, so a prefill never stalls for
 memory; when decoding outgrows the pool, the newest sequence is preempted and computed again later. Nothing is dropped.
+Where blocks lie on several KV shards, the fullest of them decides in both cases.
 """
 
 from collections import deque
@@ -155,7 +156,8 @@ class Scheduler:
         """Make room for the next tokens of a running sequence, preempting the newest; False if that is itself."""
         if seq not in self._running:
             return False
-        while self._num_missing_blocks(seq, seq.num_planned + num_tokens) > self.pool.num_available:
+        missing = self._missing_blocks(seq, seq.num_planned + num_tokens)
+        while missing and not self.pool.can_allocate(missing):
             victim = self._running.pop()
             assert victim.seq_id not in step.rows, "only decodes grow, and they are visited oldest first"
             self._preempt(victim)
@@ -207,16 +209,17 @@ class Scheduler:
 
     def _fits(self, seq: Sequence, cached: list[int]) -> bool:
         """Blocks for all its tokens and the next one, and one spare block per running sequence to grow into."""
-        num_needed = self._num_missing_blocks(seq, len(seq.token_ids) + 1) - len(cached)
-        num_available = self.pool.num_available - self.pool.num_unreferenced(cached)
-        return num_needed + len(self._running) <= num_available or (not self._running and num_needed <= num_available)
+        needed = self._missing_blocks(seq, len(seq.token_ids) + 1)[len(cached) :]
+        growth = [len(running.block_ids) for running in self._running]
+        return self.pool.can_allocate(needed, acquiring=cached, beside=growth)
 
     def _start(self, seq: Sequence, cached: list[int]) -> None:
         self._waiting.remove(seq)
         self._running.append(seq)
         self.pool.acquire(cached)
         num_cached_tokens = len(cached) * self.limits.block_size
-        seq.block_ids = cached + self.pool.allocate(self._num_missing_blocks(seq, len(seq.token_ids)) - len(cached))
+        seq.block_ids = list(cached)
+        seq.block_ids += self.pool.allocate(self._missing_blocks(seq, len(seq.token_ids)))
         seq.num_computed = seq.num_planned = num_cached_tokens
         seq.num_registered = len(cached)
         if not seq.admitted:
@@ -227,15 +230,16 @@ class Scheduler:
     def _add_row(self, step: "_StepDraft", seq: Sequence, num_tokens: int) -> None:
         end = seq.num_planned + num_tokens
         samples = end == seq.num_expected and seq.request.stop.max_tokens > 0
-        seq.block_ids.extend(self.pool.allocate(self._num_missing_blocks(seq, end)))
+        seq.block_ids.extend(self.pool.allocate(self._missing_blocks(seq, end)))
         new_block_ids = tuple(seq.block_ids[seq.num_sent_blocks :])
         step.add(StepRow(seq.seq_id, seq.num_planned, num_tokens, new_block_ids, samples))
         seq.num_sent_blocks = len(seq.block_ids)
         seq.num_planned = end
         seq.num_awaited += samples
 
-    def _num_missing_blocks(self, seq: Sequence, num_tokens: int) -> int:
-        return max(0, -(-num_tokens // self.limits.block_size) - len(seq.block_ids))
+    def _missing_blocks(self, seq: Sequence, num_tokens: int) -> range:
+        """The places in the sequence whose blocks it must get to hold so many tokens."""
+        return range(len(seq.block_ids), -(-num_tokens // self.limits.block_size))
 
     def _commit_row(self, row: StepRow, result: RowResult | None) -> TokenEvent | None:
         seq = self._by_id.get(row.seq_id)

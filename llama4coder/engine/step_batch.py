@@ -9,7 +9,7 @@ from llama4coder.attention.batch import RowSpan, StepLayout
 from llama4coder.engine.plan import StepPlan
 from llama4coder.engine.rank_state import RankState
 from llama4coder.gpu.transfer import upload
-from llama4coder.kv.sizing import BLOCK_SIZE
+from llama4coder.kv.striping import slots_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ def build_batch(plan: StepPlan, state: RankState) -> StepBatch:
     table_rows, positions, slots = places
     table_rows[:] = np.repeat([row.table_row for row in rows], [row.num_tokens for row in rows])
     positions[:] = np.concatenate([np.arange(row.start, row.length) for row in rows])
-    slots[:] = state.table[table_rows, positions // BLOCK_SIZE] * BLOCK_SIZE + positions % BLOCK_SIZE
+    slots[:] = slots_of(positions, table_rows, state.table, state.shard)
     on_device = upload(places, state.device)
     return StepBatch(
         token_ids=state.tokens[on_device[0], on_device[1]],
         positions=on_device[1],
-        layout=StepLayout(tuple(rows), on_device[2], state.table),
+        layout=StepLayout(tuple(rows), on_device[2], state.table, state.shard),
     )

@@ -8,50 +8,83 @@
 
 A block is used while anybody refers to it. Cached blocks keep their content and their name, and are taken back, least
 recently used first, only when no block is free. Plain Python; the memory itself lives with the ranks.
+
+A block belongs to one KV shard (`kv.striping`): the i-th block of a sequence comes from shard i mod `num_shards`, so
+the fullest of the shards decides what can be held. A cached block has the same place in every sequence that begins
+with its content, hence the right shard.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llama4coder.kv.block_hash import BlockHash
 
 
 @dataclass(frozen=True, slots=True)
 class BlockUsage:
-    """Blocks by state; the three add up to the size of the pool."""
+    """Blocks by state, over all shards; the three add up to the size of the pool."""
 
     used: int
     cached: int
     free: int
 
 
-class BlockPool:
-    """Hands out blocks; ask `num_available` first, then `allocate`."""
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """The blocks of one KV shard that nobody uses."""
 
-    def __init__(self, num_blocks: int) -> None:
-        self.num_blocks = num_blocks
-        self._ref_counts = [0] * num_blocks
-        self._hashes: list[BlockHash | None] = [None] * num_blocks
-        self._named: dict[BlockHash, int] = {}
-        self._free: deque[int] = deque(range(num_blocks))
-        self._cached: OrderedDict[int, None] = OrderedDict()  # oldest first
-        self.num_evicted = 0
+    free: deque[int]
+    cached: OrderedDict[int, None] = field(default_factory=OrderedDict)  # oldest first
 
     @property
     def num_available(self) -> int:
-        """Blocks that `allocate` can hand out now, cached ones included."""
-        return len(self._free) + len(self._cached)
+        """Blocks that can be handed out now, cached ones included."""
+        return len(self.free) + len(self.cached)
+
+
+class BlockPool:
+    """Hands out blocks; ask `can_allocate` first, then `allocate`."""
+
+    def __init__(self, blocks_per_shard: int, num_shards: int = 1) -> None:
+        self.num_blocks = blocks_per_shard * num_shards
+        self.num_evicted = 0
+        self._ref_counts = [0] * self.num_blocks
+        self._hashes: list[BlockHash | None] = [None] * self.num_blocks
+        self._named: dict[BlockHash, int] = {}
+        self._shards = [_Shard(deque(range(index, self.num_blocks, num_shards))) for index in range(num_shards)]
+
+    @property
+    def num_shards(self) -> int:
+        return len(self._shards)
 
     @property
     def usage(self) -> BlockUsage:
-        cached, free = len(self._cached), len(self._free)
+        cached = sum(len(shard.cached) for shard in self._shards)
+        free = sum(len(shard.free) for shard in self._shards)
         return BlockUsage(used=self.num_blocks - cached - free, cached=cached, free=free)
 
-    def allocate(self, num_blocks: int) -> list[int]:
-        """Hand out blocks with one reference each; never more than `num_available`."""
-        assert num_blocks <= self.num_available, "ask num_available before allocate"
-        return [self._take_one() for _ in range(num_blocks)]
+    def can_allocate(self, places: range, *, acquiring: Sequence[int] = (), beside: Sequence[int] = ()) -> bool:
+        """Whether `allocate(places)` would find its blocks now, on every shard.
+
+        If before it the blocks `acquiring` were acquired, and one block for each place in `beside` were handed out.
+        """
+        count = len(self._shards)
+        taken = [0] * count
+        for block_id in acquiring:
+            taken[block_id % count] += self._ref_counts[block_id] == 0
+        for place in beside:
+            taken[place % count] += 1
+        for index, shard in enumerate(self._shards):
+            num_wanted = len(places[(index - places.start) % count :: count])
+            if num_wanted + taken[index] > shard.num_available:
+                return False
+        return True
+
+    def allocate(self, places: range) -> list[int]:
+        """Hand out a block for each of these places in a sequence, with one reference each."""
+        assert not places or self.can_allocate(places), "ask can_allocate before allocate"
+        return [self._take_from(self._shards[place % len(self._shards)]) for place in places]
 
     def lookup(self, hashes: Sequence[BlockHash]) -> list[int]:
         """The longest run of blocks, from the first on, that hold the named content; acquires nothing."""
@@ -63,15 +96,11 @@ class BlockPool:
             found.append(block_id)
         return found
 
-    def num_unreferenced(self, block_ids: Sequence[int]) -> int:
-        """How many of these an `acquire` would take out of `num_available`."""
-        return sum(self._ref_counts[block_id] == 0 for block_id in block_ids)
-
     def acquire(self, block_ids: Sequence[int]) -> None:
         """Add one reference to blocks that `lookup` found."""
         for block_id in block_ids:
             if self._ref_counts[block_id] == 0:
-                del self._cached[block_id]
+                del self._shard_of(block_id).cached[block_id]
             self._ref_counts[block_id] += 1
 
     def release(self, block_ids: Sequence[int]) -> None:
@@ -82,9 +111,9 @@ class BlockPool:
             if self._ref_counts[block_id]:
                 continue
             if self._hashes[block_id] is None:
-                self._free.append(block_id)
+                self._shard_of(block_id).free.append(block_id)
             else:
-                self._cached[block_id] = None
+                self._shard_of(block_id).cached[block_id] = None
 
     def register(self, block_id: int, name: BlockHash) -> None:
         """Name a used, full, computed block; the first block with a name keeps it."""
@@ -95,8 +124,17 @@ class BlockPool:
 
     def check_integrity(self) -> None:
         """Assert the invariants of the drawing above; cheap enough for every idle moment."""
-        free, cached = set(self._free), set(self._cached)
-        assert len(free) == len(self._free), "a block is free twice"
+        free = [block_id for shard in self._shards for block_id in shard.free]
+        cached = {block_id for shard in self._shards for block_id in shard.cached}
+        assert len(free) == len(set(free)), "a block is free twice"
+        for index, shard in enumerate(self._shards):
+            strangers = [block for block in (*shard.free, *shard.cached) if block % self.num_shards != index]
+            assert not strangers, f"shard {index} keeps blocks of others"
+        self._check_states(set(free), cached)
+        named = {name: block_id for block_id, name in enumerate(self._hashes) if name is not None}
+        assert named == self._named, "names and blocks disagree"
+
+    def _check_states(self, free: set[int], cached: set[int]) -> None:
         assert not free & cached, "a block is free and cached"
         for block_id, count in enumerate(self._ref_counts):
             assert count >= 0, f"block {block_id} has {count} references"
@@ -105,14 +143,15 @@ class BlockPool:
             assert self._hashes[block_id] is None, f"free block {block_id} has a name"
         for block_id in cached:
             assert self._hashes[block_id] is not None, f"cached block {block_id} has no name"
-        named = {name: block_id for block_id, name in enumerate(self._hashes) if name is not None}
-        assert named == self._named, "names and blocks disagree"
 
-    def _take_one(self) -> int:
-        if self._free:
-            block_id = self._free.popleft()
+    def _shard_of(self, block_id: int) -> _Shard:
+        return self._shards[block_id % len(self._shards)]
+
+    def _take_from(self, shard: _Shard) -> int:
+        if shard.free:
+            block_id = shard.free.popleft()
         else:
-            block_id, _ = self._cached.popitem(last=False)
+            block_id, _ = shard.cached.popitem(last=False)
             name = self._hashes[block_id]
             assert name is not None
             del self._named[name]

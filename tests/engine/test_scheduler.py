@@ -19,9 +19,10 @@ BLOCK_SIZE = 4
 CONTEXT = 64
 
 
-def make_scheduler(num_blocks: int = 16, **overrides: int | bool) -> Scheduler:
+def make_scheduler(num_blocks: int = 16, num_shards: int = 1, **overrides: int | bool) -> Scheduler:
+    """With so many blocks on each shard."""
     limits = {"max_sequences": 4, "max_step_tokens": 16, "prefix_caching": True, **overrides}
-    return Scheduler(BlockPool(num_blocks), SchedulerLimits(BLOCK_SIZE, CONTEXT, **limits))
+    return Scheduler(BlockPool(num_blocks, num_shards), SchedulerLimits(BLOCK_SIZE, CONTEXT, **limits))
 
 
 def request(request_id: str, prompt: list[int], max_tokens: int, **sampling: int) -> GenerateRequest:
@@ -39,7 +40,7 @@ class Pipeline:
         self.scheduler = scheduler
         self.depth = depth
         self.num_computed = 0  # tokens
-        self._rank = FakeRank(scheduler.limits.max_sequences, BLOCK_SIZE)
+        self._rank = FakeRank(scheduler.limits.max_sequences, BLOCK_SIZE, scheduler.pool.num_shards)
         self._planned: deque[StepPlan] = deque()
 
     def step(self) -> list[TokenEvent]:
@@ -106,15 +107,17 @@ operations = st.lists(
 @settings(max_examples=500, deadline=None)
 @given(
     operations=operations,
-    num_blocks=st.integers(16, 40),
+    num_blocks=st.integers(0, 24),  # beyond what one sequence needs
+    num_shards=st.integers(1, 4),
     prefix_caching=st.booleans(),
     chunk=st.integers(4, 40),
     depth=st.integers(1, 3),
 )
 def test_every_request_gets_all_its_tokens_and_every_block_comes_back(
-    operations: list[Operation], num_blocks: int, prefix_caching: bool, chunk: int, depth: int
+    operations: list[Operation], num_blocks: int, num_shards: int, prefix_caching: bool, chunk: int, depth: int
 ) -> None:
-    scheduler = make_scheduler(num_blocks, prefix_caching=prefix_caching, max_step_tokens=chunk)
+    blocks_per_shard = -(-(CONTEXT // BLOCK_SIZE + num_blocks) // num_shards)
+    scheduler = make_scheduler(blocks_per_shard, num_shards, prefix_caching=prefix_caching, max_step_tokens=chunk)
     pipeline = Pipeline(scheduler, depth)
     received: dict[str, list[int]] = {}
     finished: dict[str, FinishReason] = {}
@@ -203,6 +206,25 @@ def test_prompt_logprobs_never_come_from_cached_blocks() -> None:
         plan = scheduler.schedule()
         assert plan.rows[0].start == 0
         scheduler.commit(plan, rank.execute(plan))
+
+
+def test_a_prefix_is_found_on_every_shard_it_lies_on() -> None:
+    pipeline = Pipeline(make_scheduler(8, num_shards=3, max_step_tokens=40), depth=1)
+    for name in "ab":
+        pipeline.scheduler.add(request(name, list(range(21)), 2))
+        while pipeline.has_work:
+            pipeline.step()
+    assert pipeline.num_computed == (21 + 1) + (1 + 1), "five blocks of the second prompt were there"
+
+
+def test_a_full_shard_keeps_a_prompt_waiting_that_the_others_could_hold() -> None:
+    """Prompts of one block lie on the first shard; a running one may need a block of the second."""
+    scheduler = make_scheduler(2, num_shards=2)
+    for name in "abc":
+        scheduler.add(request(name, [ord(name)] * 3, 1))
+    scheduler.schedule()
+    assert [admission.request_id for admission in scheduler.admissions] == ["a", "b"]
+    assert scheduler.pool.usage.free == 2
 
 
 def test_preempted_requests_return_in_their_order() -> None:

@@ -5,35 +5,61 @@ from collections import Counter
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from llama4coder.kv.block_hash import block_hash, extend_hashes
 from llama4coder.kv.block_pool import BlockPool, BlockUsage
 
-NUM_BLOCKS = 12
+BLOCKS_PER_SHARD = 6
+MAX_BLOCKS = 24
 
 
 class BlockPoolMachine(RuleBasedStateMachine):
-    """Holders take, share, name and give back blocks; a plain count of references is the model."""
+    """Holders take, share, name and give back beginnings of sequences; a plain count of references is the model."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = BlockPool(NUM_BLOCKS)
+        self.pool = BlockPool(BLOCKS_PER_SHARD)
         self.held: list[list[int]] = []
         self.content: dict[int, bytes] = {}  # named blocks, as far as nobody overwrote them
 
-    @rule(num_blocks=st.integers(0, NUM_BLOCKS))
-    def allocate(self, num_blocks: int) -> None:
-        if num_blocks > self.pool.num_available:
+    @initialize(num_shards=st.integers(1, 4))
+    def divide(self, num_shards: int) -> None:
+        self.pool = BlockPool(BLOCKS_PER_SHARD, num_shards)
+        assert self.pool.num_blocks == BLOCKS_PER_SHARD * num_shards
+
+    @rule(first=st.integers(0, 5), num_blocks=st.integers(0, MAX_BLOCKS))
+    def allocate(self, first: int, num_blocks: int) -> None:
+        places = range(first, first + num_blocks)
+        fits = all(self.num_wanted(places, shard) <= self.num_unused(shard) for shard in range(self.pool.num_shards))
+        assert self.pool.can_allocate(places) == fits
+        if not fits:
             with pytest.raises(AssertionError):
-                self.pool.allocate(num_blocks)
+                self.pool.allocate(places)
             return
-        blocks = self.pool.allocate(num_blocks)
+        blocks = self.pool.allocate(places)
+        assert [block % self.pool.num_shards for block in blocks] == [place % self.pool.num_shards for place in places]
         in_use = {block for holding in self.held for block in holding}
         assert len(set(blocks)) == num_blocks and not in_use & set(blocks), "a block with two writers"
         for block in blocks:
             self.content.pop(block, None)
         self.held.append(blocks)
+
+    @rule(
+        first=st.integers(0, 5), num_blocks=st.integers(0, MAX_BLOCKS), beside=st.lists(st.integers(0, 9), max_size=6)
+    )
+    def ask(self, first: int, num_blocks: int, beside: list[int]) -> None:
+        """Also for what is to be acquired: cached blocks are then no longer to be had."""
+        places, acquiring = range(first, first + num_blocks), sorted(self.content)[::2]
+        in_use = {block for holding in self.held for block in holding}
+        fits = all(
+            self.num_wanted(places, shard)
+            + sum(place % self.pool.num_shards == shard for place in beside)
+            + sum(block % self.pool.num_shards == shard for block in acquiring if block not in in_use)
+            <= self.num_unused(shard)
+            for shard in range(self.pool.num_shards)
+        )
+        assert self.pool.can_allocate(places, acquiring=acquiring, beside=beside) == fits
 
     @precondition(lambda self: any(self.held))
     @rule(data=st.data(), name=st.binary(min_size=1, max_size=1))
@@ -48,10 +74,7 @@ class BlockPoolMachine(RuleBasedStateMachine):
         expected = [block for block, its_name in self.content.items() if its_name == name]
         found = self.pool.lookup([name])
         assert found == expected
-        before = self.pool.num_available
-        unreferenced = self.pool.num_unreferenced(found)
         self.pool.acquire(found)
-        assert self.pool.num_available == before - unreferenced
         self.held.append(found)
 
     @precondition(lambda self: self.held)
@@ -65,37 +88,73 @@ class BlockPoolMachine(RuleBasedStateMachine):
         references = Counter(block for holding in self.held for block in holding)
         usage = self.pool.usage
         assert usage.used == len(references)
-        assert usage.used + usage.cached + usage.free == NUM_BLOCKS
+        assert usage.used + usage.cached + usage.free == self.pool.num_blocks
         assert usage.cached == len(set(self.content) - set(references))
+
+    def num_wanted(self, places: range, shard: int) -> int:
+        return sum(place % self.pool.num_shards == shard for place in places)
+
+    def num_unused(self, shard: int) -> int:
+        in_use = {block for holding in self.held for block in holding if block % self.pool.num_shards == shard}
+        return BLOCKS_PER_SHARD - len(in_use)
 
 
 TestBlockPool = BlockPoolMachine.TestCase
-TestBlockPool.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestBlockPool.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 
 
 def test_least_recently_used_cached_block_is_taken_first_and_tails_before_beginnings() -> None:
     pool = BlockPool(4)
-    first, second = pool.allocate(2), pool.allocate(2)
+    first, second = pool.allocate(range(2)), pool.allocate(range(2))
     for name, block in zip((b"a", b"b", b"c", b"d"), first + second, strict=True):
         pool.register(block, name)
     pool.release(second)
     pool.release(first)
     assert pool.usage == BlockUsage(used=0, cached=4, free=0)
-    assert pool.allocate(3) == [second[1], second[0], first[1]]
+    assert pool.allocate(range(3)) == [second[1], second[0], first[1]]
     assert pool.lookup([b"a", b"b"]) == [first[0]]
     assert pool.num_evicted == 3
 
 
 def test_integrity_check_notices_a_leak() -> None:
     pool = BlockPool(4)
-    pool._free.popleft()
+    pool._shards[0].free.popleft()
     with pytest.raises(AssertionError, match="leaked"):
         pool.check_integrity()
 
 
+def test_integrity_check_notices_a_block_on_the_wrong_shard() -> None:
+    pool = BlockPool(4, num_shards=2)
+    pool._shards[1].free.append(pool._shards[0].free.popleft())
+    with pytest.raises(AssertionError, match="shard 1"):
+        pool.check_integrity()
+
+
+def test_the_fullest_shard_decides() -> None:
+    """Two sequences of one block each: both are on the first shard, and the second shard is of no use to a third."""
+    pool = BlockPool(2, num_shards=2)
+    pool.allocate(range(1))
+    pool.allocate(range(1))
+    assert pool.usage == BlockUsage(used=2, cached=0, free=2)
+    assert not pool.can_allocate(range(1))
+    assert pool.can_allocate(range(1, 2))
+    assert not pool.can_allocate(range(1, 2), beside=[1, 3])
+
+
+def test_eviction_stays_within_the_shard() -> None:
+    pool = BlockPool(1, num_shards=2)
+    first, second = pool.allocate(range(2))
+    pool.register(first, b"a")
+    pool.register(second, b"b")
+    pool.release([first, second])
+    assert pool.allocate(range(1)) == [first]
+    assert pool.lookup([b"b"]) == [second]
+    assert pool.num_evicted == 1
+
+
 def test_releasing_twice_is_noticed() -> None:
     pool = BlockPool(2)
-    blocks = pool.allocate(1)
+    blocks = pool.allocate(range(1))
     pool.release(blocks)
     with pytest.raises(AssertionError, match="twice"):
         pool.release(blocks)

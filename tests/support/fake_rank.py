@@ -6,8 +6,9 @@ from llama4coder.engine.plan import RowResult, StepPlan, StepResult
 class FakeRank:
     """Keeps what the plans say and checks that they make sense; token n of a sequence is its length modulo 7."""
 
-    def __init__(self, max_sequences: int, block_size: int) -> None:
+    def __init__(self, max_sequences: int, block_size: int, num_shards: int = 1) -> None:
         self.max_sequences = max_sequences
+        self.num_shards = num_shards
         self.block_size = block_size
         self.tokens: dict[int, list[int]] = {}
         self.blocks: dict[int, list[int]] = {}
@@ -34,6 +35,8 @@ class FakeRank:
         """The KV before `start` must be of this very sequence; then its own tokens are written."""
         blocks, tokens = self.blocks[seq_id], self.tokens[seq_id]
         blocks.extend(new_block_ids)
+        for index, block in enumerate(blocks):
+            assert block % self.num_shards == index % self.num_shards, "a block on another shard than its place says"
         for position in range(start):
             block, offset = blocks[position // self.block_size], position % self.block_size
             assert self.written[block][offset] == tokens[position], "KV of another prompt"

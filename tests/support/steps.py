@@ -9,8 +9,10 @@ from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
 from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
+from llama4coder.kv.striping import UNSHARDED, slots_of
 from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.rope import Rotation
+from llama4coder.parallel.layout import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,23 @@ class RandomStep:
             return tensor.detach().clone().float().cpu()
 
         return RandomStep(
-            StepLayout(self.layout.rows, self.layout.slots.cpu(), self.layout.table),
+            StepLayout(self.layout.rows, self.layout.slots.cpu(), self.layout.table, self.layout.shard),
             wide(self.qkv),
             Rotation(wide(self.rotation.cos), wide(self.rotation.sin)),
             LayerKV(wide(self.kv.keys), wide(self.kv.values)),
+        )
+
+    def on(self, shard: Part) -> "RandomStep":
+        """The same where one KV shard holds its blocks alone, elsewhere in a pool of its own."""
+        table = self.layout.table[:, shard.index :: shard.count]
+        places = np.random.default_rng(shard.index).permutation(table.size).reshape(table.shape)
+        block_of = torch.from_numpy(table.flatten()[np.argsort(places.flatten())])
+        rows = [Row(span.num_tokens, span.start) for span in self.layout.rows]
+        return RandomStep(
+            layout_of(rows, places, self.qkv.device, shard),
+            self.qkv,
+            self.rotation,
+            LayerKV(self.kv.keys[block_of], self.kv.values[block_of]),
         )
 
 
@@ -69,18 +84,19 @@ def random_step(rows: list[Row], heads: HeadLayout, dtype: torch.dtype, device: 
     )
 
 
-def layout_of(rows: list[Row], table: npt.NDArray[np.int64], device: torch.device) -> StepLayout:
+def layout_of(
+    rows: list[Row], table: npt.NDArray[np.int64], device: torch.device, shard: Part = UNSHARDED
+) -> StepLayout:
     """Rows in the order given, row i on row i of the table."""
     firsts = np.cumsum([0, *(row.num_tokens for row in rows)])
     spans = tuple(
         RowSpan(int(first), row.num_tokens, row.start, index)
         for index, (first, row) in enumerate(zip(firsts, rows, strict=False))
     )
-    slots = []
-    for index, row in enumerate(rows):
-        positions = np.arange(row.start, row.length)
-        slots.append(table[index, positions // BLOCK_SIZE] * BLOCK_SIZE + positions % BLOCK_SIZE)
-    return StepLayout(spans, torch.from_numpy(np.concatenate(slots)).to(device), table)
+    table_rows = np.repeat(np.arange(len(rows)), [row.num_tokens for row in rows])
+    positions = np.concatenate([np.arange(row.start, row.length) for row in rows])
+    slots = slots_of(positions, table_rows, table, shard)
+    return StepLayout(spans, torch.from_numpy(slots).to(device), table, shard)
 
 
 def assert_like(actual: Tensor, expected: Tensor, *, rounding: float = 0.004) -> None:
