@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
+from llama4coder.attention.merge import AttentionOutput, merge
+from llama4coder.attention.torch_shard import TorchShardAttention
 from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
 from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.rope import Rotation
@@ -17,7 +19,10 @@ from llama4coder.layers.rope import Rotation
 
 @dataclass(frozen=True, slots=True)
 class TorchAttention:
-    """Gathers each sequence's blocks into a contiguous run and uses scaled_dot_product_attention."""
+    """Implements `attention.backend.ShardableAttention`.
+
+    Gathers each sequence's blocks into a contiguous run and uses scaled_dot_product_attention.
+    """
 
     heads: HeadLayout
 
@@ -30,6 +35,14 @@ class TorchAttention:
             decodes=tuple(_decode_group(group, layout) for group in _by_length(singles)),
             prefills=tuple(PrefillRow.of(row, layout) for row in layout.rows if row.num_tokens > 1),
         )
+
+    def prepare_shard(self, layout: StepLayout) -> TorchShardAttention:
+        """See `ShardableAttention.prepare_shard`."""
+        return TorchShardAttention.of(self.heads, layout)
+
+    def merge(self, outs: Tensor, lses: Tensor) -> AttentionOutput:
+        """See `ShardableAttention.merge`."""
+        return merge(outs, lses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,18 @@ import torch
 from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout, StepLayout
+from llama4coder.attention.merge import AttentionOutput
 from llama4coder.gpu import tiles
 from llama4coder.gpu.attention_kernels import paged_attention_kernel
-from llama4coder.gpu.merge import PARTS_AT_ONCE, AttentionOutput
+from llama4coder.gpu.merge import PARTS_AT_ONCE, merge
 from llama4coder.gpu.merge_kernels import merge_splits_kernel
 from llama4coder.gpu.rope import rotate_and_write
 from llama4coder.gpu.tiles import Tile, next_power_of_two
 from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
+from llama4coder.kv.striping import UNSHARDED, num_held
 from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.rope import Rotation
+from llama4coder.parallel.layout import Part
 
 MAX_HEAD_DIM = 256
 MAX_GROUP = 128  # query heads per KV head: one tile holds at least one token of all of them
@@ -30,7 +33,7 @@ class AttentionMetadata:
 
     Row r's queries are the tokens `query_starts[r]` to `query_starts[r + 1]`, the last of its `lengths[r]` tokens.
     Every token belongs to a row. A row of length 0 pads the batch: its tokens attend to nothing, and its table is not
-    read.
+    read. Tables have the blocks of one KV shard, whose keys are all that is attended.
     """
 
     query_starts: Tensor  # [num_rows + 1] int32
@@ -38,13 +41,14 @@ class AttentionMetadata:
     tables: Tensor  # [num_rows, max_blocks] int32
     slots: Tensor  # [num_tokens] int64, where each token's key and value go; negative: nowhere
     max_query_tokens: int  # upper bounds, which choose the launch grid
-    max_length: int
+    max_length: int  # of the keys of a row
+    shard: Part = UNSHARDED
 
     @classmethod
     def of(cls, layout: StepLayout) -> "AttentionMetadata":
         """Copy a step's rows to the device."""
         rows = layout.rows
-        max_length = max((row.length for row in rows), default=0)
+        max_length = max((num_held(row.length, layout.shard) for row in rows), default=0)
         starts = np.array([*(row.first for row in rows), len(layout.slots)], dtype=np.int32)
         lengths = np.array([row.length for row in rows], dtype=np.int32)
         table_rows = np.array([row.table_row for row in rows], dtype=np.int64)
@@ -57,12 +61,13 @@ class AttentionMetadata:
             layout.slots,
             max_query_tokens=max((row.num_tokens for row in rows), default=0),
             max_length=max_length,
+            shard=layout.shard,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PagedAttention:
-    """Implements `attention.backend.AttentionBackend`."""
+    """Implements `attention.backend.ShardableAttention`."""
 
     heads: HeadLayout
 
@@ -73,6 +78,14 @@ class PagedAttention:
     def at(self, metadata: AttentionMetadata) -> "PagedStepAttention":
         """Attention of a step whose rows are already on the device: what a captured graph replays."""
         return PagedStepAttention(self.heads, metadata)
+
+    def prepare_shard(self, layout: StepLayout) -> "PagedShardAttention":
+        """See `ShardableAttention.prepare_shard`."""
+        return PagedShardAttention(self.heads, AttentionMetadata.of(layout))
+
+    def merge(self, outs: Tensor, lses: Tensor) -> AttentionOutput:
+        """See `ShardableAttention.merge`."""
+        return merge(outs, lses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +100,44 @@ class PagedStepAttention:
         return attend(queries, kv, self.metadata).out.flatten(1)
 
 
+@dataclass(frozen=True, slots=True)
+class PagedShardAttention:
+    """See `attention.backend.ShardAttention`."""
+
+    heads: HeadLayout
+    metadata: AttentionMetadata
+
+    def __call__(self, qkv: Tensor, rotation: Rotation, kv: LayerKV) -> AttentionOutput:
+        queries = rotate_and_write(qkv, rotation, self.metadata.slots, kv, self.heads)
+        return attend(queries, kv, self.metadata, out_dtype=torch.float32)
+
+
 def supports(heads: HeadLayout) -> bool:
     """Whether the kernels can compute heads of this layout."""
     return heads.head_dim % 2 == 0 and heads.head_dim <= MAX_HEAD_DIM and _group(heads) <= MAX_GROUP
 
 
 def attend(
-    queries: Tensor, kv: LayerKV, metadata: AttentionMetadata, device_programs: int | None = None
+    queries: Tensor,
+    kv: LayerKV,
+    metadata: AttentionMetadata,
+    device_programs: int | None = None,
+    out_dtype: torch.dtype | None = None,
 ) -> AttentionOutput:
     """Causal attention of `queries` `[num_tokens, num_heads, head_dim]` to the rows' cached keys and values.
 
-    Nothing here waits for the device. Splits per row aim at `device_programs` programs, by default what fits on it.
+    Nothing here waits for the device. Splits per row aim at `device_programs` programs, by default what fits on it; the
+    output is of the queries' dtype, if no other is asked for.
     """
     queries = queries.contiguous()
-    launch = _Launch(queries, kv, metadata, device_programs or _device_programs(queries.device))
+    result = AttentionOutput(
+        torch.empty_like(queries, dtype=out_dtype),
+        torch.empty(queries.shape[:2], dtype=torch.float32, device=queries.device),
+    )
+    launch = _Launch(queries, kv, metadata, result, device_programs or _device_programs(queries.device))
     if len(queries):
         launch.run()
-    return launch.result
+    return result
 
 
 class _Launch:
@@ -112,14 +146,14 @@ class _Launch:
     Each row is computed by exactly one of the two launches; the programs of the other see its size and end at once.
     """
 
-    def __init__(self, queries: Tensor, kv: LayerKV, metadata: AttentionMetadata, device_programs: int) -> None:
-        num_tokens, num_heads, self._head_dim = queries.shape
-        self._queries, self._kv, self._metadata = queries, kv, metadata
+    def __init__(
+        self, queries: Tensor, kv: LayerKV, metadata: AttentionMetadata, result: AttentionOutput, device_programs: int
+    ) -> None:
+        _, num_heads, self._head_dim = queries.shape
+        self._queries, self._kv, self._metadata, self._result = queries, kv, metadata, result
         self._num_kv_heads = kv.keys.shape[2]
         self._group = num_heads // self._num_kv_heads
         self._device_programs = device_programs
-        lse = torch.empty(num_tokens, num_heads, dtype=torch.float32, device=queries.device)
-        self.result = AttentionOutput(torch.empty_like(queries), lse)
 
     def run(self) -> None:
         # In powers of two: each bound is compiled for itself.
@@ -137,25 +171,28 @@ class _Launch:
         num_rows, num_heads = len(self._metadata.lengths), self._queries.shape[1]
         num_splits = tiles.num_splits(num_rows * self._num_kv_heads, self._metadata.max_length, self._device_programs)
         if num_splits == 1:
-            self._attend(tile, self.result, (num_rows, self._num_kv_heads, 1), range(1, max_tokens + 1))
+            self._attend(tile, self._result, (num_rows, self._num_kv_heads, 1), range(1, max_tokens + 1))
             return
         size = (num_splits, num_rows * max_tokens, num_heads)
         out = torch.empty(*size, self._head_dim, dtype=torch.float32, device=self._queries.device)
         parts = AttentionOutput(out, torch.empty(size, dtype=torch.float32, device=self._queries.device))
         self._attend(tile, parts, (num_rows, self._num_kv_heads, num_splits), range(1, max_tokens + 1))
         merge_splits_kernel[num_rows, max_tokens, num_heads](
-            self.result.out,
-            self.result.lse,
+            self._result.out,
+            self._result.lse,
             parts.out,
             parts.lse,
             self._metadata.query_starts,
             self._metadata.lengths,
             num_splits,
             num_rows * max_tokens * num_heads,
+            self._metadata.shard.index,
             HEAD_DIM=self._head_dim,
             BLOCK_D=next_power_of_two(self._head_dim),
             BLOCK_P=PARTS_AT_ONCE,
             BLOCK_N=tile.block_n,
+            KV_BLOCK=BLOCK_SIZE,
+            NUM_SHARDS=self._metadata.shard.count,
             MAX_TOKENS=max_tokens,
             MIN_SPLIT_TOKENS=tiles.MIN_SPLIT_TOKENS,
             num_warps=2,
@@ -164,7 +201,7 @@ class _Launch:
     def _attend_long(self, min_tokens: int) -> None:
         tile = tiles.long_tile(self._group, self._head_dim, self._queries.itemsize)
         num_tiles = len(self._queries) // (tile.block_m // self._group) + len(self._metadata.lengths)
-        self._attend(tile, self.result, (num_tiles, self._num_kv_heads, 1), range(min_tokens, _ANY_NUMBER), tiled=True)
+        self._attend(tile, self._result, (num_tiles, self._num_kv_heads, 1), range(min_tokens, _ANY_NUMBER), tiled=True)
 
     def _attend(
         self, tile: Tile, result: AttentionOutput, grid: tuple[int, int, int], tokens: range, tiled: bool = False
@@ -185,6 +222,7 @@ class _Launch:
             num_rows,
             num_splits,
             num_rows * tokens[-1],
+            self._metadata.shard.index,
             self._head_dim**-0.5 * _LOG2_E,
             GROUP=self._group,
             HEAD_DIM=self._head_dim,
@@ -193,6 +231,7 @@ class _Launch:
             BLOCK_N=tile.block_n,
             BLOCK_ROWS=max(64, next_power_of_two(num_rows)) if tiled else 1,
             KV_BLOCK=BLOCK_SIZE,
+            NUM_SHARDS=self._metadata.shard.count,
             MIN_TOKENS=tokens[0],
             MAX_TOKENS=tokens[-1],
             MIN_SPLIT_TOKENS=tiles.MIN_SPLIT_TOKENS,

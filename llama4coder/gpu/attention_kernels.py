@@ -10,6 +10,17 @@ import triton.language as tl
 
 
 @triton.jit
+def num_held(length, shard, NUM_SHARDS: tl.constexpr, KV_BLOCK: tl.constexpr):
+    """How many of a sequence's first tokens lie on a KV shard: see `kv.striping`."""
+    held = length
+    if NUM_SHARDS > 1:
+        full = length // KV_BLOCK
+        rest = tl.where(full % NUM_SHARDS == shard, length % KV_BLOCK, 0)
+        held = (full + NUM_SHARDS - 1 - shard) // NUM_SHARDS * KV_BLOCK + rest
+    return held
+
+
+@triton.jit
 def split_size(length, num_splits, BLOCK_N: tl.constexpr, MIN_TOKENS: tl.constexpr):
     """Keys per split of a row: from its own length, so that all splits of a row in use have equal work."""
     tokens = tl.cdiv(tl.cdiv(length, num_splits), BLOCK_N) * BLOCK_N
@@ -30,12 +41,13 @@ def _find_tile(starts_ptr, index, num_rows, TOKENS_PER_TILE: tl.constexpr, BLOCK
 
 
 @triton.jit
-def _accumulate(acc, best, total, query, query_positions, keys_ptr, values_ptr, table_ptr, first, last, block_stride,
+def _accumulate(acc, best, total, query, nums_seen, keys_ptr, values_ptr, table_ptr, first, last, block_stride,
                 token_stride, scale, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr,
                 KV_BLOCK: tl.constexpr, MASKED: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
     """Attend to the keys [first, last); unmasked, their number is a multiple of BLOCK_N and all queries see them.
 
-    `best` and `total` are each query's largest score and its sum of weights so far, in base 2.
+    `nums_seen` is how many of the row's keys each query sees; `best` and `total` are its largest score and its sum of
+    weights so far, in base 2.
     """
     offsets = tl.arange(0, BLOCK_N)
     dims = tl.arange(0, BLOCK_D)
@@ -56,7 +68,7 @@ def _accumulate(acc, best, total, query, query_positions, keys_ptr, values_ptr, 
             value = tl.load(values_ptr + places)
         scores = tl.dot(query, tl.trans(key), input_precision=PRECISION) * scale
         if MASKED:
-            seen = (positions[None, :] <= query_positions[:, None]) & (positions < last)[None, :]
+            seen = (positions[None, :] < nums_seen[:, None]) & (positions < last)[None, :]
             scores = tl.where(seen, scores, float("-inf"))
         new_best = tl.maximum(best, tl.max(scores, axis=1))
         # A query that has seen nothing yet: any finite number keeps -inf - -inf out.
@@ -69,17 +81,30 @@ def _accumulate(acc, best, total, query, query_positions, keys_ptr, values_ptr, 
     return acc, best, total
 
 
-@triton.jit(do_not_specialize=["table_stride", "num_rows", "num_splits", "num_slots"])
+@triton.jit
+def _store(out_ptr, lse_ptr, acc, best, total, places, valid, dims, HEAD_DIM: tl.constexpr):
+    """What `_accumulate` came to, or zeros and -inf for queries that saw nothing."""
+    saw_any = total > 0
+    divisor = tl.where(saw_any, total, 1.0)
+    lse = tl.where(saw_any, (best + tl.log2(divisor)) * 0.6931471805599453, float("-inf"))
+    out = (acc / divisor[:, None]).to(out_ptr.dtype.element_ty)
+    tl.store(lse_ptr + places, lse, mask=valid)
+    valid_dims = valid[:, None] & (dims < HEAD_DIM)[None, :]
+    tl.store(out_ptr + places[:, None] * HEAD_DIM + dims[None, :], out, mask=valid_dims)
+
+
+@triton.jit(do_not_specialize=["table_stride", "num_rows", "num_splits", "num_slots", "shard"])
 def paged_attention_kernel(out_ptr, lse_ptr, queries_ptr, keys_ptr, values_ptr, starts_ptr, lengths_ptr, tables_ptr,
-                           table_stride, block_stride, token_stride, num_rows, num_splits, num_slots, scale,
+                           table_stride, block_stride, token_stride, num_rows, num_splits, num_slots, shard, scale,
                            GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr,
                            BLOCK_N: tl.constexpr, BLOCK_ROWS: tl.constexpr, KV_BLOCK: tl.constexpr,
-                           MIN_TOKENS: tl.constexpr, MAX_TOKENS: tl.constexpr, MIN_SPLIT_TOKENS: tl.constexpr,
-                           TILED: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+                           NUM_SHARDS: tl.constexpr, MIN_TOKENS: tl.constexpr, MAX_TOKENS: tl.constexpr,
+                           MIN_SPLIT_TOKENS: tl.constexpr, TILED: tl.constexpr, SPLIT: tl.constexpr,
+                           PRECISION: tl.constexpr):  # fmt: skip
     """Rows of MIN_TOKENS to MAX_TOKENS query tokens; grid is (rows, or tiles if TILED; KV heads; splits).
 
     Out is `[num_tokens, num_heads, HEAD_DIM]`, or, if SPLIT, `[num_splits, num_slots, num_heads, HEAD_DIM]` with
-    MAX_TOKENS slots per row, and the LSE alike.
+    MAX_TOKENS slots per row, and the LSE alike. Lengths count all tokens of a sequence; keys are those of one KV shard.
     """
     TOKENS_PER_TILE: tl.constexpr = BLOCK_M // GROUP
     row, head, split, tile = tl.program_id(0), tl.program_id(1), tl.program_id(2), 0
@@ -91,12 +116,13 @@ def paged_attention_kernel(out_ptr, lse_ptr, queries_ptr, keys_ptr, values_ptr, 
     first_token = tile * TOKENS_PER_TILE
     if (num_tokens < MIN_TOKENS) | (num_tokens > MAX_TOKENS) | (first_token >= num_tokens):
         return
-    first_key, last_key, first_slot = 0, length, first_query
+    num_keys = num_held(length, shard, NUM_SHARDS, KV_BLOCK)
+    first_key, last_key, first_slot = 0, num_keys, first_query
     if SPLIT:
-        size = split_size(length, num_splits, BLOCK_N, MIN_SPLIT_TOKENS)
+        size = split_size(num_keys, num_splits, BLOCK_N, MIN_SPLIT_TOKENS)
         first_key, first_slot = split * size, split * num_slots + row * MAX_TOKENS
-        last_key = tl.minimum(first_key + size, length)
-        if first_key >= length:
+        last_key = tl.minimum(first_key + size, num_keys)
+        if first_key >= num_keys:
             return
 
     num_heads = tl.num_programs(1) * GROUP
@@ -106,27 +132,24 @@ def paged_attention_kernel(out_ptr, lse_ptr, queries_ptr, keys_ptr, values_ptr, 
     valid_dims = valid[:, None] & (dims < HEAD_DIM)[None, :]
     places = (first_query + tokens).to(tl.int64) * num_heads + heads
     query = tl.load(queries_ptr + places[:, None] * HEAD_DIM + dims[None, :], mask=valid_dims, other=0.0)
-    positions = length - num_tokens + tokens
+    start = length - num_tokens
+    nums_seen = num_held(start + tokens + 1, shard, NUM_SHARDS, KV_BLOCK)
     acc = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)
     best = tl.full([BLOCK_M], float("-inf"), dtype=tl.float32)
     total = tl.zeros([BLOCK_M], dtype=tl.float32)
 
-    seen_by_all = length - num_tokens + first_token + 1
-    last_key = tl.minimum(last_key, length - num_tokens + tl.minimum(first_token + TOKENS_PER_TILE, num_tokens))
+    seen_by_all = num_held(start + first_token + 1, shard, NUM_SHARDS, KV_BLOCK)
+    end = start + tl.minimum(first_token + TOKENS_PER_TILE, num_tokens)
+    last_key = tl.minimum(last_key, num_held(end, shard, NUM_SHARDS, KV_BLOCK))
     masked_key = first_key + tl.maximum(tl.minimum(seen_by_all, last_key) - first_key, 0) // BLOCK_N * BLOCK_N
     keys_ptr, values_ptr = keys_ptr + head * HEAD_DIM, values_ptr + head * HEAD_DIM
     table_ptr = tables_ptr + row.to(tl.int64) * table_stride
-    acc, best, total = _accumulate(acc, best, total, query, positions, keys_ptr, values_ptr, table_ptr, first_key,
+    acc, best, total = _accumulate(acc, best, total, query, nums_seen, keys_ptr, values_ptr, table_ptr, first_key,
                                    masked_key, block_stride, token_stride, scale, HEAD_DIM, BLOCK_D, BLOCK_N,
                                    KV_BLOCK, False, PRECISION)  # fmt: skip
-    acc, best, total = _accumulate(acc, best, total, query, positions, keys_ptr, values_ptr, table_ptr, masked_key,
+    acc, best, total = _accumulate(acc, best, total, query, nums_seen, keys_ptr, values_ptr, table_ptr, masked_key,
                                    last_key, block_stride, token_stride, scale, HEAD_DIM, BLOCK_D, BLOCK_N,
                                    KV_BLOCK, True, PRECISION)  # fmt: skip
 
-    saw_any = total > 0
-    divisor = tl.where(saw_any, total, 1.0)
-    lse = tl.where(saw_any, (best + tl.log2(divisor)) * 0.6931471805599453, float("-inf"))
-    out = (acc / divisor[:, None]).to(out_ptr.dtype.element_ty)
     places = (first_slot + tokens).to(tl.int64) * num_heads + heads
-    tl.store(lse_ptr + places, lse, mask=valid)
-    tl.store(out_ptr + places[:, None] * HEAD_DIM + dims[None, :], out, mask=valid_dims)
+    _store(out_ptr, lse_ptr, acc, best, total, places, valid, dims, HEAD_DIM)

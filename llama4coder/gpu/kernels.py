@@ -4,7 +4,7 @@ from enum import Enum, auto
 
 from torch import Tensor
 
-from llama4coder.attention.backend import AttentionBackend
+from llama4coder.attention.backend import ShardableAttention
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.torch_backend import TorchAttention
 from llama4coder.gpu.attention import PagedAttention, supports
@@ -50,7 +50,7 @@ class GpuKernels:
         """See `Kernels.norm`."""
         return GpuNorm(weight, eps)
 
-    def attention(self, heads: HeadLayout) -> AttentionBackend:
+    def attention(self, heads: HeadLayout) -> ShardableAttention:
         """See `Kernels.attention`."""
         return PagedAttention(heads) if supports(heads) else TorchAttention(heads)
 

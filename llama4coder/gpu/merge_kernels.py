@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from llama4coder.gpu.attention_kernels import split_size
+from llama4coder.gpu.attention_kernels import num_held, split_size
 
 
 @triton.jit
@@ -53,7 +53,7 @@ def merge_parts_kernel(
            HEAD_DIM, BLOCK_D, BLOCK_P)  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["num_splits", "part_stride"])
+@triton.jit(do_not_specialize=["num_splits", "part_stride", "shard"])
 def merge_splits_kernel(
     out_ptr,
     lse_ptr,
@@ -63,10 +63,13 @@ def merge_splits_kernel(
     lengths_ptr,
     num_splits,
     part_stride,
+    shard,
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    KV_BLOCK: tl.constexpr,
+    NUM_SHARDS: tl.constexpr,
     MAX_TOKENS: tl.constexpr,
     MIN_SPLIT_TOKENS: tl.constexpr,
 ):
@@ -76,8 +79,8 @@ def merge_splits_kernel(
     num_tokens = tl.load(starts_ptr + row + 1) - first_query
     if (token >= num_tokens) | (num_tokens > MAX_TOKENS):
         return
-    length = tl.load(lengths_ptr + row)
-    num_used = tl.cdiv(length, split_size(length, num_splits, BLOCK_N, MIN_SPLIT_TOKENS))
+    num_keys = num_held(tl.load(lengths_ptr + row), shard, NUM_SHARDS, KV_BLOCK)
+    num_used = tl.cdiv(num_keys, split_size(num_keys, num_splits, BLOCK_N, MIN_SPLIT_TOKENS))
     num_heads = tl.num_programs(2)
     place = (row * MAX_TOKENS + token).to(tl.int64) * num_heads + head
     out_place = (first_query + token).to(tl.int64) * num_heads + head

@@ -5,7 +5,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
-from llama4coder.attention.backend import AttentionBackend
+from llama4coder.attention.backend import ShardableAttention
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.torch_backend import TorchAttention
 from llama4coder.layers.linear import DenseLinear, Head, Linear
@@ -24,7 +24,7 @@ class Kernels(Protocol):
 
     def norm(self, weight: Tensor, eps: float) -> Norm: ...
 
-    def attention(self, heads: HeadLayout) -> AttentionBackend: ...
+    def attention(self, heads: HeadLayout) -> ShardableAttention: ...
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
         """silu(gate) * up of `[num_tokens, 2 * width]`, whose first half is the gate."""
@@ -47,7 +47,7 @@ class TorchKernels:
     def norm(self, weight: Tensor, eps: float) -> Norm:
         return RMSNorm(weight, eps)
 
-    def attention(self, heads: HeadLayout) -> AttentionBackend:
+    def attention(self, heads: HeadLayout) -> ShardableAttention:
         return TorchAttention(heads)
 
     def swiglu(self, gate_up: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 /* Attention of single tokens over paged KV. */
+#include "attention.h"
 #include "pool.h"
 #include "vector.h"
 
@@ -6,9 +7,9 @@ typedef struct {
     const bf16 *queries;     /* [num_tokens, heads, d], rotated */
     const bf16 *keys;        /* [num_blocks, 16, kv_heads, d] */
     const bf16 *values;      /* the same */
-    bf16 *out;               /* [num_tokens, heads, d] */
+    attention_result to;
     const int64_t *tokens;   /* [rows] places of the query tokens */
-    const int64_t *lengths;  /* [rows] tokens each of them attends to */
+    const int64_t *lengths;  /* [rows] tokens each of them attends to; may be 0 on a KV shard */
     const int64_t *tables;   /* [rows, table_width] block ids */
     int64_t rows, table_width, heads, kv_heads, d;
 } attention_args;
@@ -50,10 +51,8 @@ static void attend(const attention_args *a, int64_t row, int64_t kv_head) {
             }
         }
     }
-    bf16 *out = a->out + (a->tokens[row] * a->heads + kv_head * group) * d;
     for (int64_t g = 0; g < group; g++)
-        for (int64_t i = 0; i < d; i += 16)
-            v_narrow(out + g * d + i, v_mul(v_load(sums + g * d + i), v_set(1.0f / total[g])));
+        put_result(&a->to, a->tokens[row] * a->heads + kv_head * group + g, sums + g * d, best[g], total[g], d);
 }
 
 static void attend_pairs(const void *args, int64_t begin, int64_t end) {

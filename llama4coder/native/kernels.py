@@ -5,7 +5,7 @@ import ctypes
 import torch
 from torch import Tensor
 
-from llama4coder.attention.backend import AttentionBackend
+from llama4coder.attention.backend import ShardableAttention
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.torch_backend import TorchAttention
 from llama4coder.config import QuantFormat
@@ -60,7 +60,7 @@ class NativeKernels:
         """See `Kernels.norm`."""
         return NativeNorm(self._library, weight, eps)
 
-    def attention(self, heads: HeadLayout) -> AttentionBackend:
+    def attention(self, heads: HeadLayout) -> ShardableAttention:
         """See `Kernels.attention`."""
         return NativeAttention(self._library, heads) if supports(heads) else TorchAttention(heads)
 

@@ -32,7 +32,7 @@ void l4c_decoder_layer(const layer_args *a) {
     l4c_rms_norm(&(norm_args){a->x, l->attention_norm, normed, m, hidden, l->attention_eps});
     l4c_linear(&(linear_args){.w = l->qkv, .x = normed, .out = qkv, .m = m});
     l4c_step_attention(
-        &(step_attention_args){a->step, qkv, a->cosine, a->sine, a->keys, a->values, queries, attended});
+        &(step_attention_args){a->step, qkv, a->cosine, a->sine, a->keys, a->values, queries, {.out = attended}});
     l4c_linear(&(linear_args){.w = l->attention_out, .x = attended, .residual = a->x, .out = middle, .m = m});
     l4c_rms_norm(&(norm_args){middle, l->mlp_norm, normed, m, hidden, l->mlp_eps});
     l4c_linear(&(linear_args){.w = l->gate_up, .x = normed, .out = gate_up, .m = m});

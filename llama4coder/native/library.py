@@ -40,6 +40,7 @@ SOURCES = (
     "linear.c",
     "quantise.c",
     "elementwise.c",
+    "attention.h",
     "decode_attention.c",
     "prefill_attention.c",
     "attention.c",

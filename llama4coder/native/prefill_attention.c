@@ -1,4 +1,5 @@
 /* Attention of many tokens of one sequence over its paged KV, in tiles. */
+#include "attention.h"
 #include "pool.h"
 #include "vector.h"
 
@@ -6,13 +7,15 @@
 #define QUERY_TILE 96 /* rows (query tokens times heads of a group) that share one packing of keys and values; MAX_ROWS divides it */
 
 typedef struct {
-    const bf16 *queries;    /* [num_tokens, heads, d], rotated */
+    const bf16 *queries;    /* [tokens of the step, heads, d], rotated */
     const bf16 *keys;       /* [num_blocks, 16, kv_heads, d] */
     const bf16 *values;     /* the same */
-    bf16 *out;              /* [num_tokens, heads, d] */
-    const int64_t *table;   /* block ids of the sequence */
+    attention_result to;            /* of the whole step */
+    int64_t first;          /* place of the first query token in it */
+    const int64_t *table;   /* block ids of the sequence on this shard */
     int64_t num_tokens;     /* query tokens */
     int64_t start;          /* position of the first of them */
+    const shard *shard;
     int64_t heads, kv_heads, d;
 } prefill_args;
 
@@ -24,7 +27,8 @@ typedef struct {
     float sums[QUERY_TILE][MAX_HEAD];
     float best[QUERY_TILE], total[QUERY_TILE], shrink[QUERY_TILE];
     const bf16 *rows[QUERY_TILE];
-    int64_t positions[QUERY_TILE];
+    int64_t places[QUERY_TILE]; /* of the row in the step, counting heads */
+    int64_t last_seen[QUERY_TILE]; /* key that the row sees, -1 if none */
 } __attribute__((aligned(64))) tile_state;
 
 static void pack_tile(const prefill_args *a, tile_state *s, int64_t kv_head, int64_t begin, int64_t end) {
@@ -62,7 +66,7 @@ static void score_tile(const prefill_args *a, tile_state *s, int64_t rows, int64
             }
 #pragma GCC unroll 12
             for (int r = 0; r < MAX_ROWS; r++) { /* what comes after the query is out of its sight */
-                int64_t last = s->positions[row + r] - begin - first;
+                int64_t last = s->last_seen[row + r] - begin - first;
                 v_store(&s->scores[row + r][first], v_hide_after(v_mul(low[r], scale), last));
                 v_store(&s->scores[row + r][first + 16], v_hide_after(v_mul(high[r], scale), last - 16));
             }
@@ -77,12 +81,13 @@ static void weigh_row(tile_state *s, int64_t row) { /* the running softmax */
     }
     float best = v_highest(highest);
     if (s->best[row] > best) best = s->best[row];
+    float finite = best > -INFINITY ? best : 0; /* of a row that sees nothing on this shard */
     for (int i = 0; i < 4; i++) {
-        vec weight = v_exp(v_sub(score[i], v_set(best)));
+        vec weight = v_exp(v_sub(score[i], v_set(finite)));
         sum = v_add(sum, weight);
         v_narrow(&s->weights[row][16 * i], weight);
     }
-    s->shrink[row] = s->total[row] > 0 ? expf(s->best[row] - best) : 0;
+    s->shrink[row] = s->total[row] > 0 ? expf(s->best[row] - finite) : 0;
     s->best[row] = best;
     s->total[row] = s->total[row] * s->shrink[row] + v_sum(sum);
 }
@@ -121,24 +126,21 @@ static void attend_tile(const prefill_args *a, int64_t first, int64_t count, int
     int64_t rows = (used + MAX_ROWS - 1) / MAX_ROWS * MAX_ROWS; /* the last pass is filled up with copies of a row */
     for (int64_t row = 0; row < rows; row++) {
         int64_t real = row < used ? row : used - 1, token = first + real / group;
-        s->rows[row] = a->queries + (token * a->heads + kv_head * group + real % group) * a->d;
-        s->positions[row] = a->start + token;
+        s->places[row] = (a->first + token) * a->heads + kv_head * group + real % group;
+        s->rows[row] = a->queries + s->places[row] * a->d;
+        s->last_seen[row] = num_held(a->start + token + 1, a->shard) - 1;
         s->best[row] = -INFINITY, s->total[row] = 0;
         memset(s->sums[row], 0, a->d * sizeof(float));
     }
-    int64_t end = a->start + first + count;
+    int64_t end = num_held(a->start + first + count, a->shard);
     for (int64_t begin = 0; begin < end; begin += KEY_TILE) {
         pack_tile(a, s, kv_head, begin, end);
         score_tile(a, s, rows, begin);
         for (int64_t row = 0; row < rows; row++) weigh_row(s, row);
         sum_tile(a, s, rows);
     }
-    for (int64_t row = 0; row < used; row++) {
-        bf16 *out = a->out + (s->rows[row] - a->queries);
-        vec inverse = v_set(1.0f / s->total[row]);
-        for (int64_t i = 0; i < a->d; i += 16)
-            v_narrow(out + i, v_mul(v_load(&s->sums[row][i]), inverse));
-    }
+    for (int64_t row = 0; row < used; row++)
+        put_result(&a->to, s->places[row], s->sums[row], s->best[row], s->total[row], a->d);
 }
 
 static int64_t tokens_per_tile(const prefill_args *a) { return QUERY_TILE / (a->heads / a->kv_heads); }

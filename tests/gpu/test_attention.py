@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout
+from llama4coder.attention.merge import AttentionOutput
 from llama4coder.attention.torch_backend import TorchAttention
 from llama4coder.gpu.attention import AttentionMetadata, PagedAttention, attend, supports
-from llama4coder.gpu.merge import AttentionOutput
 from llama4coder.kv.tensors import LayerKV
 from tests.support.steps import Row, assert_like, random_step
 

@@ -17,6 +17,8 @@ from llama4coder.gpu.nf4 import Nf4Linear
 from llama4coder.gpu.norm import GpuNorm
 from llama4coder.gpu.rope import rotate_and_write
 from llama4coder.gpu.swiglu import quantised_swiglu, swiglu
+from llama4coder.kv.striping import UNSHARDED
+from llama4coder.parallel.layout import Part
 from tests.support.compiled import compiling
 from tests.support.steps import Row, random_step
 
@@ -44,6 +46,8 @@ def calls() -> dict[str, Callable[[], object]]:
         "decode, split": lambda: attention([Row(1, 300)] * 2, device_programs=64),
         "verify": lambda: attention([Row(6, 300)] * 2, device_programs=64),
         "prefill": lambda: attention([Row(70, 9)], device_programs=1),
+        "verify, on a shard": lambda: attention([Row(6, 300)] * 2, device_programs=64, shard=Part(1, 2)),
+        "prefill, on a shard": lambda: attention([Row(70, 9)], device_programs=1, shard=Part(1, 2)),
         "merge": lambda: merge(parts, torch.zeros(2, 4, 32)),
         "rope": lambda: rotate_and_write(step.qkv, step.rotation, step.layout.slots, step.kv, HEADS),
         "norm": lambda: norm(x),
@@ -57,8 +61,8 @@ def calls() -> dict[str, Callable[[], object]]:
     }
 
 
-def attention(rows: list[Row], device_programs: int) -> None:
-    step = random_step(rows, HEADS, HALF, torch.device("cpu"))
+def attention(rows: list[Row], device_programs: int, shard: Part = UNSHARDED) -> None:
+    step = random_step(rows, HEADS, HALF, torch.device("cpu")).on(shard)
     queries = torch.zeros(len(step.qkv), HEADS.num_heads, HEADS.head_dim, dtype=HALF)
     attend(queries, step.kv, AttentionMetadata.of(step.layout), device_programs)
 

@@ -1,0 +1,75 @@
+"""Attention to one KV shard's keys with torch alone: what other backends' partial results are compared with."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
+from llama4coder.attention.merge import AttentionOutput
+from llama4coder.kv.sizing import BLOCK_SIZE
+from llama4coder.kv.striping import nums_held
+from llama4coder.kv.tensors import LayerKV
+from llama4coder.layers.rope import Rotation
+
+
+@dataclass(frozen=True, slots=True)
+class TorchShardAttention:
+    """Implements `attention.backend.ShardAttention`, row by row, with the scores in float32."""
+
+    heads: HeadLayout
+    kept: Tensor  # [num_kept], the tokens that this shard keeps
+    slots: Tensor  # [num_kept], where
+    rows: tuple["ShardRow", ...]
+
+    @classmethod
+    def of(cls, heads: HeadLayout, layout: StepLayout) -> "TorchShardAttention":
+        kept = (layout.slots >= 0).nonzero().squeeze(1)
+        rows = tuple(ShardRow.of(row, layout) for row in layout.rows)
+        return cls(heads, kept, layout.slots[kept], tuple(row for row in rows if len(row.block_ids)))
+
+    def __call__(self, qkv: Tensor, rotation: Rotation, kv: LayerKV) -> AttentionOutput:
+        heads = qkv.view(len(qkv), -1, self.heads.head_dim)
+        first_key, first_value = self.heads.num_heads, self.heads.num_heads + self.heads.num_kv_heads
+        keys, values = rotation(heads[:, first_key:first_value]), heads[:, first_value:]
+        kv.write(self.slots, keys[self.kept], values[self.kept])
+        queries = rotation(heads[:, :first_key]).float()
+        out, lse = torch.zeros_like(queries), queries.new_full(queries.shape[:2], -torch.inf)
+        for row in self.rows:
+            seen = row.attend(queries[row.tokens], kv)
+            out[row.tokens], lse[row.tokens] = seen.out, seen.lse
+        return AttentionOutput(out, lse)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRow:
+    """The tokens of one sequence, and the keys of it that the shard holds."""
+
+    tokens: slice
+    block_ids: Tensor  # as many as the last token sees
+    hidden: Tensor  # [num_tokens, keys of these blocks], True where a key comes after the token
+
+    @classmethod
+    def of(cls, row: RowSpan, layout: StepLayout) -> "ShardRow":
+        nums_seen = nums_held(np.arange(row.start, row.length) + 1, layout.shard)
+        block_ids = layout.table[row.table_row, : layout.num_blocks(row)].copy()
+        hidden = np.arange(len(block_ids) * BLOCK_SIZE) >= nums_seen[:, None]
+        device = layout.slots.device
+        tokens = slice(row.first, row.first + row.num_tokens)
+        return cls(tokens, torch.from_numpy(block_ids).to(device), torch.from_numpy(hidden).to(device))
+
+    def attend(self, queries: Tensor, kv: LayerKV) -> AttentionOutput:
+        """Of `queries` `[num_tokens, num_heads, head_dim]` in float32."""
+        num_tokens, num_heads, head_dim = queries.shape
+        keys, values = (cache[self.block_ids].flatten(0, 1).transpose(0, 1).float() for cache in (kv.keys, kv.values))
+        # [num_kv_heads, queries that share a KV head, ...]: keys and values are read once
+        grouped = queries.view(num_tokens, len(keys), -1, head_dim).transpose(0, 1)
+        scores = grouped.flatten(1, 2) @ keys.transpose(1, 2) * head_dim**-0.5
+        hidden = self.hidden.repeat_interleave(num_heads // len(keys), dim=0)
+        scores = scores.masked_fill(hidden, -torch.inf)
+        lse = scores.logsumexp(-1)
+        weights = (scores - lse.masked_fill(lse.isneginf(), 0.0).unsqueeze(-1)).exp()
+        out = (weights @ values).view(len(keys), num_tokens, -1, head_dim).transpose(0, 1)
+        lse = lse.view(len(keys), num_tokens, -1).transpose(0, 1)
+        return AttentionOutput(out.reshape_as(queries), lse.reshape(num_tokens, num_heads))

@@ -1,0 +1,36 @@
+/* What attention gives: the whole of it, or what one KV shard's keys and values contribute. */
+#ifndef ATTENTION_H
+#define ATTENTION_H
+
+#include "vector.h"
+
+typedef struct {
+    bf16 *out;   /* [m, heads, d], or NULL if this is a part: then */
+    float *part; /* [m, heads, d] */
+    float *lse;  /* [m, heads], log of the sum of exp(scores); -inf where nothing was seen */
+} attention_result;
+
+/* One head of one token, `place` counting heads: its weighted values, highest score and sum of weights. */
+INLINE void put_result(const attention_result *to, int64_t place, const float *sums, float best, float total, int64_t d) {
+    int seen = best > -INFINITY;
+    vec inverse = v_set(1.0f / total), nothing = v_set(0);
+    if (to->out) {
+        for (int64_t i = 0; i < d; i += 16) v_narrow(to->out + place * d + i, v_mul(v_load(sums + i), inverse));
+        return;
+    }
+    for (int64_t i = 0; i < d; i += 16)
+        v_store(to->part + place * d + i, seen ? v_mul(v_load(sums + i), inverse) : nothing);
+    to->lse[place] = seen ? best + logf(total) : -INFINITY;
+}
+
+typedef struct {
+    int64_t index, count; /* of KV shards */
+} shard;
+
+/* How many of a sequence's first tokens lie on the shard: see llama4coder/kv/striping.py. */
+INLINE int64_t num_held(int64_t num_tokens, const shard *s) {
+    int64_t full = num_tokens / BLOCK, rest = num_tokens % BLOCK;
+    return BLOCK * ((full + s->count - 1 - s->index) / s->count) + (full % s->count == s->index ? rest : 0);
+}
+
+#endif
