@@ -35,9 +35,10 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
     """
     config = resolve_here(parse_args(args), NullProgress())
     _log.info("resolved configuration: %s", config.model_dump_json())
-    hub = serve.deployment(**_options(1, HUB_CPUS))(MetricsHub).bind()
+    front = config.placement.front_labels
+    hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind()
     target = _target(config).bind(config, hub)
-    ingress = serve.deployment(**_options(config.ingress_replicas, INGRESS_CPUS))(serve.ingress()(Ingress))
+    ingress = serve.deployment(**_options(config.ingress_replicas, INGRESS_CPUS, front))(serve.ingress()(Ingress))
     return ingress.bind(config, target, hub)
 
 
@@ -45,7 +46,7 @@ def _target(config: ResolvedConfig) -> serve.Deployment:
     placement = target_placement(config)
     if ray.is_initialized():
         await_room(placement, config.target_replicas, config.placement.timeout_s)
-    options = _options(config.target_replicas, REPLICA_CPUS) | {"logging_config": _TOLD}
+    options = _options(config.target_replicas, REPLICA_CPUS, {}) | {"logging_config": _TOLD}
     if placement.labels:
         options["placement_group_bundle_label_selector"] = [dict(placement.labels)] * len(placement.bundles)
     return serve.deployment(
@@ -55,10 +56,11 @@ def _target(config: ResolvedConfig) -> serve.Deployment:
     )(TargetReplica)
 
 
-def _options(num_replicas: int, num_cpus: float) -> dict[str, Any]:
+def _options(num_replicas: int, num_cpus: float, labels: Mapping[str, str]) -> dict[str, Any]:
+    selector = {"label_selector": dict(labels)} if labels else {}
     return {
         "num_replicas": num_replicas,
-        "ray_actor_options": {"num_cpus": num_cpus},
+        "ray_actor_options": {"num_cpus": num_cpus, **selector},
         "max_ongoing_requests": _MAX_ONGOING_REQUESTS,
         "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,

@@ -76,6 +76,8 @@ class PlacementConfig(_Frozen):
     """Ranks on each of several nodes, such as `[8, 8]`; takes the place of `strategy`."""
     node_labels: Mapping[str, str] = {}
     """Ray labels that nodes must have to hold ranks, such as `{pool: target}`."""
+    front_labels: Mapping[str, str] = {}
+    """Ray labels that nodes must have to hold the ingress replicas and the metrics hub, such as `{pool: front}`."""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """How long the nodes may take to join that a replica needs; after that the start fails and says what is missing."""
 

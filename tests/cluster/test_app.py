@@ -32,9 +32,11 @@ def test_wrong_value_is_one_line(tiny_args: dict[str, Any]) -> None:
 
 
 def test_target_is_placed_as_configured(tiny_args: dict[str, Any]) -> None:
-    placement = {"strategy": "PACK", "node_labels": {"pool": "target"}}
+    placement = {"strategy": "PACK", "node_labels": {"pool": "target"}, "front_labels": {"pool": "front"}}
     app = build_app(tiny_args | {"engine": {"ranks": 2}, "placement": placement})
-    target = app._bound_deployment.init_args[1]._bound_deployment
+    ingress = app._bound_deployment
+    assert ingress.ray_actor_options["label_selector"] == {"pool": "front"}
+    target = ingress.init_args[1]._bound_deployment
     config = target._replica_config
     assert config.placement_group_strategy == "PACK"
     assert len(config.placement_group_bundles) == 3

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from cluster.channel.endpoint import Endpoint, bind_private
 from cluster.channel.executor import ZmqExecutor
 from cluster.channel.rank_server import RankServer
 from cluster.channel.token_receiver import TokenReceiver
-from cluster.generation import GenerationOutcome, GenerationService
+from cluster.generation import GenerationOutcome, GenerationService, Refusal
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.executor import LaunchedStep
 from llama4coder.engine.plan import StepPlan
@@ -23,7 +25,7 @@ from llama4coder.errors import ContextTooLong, DeadlineExceeded, Overloaded, Str
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
 from llama4coder.types import FinishReason, GenerateRequest
-from tests.support.backend_contract import BackendContract, Subject, make_request, run
+from tests.support.backend_contract import BackendContract, Subject, make_request, run, tokens_of
 from tests.support.engines import resolved
 from tests.support.models import write_tiny_llama
 
@@ -96,31 +98,50 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A target replica without Ray."""
+
+    service: GenerationService
+    thread: EngineThread
+    rank: BreakableRank
+
+
+@asynccontextmanager
+async def running_replica(checkpoint: Path, folder: Path, name: str) -> AsyncIterator[Replica]:
+    config = resolved(checkpoint, num_blocks=256, max_sequences=8, max_step_tokens=64)
+    rank = BreakableRank(ModelRunner.load(config, NullProgress()))
+    server = RankServer(rank.launch, lambda socket: bind_private(socket, folder, name))
+    executor = ZmqExecutor([server.start()], lambda: True)
+    thread = EngineThread(Engine(config, executor, NullObserver()), QueueLimits(8, 16))
+    thread.start()
+    service = GenerationService(thread)
+    yield Replica(service, thread, rank)
+    await service.close()
+    server.stop()
+    server.join()
+
+
 class TestClusterBackend(BackendContract):
     @pytest.fixture
     async def subject(self, checkpoint: Path, tmp_path: Path, one_thread: None) -> AsyncIterator[Subject]:
-        config = resolved(checkpoint, num_blocks=256, max_sequences=8, max_step_tokens=64)
-        rank = BreakableRank(ModelRunner.load(config, NullProgress()))
-        server = RankServer(rank.launch, lambda socket: bind_private(socket, tmp_path, "r.sock"))
-        executor = ZmqExecutor([server.start()], lambda: True)
-        thread = EngineThread(Engine(config, executor, NullObserver()), QueueLimits(8, 16))
-        thread.start()
-        service = GenerationService(thread)
         receiver = TokenReceiver("127.0.0.1")
+        async with running_replica(checkpoint, tmp_path, "r.sock") as replica:
+            yield self.subject_over(replica, receiver)
+        await receiver.close()
 
+    def subject_over(self, replica: Replica, receiver: TokenReceiver) -> Subject:
         async def kill() -> None:
-            rank.broken = True
+            replica.rank.broken = True
 
-        yield Subject(
-            backend=ClusterBackend(FakeHandle(service), receiver, FakePusher(), recovery_within(1.0)),  # type: ignore[arg-type]
-            num_running=lambda: thread.stats().num_running + thread.stats().num_waiting,
+        handle: Any = FakeHandle(replica.service)
+        pusher: Any = FakePusher()
+        return Subject(
+            backend=ClusterBackend(handle, receiver, pusher, recovery_within(1.0)),
+            num_running=lambda: replica.thread.stats().num_running + replica.thread.stats().num_waiting,
             impossible=make_request("impossible", max_tokens=10_000),
             kill=kill,
         )
-        await service.close()
-        await receiver.close()
-        server.stop()
-        server.join()
 
     async def test_refusal_arrives_with_its_numbers(self, subject: Subject) -> None:
         with pytest.raises(ContextTooLong) as refusal:
@@ -137,6 +158,61 @@ class TestClusterBackend(BackendContract):
         for task in pending:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+class TwoReplicas:
+    """What a router does: the first replica for every request until `down`, then the second, once there is one."""
+
+    def __init__(self, first: GenerationService, second: GenerationService) -> None:
+        self._first, self._second = first, second
+        self.down = False
+        self.requests: list[GenerateRequest] = []
+
+    async def generate(self, request: GenerateRequest, ingress: Endpoint) -> GenerationOutcome | Refusal:
+        self.requests.append(request)
+        service = self._second if self.down else self._first
+        return await service.generate(request, ingress)
+
+    async def probe(self, timeout_s: float) -> None:
+        await self._first.probe(timeout_s)
+
+
+async def test_a_lost_request_goes_on_at_another_replica(
+    checkpoint: Path, tmp_path: Path, one_thread: None, receiver: TokenReceiver
+) -> None:
+    recovered: list[int] = []
+    async with (
+        running_replica(checkpoint, tmp_path, "a") as first,
+        running_replica(checkpoint, tmp_path, "b") as second,
+    ):
+        replicas = TwoReplicas(first.service, second.service)
+        handle: Any = FakeHandle(replicas)
+        pusher: Any = FakePusher()
+        backend = ClusterBackend(handle, receiver, pusher, Recovery(20.0, lambda: recovered.append(1)))
+        wanted = [make_request(str(number), 64, num_logprobs=1, num_prompt_logprobs=0) for number in range(4)]
+        wanted = [replace(request, seed=number) for number, request in enumerate(wanted)]
+        expected = [
+            await run(backend, replace(request, request_id=f"undisturbed-{request.seed}")) for request in wanted
+        ]
+
+        async def lose_the_first() -> None:
+            while first.thread.stats().num_running < 4:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.02)
+            first.rank.broken = True
+            await asyncio.sleep(0.5)  # a router that has not heard of it yet
+            replicas.down = True
+
+        results = await asyncio.gather(*(run(backend, request) for request in wanted), lose_the_first())
+        for events, undisturbed in zip(results[:4], expected, strict=True):
+            assert tokens_of(events) == tokens_of(undisturbed)
+            assert len({event.request_id for event in events}) == 1
+            assert len([position for event in events for position in event.logprobs]) == 64
+            assert [len(event.prompt_logprobs) for event in events] == [5] + [0] * (len(events) - 1)
+            assert events[-1].finish_reason is FinishReason.LENGTH
+        assert len(recovered) == 4
+        assert any(request.output_token_ids for request in replicas.requests)
+        assert second.thread.stats().num_used_blocks == 0
 
 
 class Scripted:

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from cluster.channel.executor import ZmqExecutor
 from llama4coder.engine.engine import Engine
-from llama4coder.engine.executor import DoneStep
-from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.obs.stats import NullObserver
 from llama4coder.parallel.group import MeetingPlace, interface_of, join
 from llama4coder.parallel.layout import ParallelLayout
@@ -38,12 +37,12 @@ def requests() -> list[GenerateRequest]:
     return [greedy_request("greedy", list(range(40)), 12), seeded]
 
 
-@pytest.mark.parametrize("layout", [ParallelLayout(2, 1), ParallelLayout(3, 1)], ids=str)
-def test_processes_generate_what_one_does(folder: Path, layout: ParallelLayout) -> None:
-    config = resolved(folder, num_blocks=64)
-    expected = run_all(build_engine(config), requests())
-    with running_ranks(config, read_shape(folder), layout) as ranks:
-        executor = LocalExecutor(lambda plan: DoneStep(ranks.execute(plan)))
+@pytest.mark.parametrize("num_ranks", [2, 3])
+def test_processes_generate_what_one_does(folder: Path, num_ranks: int) -> None:
+    expected = run_all(build_engine(resolved(folder, num_blocks=64)), requests())
+    config = resolved(folder, num_blocks=64, ranks=num_ranks)
+    with running_ranks(config) as ranks:
+        executor = ZmqExecutor([rank.endpoint for rank in ranks], lambda: True)
         results = run_all(Engine(config, executor, NullObserver()), requests())
         executor.close()
     assert {name: one.token_ids for name, one in results.items()} == {

@@ -1,71 +1,86 @@
-"""Ranks as processes of their own, as they are in a cluster, but without one: an executor over all of them."""
+"""Ranks as processes of their own, as they are in a cluster, but without one: their rank channels."""
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import torch
 
+from cluster.channel.endpoint import Endpoint, bind_private
+from cluster.channel.rank_server import RankServer
 from llama4coder.config import ResolvedConfig
-from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.parallel.group import MeetingPlace, join
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.meeting import Meeting
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.progress import NullProgress
-from llama4coder.shape import ModelShape
+from llama4coder.shape import read_shape
 
 TIMEOUT_S = 60.0
 LOOPBACK = "127.0.0.1"
 
 
-class Ranks:
-    """Runs a plan on every rank."""
+@dataclass(frozen=True, slots=True)
+class RunningRank:
+    """A rank that serves; `data_bytes` is by how much its process grew when it loaded."""
 
-    def __init__(self, pipes: Sequence["Connection[StepPlan, StepResult]"]) -> None:
-        self._pipes = pipes
+    endpoint: Endpoint
+    data_bytes: int
 
-    def execute(self, plan: StepPlan) -> StepResult:
-        """The first rank's result; the others must have the same tokens."""
-        for pipe in self._pipes:
-            pipe.send(plan)
-        results = []
-        for pipe in self._pipes:
-            assert pipe.poll(TIMEOUT_S), "a rank is silent"
-            results.append(pipe.recv())
-        assert all(
-            [row.token_ids for row in other.rows] == [row.token_ids for row in results[0].rows] for other in results
-        )
-        return results[0]
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    config: ResolvedConfig
+    rank: int
+    meeting: Meeting
+    folder: Path
+
+    @property
+    def plan(self) -> RankPlan:
+        engine = self.config.engine
+        shape = read_shape(Path(self.config.model.path))
+        return RankPlan(shape, ParallelLayout(engine.heads_shards, engine.kv_shards), self.rank)
 
 
 @contextmanager
-def running_ranks(config: ResolvedConfig, shape: ModelShape, layout: ParallelLayout) -> Iterator[Ranks]:
-    """Processes that meet, load their shares, and end with the context."""
+def running_ranks(config: ResolvedConfig) -> Iterator[list[RunningRank]]:
+    """The ranks of a replica, which end with the context."""
     spawn = multiprocessing.get_context("spawn")
     place = MeetingPlace(LOOPBACK, TIMEOUT_S)
     pipes, processes = [], []
-    for rank in range(layout.num_ranks):
-        ours, theirs = spawn.Pipe()
-        arguments = (theirs, config, RankPlan(shape, layout, rank), place.meeting)
-        processes.append(spawn.Process(target=_run_rank, args=arguments, daemon=True))
-        pipes.append(ours)
-    try:
-        for process in processes:
-            process.start()
-        yield Ranks(pipes)
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
+    with tempfile.TemporaryDirectory(prefix="rank-") as folder:
+        for rank in range(config.engine.ranks):
+            ours, theirs = spawn.Pipe()
+            start = _Start(config, rank, place.meeting, Path(folder))
+            processes.append(spawn.Process(target=_run_rank, args=(theirs, start), daemon=True))
+            processes[-1].start()
+            pipes.append(ours)
+        try:
+            assert all(pipe.poll(TIMEOUT_S) for pipe in pipes), "a rank is silent"
+            yield [pipe.recv() for pipe in pipes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.join()
 
 
-def _run_rank(
-    pipe: "Connection[StepResult, StepPlan]", config: ResolvedConfig, plan: RankPlan, meeting: Meeting
-) -> None:
-    share = join(meeting, plan, LOOPBACK, torch.device("cpu"), TIMEOUT_S)
-    runner = ModelRunner.load_share(config, share, NullProgress())
-    while True:
-        pipe.send(runner.execute(pipe.recv()))
+def _run_rank(pipe: "Connection[RunningRank, None]", start: _Start) -> None:
+    share = join(start.meeting, start.plan, LOOPBACK, torch.device("cpu"), TIMEOUT_S)
+    before_bytes = _data_bytes()
+    runner = ModelRunner.load_share(start.config, share, NullProgress())
+    data_bytes = _data_bytes() - before_bytes
+    name = f"{start.rank}.sock"
+    server = RankServer(runner.launch, lambda socket: bind_private(socket, start.folder, name), answers=start.rank == 0)
+    pipe.send(RunningRank(server.start(), data_bytes))
+    server.join()
+
+
+def _data_bytes() -> int:
+    """What this process has allocated, whether it has been written to or not; mapped files are not part of it."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmData"].split()[0]) * 1024
