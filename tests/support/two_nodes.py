@@ -1,0 +1,150 @@
+"""Two Ray nodes with addresses of their own on this machine: this network namespace and another one, joined by a veth
+pair. Needs to be root."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.live_server import free_port, write_serve_file
+
+HEAD, WORKER = "10.213.7.1", "10.213.7.2"
+NAMESPACE, OUTER, INNER = "l4c-worker", "l4c-outer", "l4c-inner"
+_REPOSITORY = Path(__file__).parents[2]
+_RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+_TIMEOUT_S = 120.0
+_STARTED = "started"
+_DEPLOY = """
+import sys, time, yaml, ray
+ray.init(address=sys.argv[1], namespace="serve", log_to_driver=False)
+from cluster.startup import deploy, wait_until_running
+wait_until_running(deploy(yaml.safe_load(open(sys.argv[2]))), print)
+print("started", flush=True)
+time.sleep(3600)
+"""
+
+
+def can_make_nodes() -> bool:
+    """Whether this process may make network namespaces."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        return False
+    made = subprocess.run(["ip", "netns", "add", NAMESPACE], capture_output=True, check=False).returncode == 0
+    if made:
+        _run("ip", "netns", "del", NAMESPACE)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class TwoNodes:
+    """A Ray of a head, where the endpoint is, and a worker node that can be killed and started anew."""
+
+    url: str
+    gcs: str
+    folder: Path
+
+    def start_worker(self) -> None:
+        inside = ("ip", "netns", "exec", NAMESPACE)
+        start = [*_RAY, "start", f"--address={self.gcs}", f"--node-ip-address={WORKER}", "--labels=node=worker"]
+        _run(*inside, *start, "--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats")
+
+    def worker_pids(self) -> list[int]:
+        """The processes of the worker node."""
+        return [int(line) for line in _run("ip", "netns", "pids", NAMESPACE).split()]
+
+    def kill_worker(self) -> None:
+        """As if its power had failed."""
+        for pid in self.worker_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def two_nodes(args: Mapping[str, Any]) -> Iterator[TwoNodes]:
+    """The application with these `args`, ready on both nodes."""
+    folder = Path(tempfile.mkdtemp(prefix="two-", dir="/tmp"))
+    port, gcs = free_port(), f"{HEAD}:{free_port()}"
+    nodes = TwoNodes(f"http://{HEAD}:{port}", gcs, folder)
+    driver: subprocess.Popen[bytes] | None = None
+    with _joined_namespace():
+        try:
+            start = [*_RAY, "start", "--head", f"--node-ip-address={HEAD}", f"--port={gcs.rpartition(':')[2]}"]
+            start += ["--labels=node=head", f"--temp-dir={folder / 'r'}", "--include-dashboard=false"]
+            _run(*start, "--num-cpus=2", "--object-store-memory=80000000", "--disable-usage-stats")
+            nodes.start_worker()
+            driver = _deploy(nodes, args, port)
+            yield nodes
+        finally:
+            if driver is not None:
+                driver.kill()
+                driver.wait()
+            nodes.kill_worker()
+            _kill_head(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _deploy(nodes: TwoNodes, args: Mapping[str, Any], port: int) -> "subprocess.Popen[bytes]":
+    file = write_serve_file(nodes.folder, args)
+    content = yaml.safe_load(file.read_text())
+    content["http_options"] |= {"host": HEAD, "port": port}
+    file.write_text(yaml.safe_dump(content))
+    log = nodes.folder / "driver.log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-c", _DEPLOY, nodes.gcs, str(file)]
+        driver = subprocess.Popen(command, cwd=_REPOSITORY, stdout=output, stderr=output, env=_environment())
+    deadline_s = time.monotonic() + _TIMEOUT_S
+    while _STARTED not in log.read_text().splitlines():
+        assert driver.poll() is None and time.monotonic() < deadline_s, log.read_text()
+        time.sleep(0.2)
+    return driver
+
+
+@contextlib.contextmanager
+def _joined_namespace() -> Iterator[None]:
+    _run("ip", "netns", "add", NAMESPACE)
+    try:
+        _run("ip", "link", "add", OUTER, "type", "veth", "peer", "name", INNER, "netns", NAMESPACE)
+        _run("ip", "addr", "add", f"{HEAD}/24", "dev", OUTER)
+        _run("ip", "link", "set", OUTER, "up")
+        for command in (
+            ["addr", "add", f"{WORKER}/24", "dev", INNER],
+            ["link", "set", INNER, "up"],
+            ["link", "set", "lo", "up"],
+        ):
+            _run("ip", "-n", NAMESPACE, *command)
+        yield
+    finally:
+        _run("ip", "netns", "del", NAMESPACE)
+        subprocess.run(["ip", "link", "del", OUTER], capture_output=True, check=False)
+
+
+def _kill_head(folder: Path) -> None:
+    """All that was started with our folder in its command line or environment; other Rays are not touched."""
+    mark = str(folder).encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if mark in (entry / "cmdline").read_bytes() or mark in (entry / "environ").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(_REPOSITORY), "RAY_ADDRESS": ""}
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(
+        command, cwd=_REPOSITORY, env=_environment(), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
+    return done.stdout
