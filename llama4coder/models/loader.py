@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from llama4coder.attention.backend import AttentionBackend
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.layers.kernels import Kernels
 from llama4coder.layers.linear import DenseLinear, Head, Linear
@@ -13,6 +14,7 @@ from llama4coder.layers.norm import Norm
 from llama4coder.layers.rope import build_rope
 from llama4coder.models.llama import DecoderLayer, Llama
 from llama4coder.models.weights import Placement, WeightFiles, WeightReader
+from llama4coder.parallel.attention import ShardedAttention
 from llama4coder.parallel.layers import SummedLinear, VocabularyEmbedding
 from llama4coder.parallel.share import RankShare
 from llama4coder.progress import Progress
@@ -75,8 +77,12 @@ class _LlamaLoader:
             norm=self._norm("model.norm"),
             head=head,
             rope=build_rope(shape, context_length, placement.dtype, placement.device),
-            attention=self._kernels.attention(HeadLayout(plan.num_heads, plan.num_kv_heads, shape.head_dim)),
+            attention=self._attention(HeadLayout(plan.num_heads, plan.num_kv_heads, shape.head_dim)),
         )
+
+    def _attention(self, heads: HeadLayout) -> AttentionBackend:
+        backend = self._kernels.attention(heads)
+        return backend if self._share.kv_ranks.size == 1 else ShardedAttention.of(backend, self._share)
 
     def _embedding(self, table: Head) -> Callable[[Tensor], Tensor]:
         if self._share.ranks.size == 1:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from llama4coder.attention import merge as attention_merge
 from llama4coder.gpu.merge import merge
 
 
@@ -17,6 +18,17 @@ def test_shards_of_the_keys_equal_the_whole(device: torch.device, num_parts: int
     merged = merge(outs, lses)
     torch.testing.assert_close(merged.out.cpu(), scores.softmax(-1) @ values)
     torch.testing.assert_close(merged.lse.cpu(), scores.logsumexp(-1))
+
+
+def test_the_kernel_merges_as_torch_does(device: torch.device) -> None:
+    """Five parts of 30 heads, some of which saw nothing, and a token of which none saw anything."""
+    torch.manual_seed(0)
+    outs, lses = torch.randn(5, 7, 30, 16), torch.randn(5, 7, 30) * 20
+    lses[torch.rand(lses.shape) < 0.4] = -torch.inf
+    lses[:, 3] = -torch.inf
+    expected, merged = attention_merge.merge(outs, lses), merge(outs.to(device), lses.to(device))
+    torch.testing.assert_close(merged.out.cpu(), expected.out)
+    torch.testing.assert_close(merged.lse.cpu(), expected.lse)
 
 
 def test_a_part_that_saw_nothing_is_not_read(device: torch.device) -> None:

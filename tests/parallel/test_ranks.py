@@ -1,5 +1,6 @@
 """Several ranks generate what one generates, token for token, in float32."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,29 +9,56 @@ import torch
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.executor import DoneStep
 from llama4coder.engine.local_executor import LocalExecutor
+from llama4coder.kv.sizing import kv_bytes_per_block, num_blocks_for
 from llama4coder.obs.stats import NullObserver
 from llama4coder.parallel.layout import ParallelLayout
+from llama4coder.parallel.plan import RankPlan
 from llama4coder.shape import read_shape
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
-from tests.support.engines import build_engine, resolved, run_all
-from tests.support.models import write_tiny_llama
+from tests.support.engines import Collected, build_engine, greedy_request, resolved, run_all
+from tests.support.models import TINY, write_tiny_llama, write_tiny_qwen2
 from tests.support.thread_group import execute_on_all, make_shares
 
-LAYOUTS = [ParallelLayout(2, 1), ParallelLayout(3, 1), ParallelLayout(6, 1)]
+ALL = ((2, 1), (3, 1), (6, 1), (1, 2), (1, 3), (1, 4), (2, 2), (3, 2), (2, 3), (1, 5))
+SOME = ((3, 1), (1, 2), (2, 3))
+CASES = {"tied": ALL, "untied": SOME, "qwen2": SOME}  # 1 x 5 divides the features of attention unevenly
+TIGHT = {"max_step_tokens": 16, "max_sequences": 4}
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["tied", "untied"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tiny")
-    write_tiny_llama(
-        path, hidden_size=96, num_attention_heads=12, num_key_value_heads=6, tie_word_embeddings=not request.param
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder, and what one rank generates from it."""
+
+    folder: Path
+    expected: dict[str, Collected]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoint]:
+    return {family: write(family, tmp_path_factory.mktemp(family)) for family in CASES}
+
+
+def write(family: str, folder: Path) -> Checkpoint:
+    size = {"hidden_size": 96, "num_attention_heads": 12, "num_key_value_heads": 6}
+    if family == "qwen2":
+        write_tiny_qwen2(folder, **size)
+    else:
+        write_tiny_llama(folder, **size, tie_word_embeddings=family == "tied")
+    engine = build_engine(resolved(folder, num_blocks=300))
+    return Checkpoint(folder, run_all(engine, [*requests(), *long_requests()]))
+
+
+def parallel_engine(folder: Path, layout: ParallelLayout, blocks_per_shard: int, **overrides: object) -> Engine:
+    shape = read_shape(folder)
+    config = resolved(
+        folder,
+        ranks=layout.num_ranks,
+        kv_shards=layout.kv_shards,
+        kv_memory_bytes=blocks_per_shard * kv_bytes_per_block(RankPlan(shape, layout, 0), "float32"),
+        **overrides,
     )
-    return path
-
-
-def parallel_engine(folder: Path, layout: ParallelLayout, **overrides: object) -> Engine:
-    config = resolved(folder, **{"num_blocks": 64, **overrides})
-    execute = execute_on_all(config, make_shares(read_shape(folder), layout))
+    assert config.engine.num_blocks == blocks_per_shard
+    execute = execute_on_all(config, make_shares(shape, layout))
     return Engine(config, LocalExecutor(lambda plan: DoneStep(execute(plan))), NullObserver())
 
 
@@ -55,13 +83,13 @@ def requests() -> list[GenerateRequest]:
     return made
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-@pytest.mark.parametrize(
-    "overrides", [{}, {"max_step_tokens": 16, "max_sequences": 4, "num_blocks": 36}], ids=["", "tight"]
-)
-def test_ranks_together_generate_what_one_does(folder: Path, layout: ParallelLayout, overrides: dict[str, int]) -> None:
-    expected = run_all(build_engine(resolved(folder, num_blocks=64)), requests())
-    results = run_all(parallel_engine(folder, layout, **overrides), requests())
+def long_requests() -> list[GenerateRequest]:
+    """Of which a pool for one full sequence holds only some until their end."""
+    prompts = torch.randint(0, 512, (4, 120), generator=torch.Generator().manual_seed(1)).tolist()
+    return [greedy_request(f"long {index}", prompt[index:], max_tokens=60) for index, prompt in enumerate(prompts)]
+
+
+def assert_same(results: dict[str, Collected], expected: dict[str, Collected]) -> None:
     for request_id, result in results.items():
         assert result.token_ids == expected[request_id].token_ids
         assert result.finish_reason == expected[request_id].finish_reason
@@ -69,3 +97,32 @@ def test_ranks_together_generate_what_one_does(folder: Path, layout: ParallelLay
             assert [top.token_id for top in found.top] == [top.token_id for top in wanted.top]
             assert found.chosen.logprob == pytest.approx(wanted.chosen.logprob, abs=1e-4)
         assert len(result.prompt_logprobs) == len(expected[request_id].prompt_logprobs)
+
+
+every_case = pytest.mark.parametrize(
+    ("family", "layout"),
+    [(family, ParallelLayout(*layout)) for family, layouts in CASES.items() for layout in layouts],
+    ids=str,
+)
+
+
+@every_case
+def test_ranks_together_generate_what_one_does(
+    checkpoints: dict[str, Checkpoint], family: str, layout: ParallelLayout
+) -> None:
+    """All at once, and then with prompts found in the cache."""
+    checkpoint = checkpoints[family]
+    engine = parallel_engine(checkpoint.folder, layout, blocks_per_shard=64)
+    assert_same(run_all(engine, requests()), checkpoint.expected)
+    again = run_all(engine, requests())
+    assert_same(again, checkpoint.expected)
+    assert sum(result.num_cached_tokens for result in again.values()) > 300
+
+
+@every_case
+def test_in_chunks_and_with_preemption(checkpoints: dict[str, Checkpoint], family: str, layout: ParallelLayout) -> None:
+    checkpoint = checkpoints[family]
+    one_sequence = num_blocks_for(TINY["max_position_embeddings"], layout.kv_shards)
+    engine = parallel_engine(checkpoint.folder, layout, one_sequence, **TIGHT)
+    assert_same(run_all(engine, [*requests(), *long_requests()]), checkpoint.expected)
+    assert engine.scheduler.num_preemptions > 0

@@ -78,7 +78,8 @@ class ShardAttentionContract:
             expected = by_definition(exact, shard)
             assert part.out.dtype == part.lse.dtype == torch.float32
             assert_like(part.out, expected.out, rounding=subject.rounding)
-            torch.testing.assert_close(part.lse.cpu(), expected.lse, atol=subject.rounding, rtol=subject.rounding)
+            # Of the rounded queries' scores.
+            torch.testing.assert_close(part.lse.cpu(), expected.lse, atol=4 * subject.rounding, rtol=subject.rounding)
             nothing = expected.lse.isneginf()
             assert part.out.cpu()[nothing].eq(0).all()
             assert_like(local.kv.keys, exact.on(shard).kv.keys, rounding=subject.rounding)

@@ -23,9 +23,9 @@ _TIMEOUT_S = 60.0
 class _Meeting:
     """Where the threads of a group leave what they have for each other."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, timeout_s: float) -> None:
         self.left: list[Tensor] = [torch.empty(0)] * size
-        self.barrier = threading.Barrier(size)
+        self.barrier = threading.Barrier(size, timeout=timeout_s)
 
 
 class ThreadGroup:
@@ -37,8 +37,8 @@ class ThreadGroup:
         self.size = len(meeting.left)
 
     @classmethod
-    def of(cls, size: int) -> list["ThreadGroup"]:
-        meeting = _Meeting(size)
+    def of(cls, size: int, timeout_s: float = _TIMEOUT_S) -> list["ThreadGroup"]:
+        meeting = _Meeting(size, timeout_s)
         return [cls(meeting, index) for index in range(size)]
 
     def sum(self, x: Tensor) -> Tensor:
@@ -46,9 +46,9 @@ class ThreadGroup:
 
     def gather(self, x: Tensor) -> Tensor:
         self._meeting.left[self.index] = x.clone()
-        self._meeting.barrier.wait(_TIMEOUT_S)
+        self._meeting.barrier.wait()
         gathered = torch.stack(self._meeting.left)
-        self._meeting.barrier.wait(_TIMEOUT_S)
+        self._meeting.barrier.wait()
         return gathered
 
     def exchange(self, x: Tensor) -> Tensor:

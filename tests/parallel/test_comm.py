@@ -1,0 +1,91 @@
+"""Communicators: torch's process groups between processes, and the tests' own between threads."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import timedelta
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from llama4coder.parallel.comm import Alone, TorchGroup
+from tests.support.communicator_contract import SIZE, Body, CommunicatorContract, Group
+from tests.support.thread_group import ThreadGroup
+
+
+class Threads:
+    """Implements `Group`."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._comms = ThreadGroup.of(SIZE, timeout_s)
+
+    def run(self, body: Body) -> list[object]:
+        with ThreadPoolExecutor(SIZE) as pool:
+            return list(pool.map(body, self._comms))
+
+
+class Processes:
+    """Implements `Group`, with Gloo."""
+
+    def __init__(self, meeting: Path, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        spawn = get_context("spawn")
+        self._ranks = [
+            ProcessPoolExecutor(1, spawn, initializer=join, initargs=(meeting, rank)) for rank in range(SIZE)
+        ]
+
+    def run(self, body: Body) -> list[object]:
+        results = [rank.submit(on_a_new_group, body, self._timeout_s) for rank in self._ranks]
+        return [result.result() for result in results]
+
+    def close(self) -> None:
+        for rank in self._ranks:
+            rank.shutdown()
+
+
+def join(meeting: Path, rank: int) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=SIZE)
+
+
+def on_a_new_group(body: Body, timeout_s: float) -> object:
+    return body(TorchGroup(dist.new_group(timeout=timedelta(seconds=timeout_s))))
+
+
+class TestThreads(CommunicatorContract):
+    @pytest.fixture
+    def group(self) -> Group:
+        return Threads(60.0)
+
+    @pytest.fixture
+    def hasty(self) -> Group:
+        return Threads(1.0)
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    processes = Processes(tmp_path_factory.mktemp("group") / "meeting", 60.0)
+    yield processes
+    processes.close()
+
+
+class TestTorchGroup(CommunicatorContract):
+    @pytest.fixture
+    def group(self, processes: Group) -> Group:
+        return processes
+
+    @pytest.fixture
+    def hasty(self, tmp_path: Path) -> Iterator[Group]:
+        processes = Processes(tmp_path / "meeting", 1.0)
+        yield processes
+        processes.close()
+
+
+def test_a_group_of_one_has_all_it_needs() -> None:
+    x, alone = torch.randn(1, 4), Alone()
+    assert (alone.index, alone.size) == (0, 1)
+    assert torch.equal(alone.sum(x), x)
+    assert torch.equal(alone.gather(x), x[None])
+    assert torch.equal(alone.exchange(x), x)
