@@ -49,6 +49,7 @@ def put_haproxy_in_front(folder: Path, launcher: Path, fallback_port: int) -> No
         {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",  # requests are not logged, and the rest is news
             "RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher),
             "RAY_SERVE_HAPROXY_NBTHREAD": "1",  # far more than a machine's ranks can keep busy
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),

@@ -64,7 +64,7 @@ def _measure(folder: Path, num_ranks: int, dtype: DType) -> list[str]:
         times = _step_times(executor, config)
         executor.close()
     planned = engine.weight_bytes_per_rank + engine.kv_bytes_per_rank
-    measured = max(rank.data_bytes for rank in ranks)
+    measured = max(rank.loaded_bytes for rank in ranks)
     return [
         f"{num_ranks} ({engine.heads_shards} x {engine.kv_shards})",
         f"{1000 * times.step_s:.2f}",

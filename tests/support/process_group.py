@@ -27,10 +27,10 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class RunningRank:
-    """A rank that serves; `data_bytes` is by how much its process grew when it loaded."""
+    """A rank that serves; `loaded_bytes` is by how much its process grew as it loaded."""
 
     endpoint: Endpoint
-    data_bytes: int
+    loaded_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +71,16 @@ def running_ranks(config: ResolvedConfig) -> Iterator[list[RunningRank]]:
 
 def _run_rank(pipe: "Connection[RunningRank, None]", start: _Start) -> None:
     share = join(start.meeting, start.plan, LOOPBACK, torch.device("cpu"), TIMEOUT_S)
-    before_bytes = _data_bytes()
+    before_bytes = _own_bytes()
     runner = ModelRunner.load_share(start.config, share, NullProgress())
-    data_bytes = _data_bytes() - before_bytes
+    loaded_bytes = _own_bytes() - before_bytes
     name = f"{start.rank}.sock"
     server = RankServer(runner.launch, lambda socket: bind_private(socket, start.folder, name), answers=start.rank == 0)
-    pipe.send(RunningRank(server.start(), data_bytes))
+    pipe.send(RunningRank(server.start(), loaded_bytes))
     server.join()
 
 
-def _data_bytes() -> int:
-    """What this process has allocated, whether it has been written to or not; mapped files are not part of it."""
+def _own_bytes() -> int:
+    """What this process holds in memory of its own; mapped files are not part of it."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmData"].split()[0]) * 1024
+    return int(status["RssAnon"].split()[0]) * 1024

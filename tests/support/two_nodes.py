@@ -88,7 +88,7 @@ def two_nodes(args: Mapping[str, Any]) -> Iterator[TwoNodes]:
                 driver.kill()
                 driver.wait()
             nodes.kill_worker()
-            _kill_head(folder)
+            _kill_head(nodes)
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -127,14 +127,15 @@ def _joined_namespace() -> Iterator[None]:
         subprocess.run(["ip", "link", "del", OUTER], capture_output=True, check=False)
 
 
-def _kill_head(folder: Path) -> None:
-    """All that was started with our folder in its command line or environment; other Rays are not touched."""
-    mark = str(folder).encode()
+def _kill_head(nodes: TwoNodes) -> None:
+    """All that names our folder or our address in its command line or environment; other Rays are not touched."""
+    marks = str(nodes.folder).encode(), nodes.gcs.encode()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
-            if mark in (entry / "cmdline").read_bytes() or mark in (entry / "environ").read_bytes():
+            told = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            if any(mark in told for mark in marks):
                 os.kill(int(entry.name), signal.SIGKILL)
 
 
