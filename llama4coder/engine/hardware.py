@@ -83,7 +83,7 @@ def choose_forward(model: Llama, kv: list[LayerKV], state: RankState, sizes: Gra
     from llama4coder.gpu.graphs import CudaRecorder
 
     if not isinstance(model.attention, PagedAttention):
-        _log.warning("no CUDA graphs: the attention of this model runs on torch")
+        _log.warning("no CUDA graphs: the attention of this model cannot be recorded")
         return eager
     return GraphPass.record(eager, model.attention, sizes, CudaRecorder())
 

@@ -20,7 +20,7 @@ INLINE void put_result(const attention_result *to, int64_t place, const float *s
     }
     for (int64_t i = 0; i < d; i += 16)
         v_store(to->part + place * d + i, seen ? v_mul(v_load(sums + i), inverse) : nothing);
-    to->lse[place] = seen ? best + logf(total) : -INFINITY;
+    to->lse[place] = best + logf(total);
 }
 
 typedef struct {
