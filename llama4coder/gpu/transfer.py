@@ -44,7 +44,7 @@ class Moment:
 
     def has_come(self) -> bool:
         """Without waiting."""
-        return self.event is None or bool(self.event.query())
+        return self.event is None or bool(self.event.query())  # type: ignore[no-untyped-call]
 
     def wait(self) -> None:
         """Block this thread, and only this one, until the moment has come."""
