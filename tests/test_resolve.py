@@ -12,25 +12,9 @@ from llama4coder.machine import Machine
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.resolve import resolve
-from llama4coder.shape import ModelShape
+from tests.support.shapes import LLAMA_8B
 
 GIB = 2**30
-LLAMA_8B = ModelShape(
-    vocab_size=128256,
-    hidden_size=4096,
-    intermediate_size=14336,
-    num_layers=32,
-    num_heads=32,
-    num_kv_heads=8,
-    head_dim=128,
-    rms_norm_eps=1e-5,
-    max_position=131072,
-    tied_embeddings=False,
-    qkv_bias=False,
-    attention_out_bias=False,
-    mlp_bias=False,
-    rope={},
-)
 WHOLE = RankPlan.alone(LLAMA_8B)
 LAPTOP = Machine("cpu", 64 * GIB, num_cpus=8, computes_bfloat16=True)
 FOLDER = Path("/models/coder-8b")

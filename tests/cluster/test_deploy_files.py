@@ -12,43 +12,12 @@ from llama4coder.config import ResolvedConfig
 from llama4coder.machine import Machine
 from llama4coder.resolve import resolve
 from llama4coder.shape import ModelShape
+from tests.support.shapes import LLAMA_70B, SMOLLM2
 
 _log = logging.getLogger(__name__)  # told with `pytest --log-cli-level=INFO`
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "serve"
 GB, GIB = 10**9, 2**30
-LLAMA_70B = ModelShape(
-    vocab_size=128256,
-    hidden_size=8192,
-    intermediate_size=28672,
-    num_layers=80,
-    num_heads=64,
-    num_kv_heads=8,
-    head_dim=128,
-    rms_norm_eps=1e-5,
-    max_position=131072,
-    tied_embeddings=False,
-    qkv_bias=False,
-    attention_out_bias=False,
-    mlp_bias=False,
-    rope={},
-)
-SMOLLM2 = ModelShape(
-    vocab_size=49152,
-    hidden_size=576,
-    intermediate_size=1536,
-    num_layers=30,
-    num_heads=9,
-    num_kv_heads=3,
-    head_dim=64,
-    rms_norm_eps=1e-5,
-    max_position=8192,
-    tied_embeddings=True,
-    qkv_bias=False,
-    attention_out_bias=False,
-    mlp_bias=False,
-    rope={},
-)
 A100 = Machine("cuda", 79 * GIB, num_cpus=128, computes_bfloat16=True)  # 80 GB as CUDA reports it free
 H200 = Machine("cuda", 139 * GIB, num_cpus=192, computes_bfloat16=True)
 LAPTOP = Machine("cpu", 8 * GIB, num_cpus=2, computes_bfloat16=False)

@@ -27,25 +27,9 @@ from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.sampling.draw import TorchDraw
 from llama4coder.sampling.filters import TorchFilter
 from llama4coder.sampling.sampler import Sampler
-from llama4coder.shape import ModelShape
 from llama4coder.types import SamplingParams
+from tests.support.shapes import TINY
 
-SHAPE = ModelShape(
-    vocab_size=300,
-    hidden_size=64,
-    intermediate_size=96,
-    num_layers=2,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=16,
-    rms_norm_eps=1e-5,
-    max_position=128,
-    tied_embeddings=False,
-    qkv_bias=False,
-    attention_out_bias=False,
-    mlp_bias=False,
-    rope={"rope_type": "default", "rope_theta": 10_000.0},
-)
 MAX_SEQUENCES = 6
 NUM_BLOCKS = 48
 
@@ -84,18 +68,18 @@ class Rank:
 
     def __init__(self, device: torch.device, *, graphs: bool) -> None:
         placement = Placement(torch.float32, device)
-        heads = HeadLayout(SHAPE.num_heads, SHAPE.num_kv_heads, SHAPE.head_dim)
+        heads = HeadLayout(TINY.num_heads, TINY.num_kv_heads, TINY.head_dim)
         self.recorder = CountingCudaRecorder() if device.type == "cuda" else CallRecorder()
         with torch.inference_mode():
-            self.model = build_llama(RandomWeights(placement), RankShare.whole(SHAPE), 128, TorchKernels(), placement)
-            self.kv = allocate_kv(RankPlan.alone(SHAPE), NUM_BLOCKS, placement.dtype, device)
-            state = RankState(MAX_SEQUENCES, num_blocks_for(128), SHAPE.vocab_size, device)
+            self.model = build_llama(RandomWeights(placement), RankShare.whole(TINY), 128, TorchKernels(), placement)
+            self.kv = allocate_kv(RankPlan.alone(TINY), NUM_BLOCKS, placement.dtype, device)
+            state = RankState(MAX_SEQUENCES, num_blocks_for(128), TINY.vocab_size, device)
             forward: EagerPass | GraphPass = EagerPass(self.model, self.kv, state)
             if graphs:
                 sizes = GraphSizes.up_to(4, (1, 3))
                 forward = GraphPass.record(forward, PagedAttention(heads), sizes, self.recorder)
         self.logits: list[Tensor] = []
-        vocabulary = ShardedVocabulary.of(RankShare.whole(SHAPE))
+        vocabulary = ShardedVocabulary.of(RankShare.whole(TINY))
         self.runner = ModelRunner(state, self._keeping(forward), Sampler(TorchFilter(), TorchDraw(), vocabulary))
 
     def _keeping(self, forward: EagerPass | GraphPass) -> Callable[[StepPlan, Sequence[int]], Tensor]:
@@ -108,7 +92,7 @@ class Rank:
 
 
 def new(seq_id: int, num_tokens: int, **sampling: object) -> NewSequence:
-    tokens = torch.randint(0, SHAPE.vocab_size, (num_tokens,), generator=torch.Generator().manual_seed(seq_id)).tolist()
+    tokens = torch.randint(0, TINY.vocab_size, (num_tokens,), generator=torch.Generator().manual_seed(seq_id)).tolist()
     return NewSequence(seq_id, tuple(tokens), num_tokens, SamplingParams(**sampling), seq_id, 0, ())
 
 
@@ -165,7 +149,7 @@ def test_several_tokens_per_row_are_replayed_with_logits_for_each(device: torch.
                 rank.runner._forward(plan, range(plan.num_tokens))
         logits.append(rank.logits[-1])
     assert graph.recorder.num_replayed == 1
-    assert logits[1].shape == (9, SHAPE.vocab_size)
+    assert logits[1].shape == (9, TINY.vocab_size)
     torch.testing.assert_close(logits[1], logits[0], atol=1e-4, rtol=1e-4)
 
 

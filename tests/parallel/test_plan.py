@@ -11,26 +11,7 @@ from llama4coder.errors import ConfigError
 from llama4coder.parallel.layout import ParallelLayout, Part, choose_layout, possible_layouts
 from llama4coder.parallel.plan import RankPlan, TensorSlice
 from llama4coder.shape import ModelShape
-
-SMOLLM2 = ModelShape(
-    vocab_size=49152,
-    hidden_size=576,
-    intermediate_size=1536,
-    num_layers=30,
-    num_heads=9,
-    num_kv_heads=3,
-    head_dim=64,
-    rms_norm_eps=1e-5,
-    max_position=8192,
-    tied_embeddings=True,
-    qkv_bias=False,
-    attention_out_bias=False,
-    mlp_bias=False,
-    rope={},
-)
-LLAMA_70B = replace(
-    SMOLLM2, vocab_size=128256, hidden_size=8192, intermediate_size=28672, num_heads=64, num_kv_heads=8, head_dim=128
-)
+from tests.support.shapes import LLAMA_70B, SMOLLM2
 
 
 @given(size=st.integers(0, 1000), count=st.integers(1, 20))
