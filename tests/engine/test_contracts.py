@@ -1,6 +1,5 @@
 """The in-process executor and backend against the suites that every implementation passes."""
 
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +20,7 @@ from llama4coder.obs.metrics import Metrics
 from llama4coder.progress import NullProgress
 from tests.support.backend_contract import BackendContract, Subject, make_request
 from tests.support.engines import resolved
-from tests.support.executor_contract import Execute, ExecutorContract, MakeExecutor, echo, plan_of
+from tests.support.executor_contract import Execute, ExecutorContract, MakeExecutor, StalledRank, plan_of
 from tests.support.models import write_tiny_llama
 
 
@@ -59,13 +58,8 @@ class TestLocalExecutorOverADevice(ExecutorContract):
         yield lambda execute: LocalExecutor(_Device(execute).launch)
 
     def test_the_next_step_is_launched_while_one_runs(self) -> None:
-        release, launched = threading.Event(), []
-
-        def execute(plan: StepPlan) -> StepResult:
-            release.wait(10)
-            return echo(plan)
-
-        device = _Device(execute)
+        rank, launched = StalledRank(), []
+        device = _Device(rank.execute)
 
         def launch(plan: StepPlan) -> _RunningStep:
             launched.append(plan.step_id)
@@ -78,7 +72,7 @@ class TestLocalExecutorOverADevice(ExecutorContract):
         while launched != [1, 2] and time.monotonic() < deadline_s:
             time.sleep(0.01)
         assert launched == [1, 2] and not executor.ready(0.0)
-        release.set()
+        rank.release.set()
         assert [executor.collect(10).step_id for _ in range(2)] == [1, 2]
         executor.close()
 

@@ -29,6 +29,22 @@ def echo(plan: StepPlan) -> StepResult:
     return StepResult(plan.step_id, rows, model_time_s=0.001)
 
 
+def broken(plan: StepPlan) -> StepResult:
+    """A rank that fails at every step."""
+    raise ArithmeticError("the reason")
+
+
+class StalledRank:
+    """Its steps end when they are released."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        self.release.wait(_TIMEOUT_S)
+        return echo(plan)
+
+
 class ExecutorContract:
     """Subclass it, and give a `make_executor` fixture that yields a `MakeExecutor`."""
 
@@ -58,44 +74,31 @@ class ExecutorContract:
         executor.close()
 
     def test_submit_does_not_wait_for_the_step(self, make_executor: MakeExecutor) -> None:
-        release = threading.Event()
-
-        def execute(plan: StepPlan) -> StepResult:
-            release.wait(_TIMEOUT_S)
-            return echo(plan)
-
-        executor = make_executor(execute)
+        rank = StalledRank()
+        executor = make_executor(rank.execute)
         executor.submit(plan_of(1))
         executor.submit(plan_of(2))
-        release.set()
+        rank.release.set()
         assert executor.collect(_TIMEOUT_S).step_id == 1
         assert executor.collect(_TIMEOUT_S).step_id == 2
         executor.close()
 
     def test_ready_tells_whether_collect_would_wait(self, make_executor: MakeExecutor) -> None:
-        release = threading.Event()
-
-        def execute(plan: StepPlan) -> StepResult:
-            release.wait(_TIMEOUT_S)
-            return echo(plan)
-
-        executor = make_executor(execute)
+        rank = StalledRank()
+        executor = make_executor(rank.execute)
         executor.submit(plan_of(1))
         start_s = time.monotonic()
         assert not executor.ready(0.0)
         assert not executor.ready(0.2)
         assert time.monotonic() - start_s > 0.15
-        release.set()
+        rank.release.set()
         assert executor.ready(_TIMEOUT_S) and executor.ready(0.0)
         assert executor.collect(_TIMEOUT_S).step_id == 1
         assert not executor.ready(0.0), "its result has been collected"
         executor.close()
 
     def test_a_failed_rank_is_ready_and_collect_tells(self, make_executor: MakeExecutor) -> None:
-        def execute(plan: StepPlan) -> StepResult:
-            raise ArithmeticError
-
-        executor = make_executor(execute)
+        executor = make_executor(broken)
         executor.submit(plan_of(1))
         assert executor.ready(_TIMEOUT_S)
         with pytest.raises(EngineDead):
@@ -103,10 +106,7 @@ class ExecutorContract:
         executor.close()
 
     def test_failed_step_kills_the_executor(self, make_executor: MakeExecutor) -> None:
-        def execute(plan: StepPlan) -> StepResult:
-            raise ArithmeticError("the reason")
-
-        executor = make_executor(execute)
+        executor = make_executor(broken)
         executor.submit(plan_of(1))
         with pytest.raises(EngineDead, match="ArithmeticError") as caught:
             executor.collect(_TIMEOUT_S)
@@ -118,13 +118,8 @@ class ExecutorContract:
         executor.close()
 
     def test_silent_rank_is_dead_after_the_timeout(self, make_executor: MakeExecutor) -> None:
-        release = threading.Event()
-
-        def execute(plan: StepPlan) -> StepResult:
-            release.wait(_TIMEOUT_S)
-            return echo(plan)
-
-        executor = make_executor(execute)
+        rank = StalledRank()
+        executor = make_executor(rank.execute)
         executor.submit(plan_of(1))
         start_s = time.monotonic()
         with pytest.raises(EngineDead):
@@ -132,7 +127,7 @@ class ExecutorContract:
         assert 0.25 < time.monotonic() - start_s < 3.0
         with pytest.raises(EngineDead):
             executor.submit(plan_of(2))
-        release.set()
+        rank.release.set()
         executor.close()
 
     def test_close_is_idempotent_and_final(self, make_executor: MakeExecutor) -> None:

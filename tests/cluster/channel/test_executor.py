@@ -16,12 +16,9 @@ from llama4coder.engine.executor import DoneStep, Executor, LaunchedStep
 from llama4coder.engine.plan import NewSequence, StepPlan, StepResult
 from llama4coder.errors import EngineDead
 from llama4coder.types import SamplingParams
-from tests.support.executor_contract import ExecutorContract, MakeExecutor, echo, plan_of
+from tests.support.executor_contract import Execute, ExecutorContract, MakeExecutor, StalledRank, broken, echo, plan_of
 
 Bind = Callable[["zmq.Socket[Any]"], Endpoint]
-
-
-Execute = Callable[[StepPlan], StepResult]
 
 
 class StartRank(Protocol):
@@ -49,7 +46,7 @@ class TestZmqExecutor(ExecutorContract):
     def make_executor(self, bind: Bind) -> Iterator[MakeExecutor]:
         servers: list[RankServer] = []
 
-        def make(execute: Callable[[StepPlan], StepResult]) -> Executor:
+        def make(execute: Execute) -> Executor:
             server = RankServer(immediate(execute), bind)
             servers.append(server)
             return ZmqExecutor([server.start()], alive)
@@ -122,21 +119,13 @@ def test_every_rank_gets_the_plan_and_the_first_one_answers(start_rank: StartRan
 
 
 def test_a_silent_rank_that_fails_says_so_at_once(start_rank: StartRank) -> None:
-    release = threading.Event()
-
-    def hang(plan: StepPlan) -> StepResult:
-        release.wait(10)
-        return echo(plan)
-
-    def fail(plan: StepPlan) -> StepResult:
-        raise ArithmeticError
-
-    executor = ZmqExecutor([start_rank(hang, answers=True), start_rank(fail, answers=False)], alive)
+    stalled = StalledRank()
+    executor = ZmqExecutor([start_rank(stalled.execute, answers=True), start_rank(broken, answers=False)], alive)
     executor.submit(plan_of(1))
     assert executor.ready(10)
     with pytest.raises(EngineDead, match="ArithmeticError"):
         executor.collect(10)
-    release.set()
+    stalled.release.set()
     executor.close()
 
 
