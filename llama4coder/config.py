@@ -14,6 +14,7 @@ DType = Literal["float32", "bfloat16", "float16"]
 QuantFormat = Literal["none", "int8", "int4", "fp8", "nf4"]
 Device = Literal["cpu", "cuda"]
 PlacementStrategy = Literal["STRICT_PACK", "PACK"]
+SpeculationMethod = Literal["none", "ngram", "local", "pool"]
 
 
 class _Frozen(BaseModel):
@@ -82,6 +83,17 @@ class PlacementConfig(_Frozen):
     """How long the nodes may take to join that a replica needs; after that the start fails and says what is missing."""
 
 
+class SpeculationConfig(_Frozen):
+    """Who guesses the next tokens, so that one step of the target can check several; it never changes an answer."""
+
+    method: SpeculationMethod = "none"
+    """`ngram` repeats what prompt, prediction and output say elsewhere; `local` runs a draft model beside the target;
+    `pool` has draft models in processes of their own guess ahead. `local` and `pool` use n-grams where they know
+    nothing."""
+    max_draft_tokens: Annotated[int, Field(ge=1, le=32)] = 8
+    """Most tokens that are guessed for one sequence at once."""
+
+
 class ServerConfig(_Frozen):
     """Limits and habits of the HTTP endpoint."""
 
@@ -107,6 +119,7 @@ class DeploymentConfig(_Frozen):
     model: ModelConfig = ModelConfig()
     engine: EngineConfig = EngineConfig()
     placement: PlacementConfig = PlacementConfig()
+    speculation: SpeculationConfig = SpeculationConfig()
     server: ServerConfig = ServerConfig()
     ingress_replicas: PositiveInt = 1
     """Processes that speak HTTP, tokenise and detokenise."""
@@ -153,6 +166,7 @@ class ResolvedConfig(_Frozen):
     model: ResolvedModel
     engine: ResolvedEngine
     placement: PlacementConfig
+    speculation: SpeculationConfig
     server: ServerConfig
     ingress_replicas: int
     target_replicas: int

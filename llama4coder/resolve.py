@@ -82,6 +82,7 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
             step_timeout_s=engine.step_timeout_s,
         ),
         placement=config.placement,
+        speculation=config.speculation,
         server=config.server,
         ingress_replicas=config.ingress_replicas,
         target_replicas=config.target_replicas,

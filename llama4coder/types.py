@@ -50,7 +50,8 @@ class GenerateRequest:
     """One sequence to generate. `seed` keys all of its randomness (design section 5).
 
     A request that was begun elsewhere goes on with `output_token_ids`, exactly where it was: its events begin at that
-    offset, and `stop` counts from the end of the prompt as before.
+    offset, and `stop` counts from the end of the prompt as before. `prediction_token_ids` are what the client believes
+    the output to be much like; `speculates` and they decide how fast it comes, and nothing else.
     """
 
     request_id: str
@@ -59,6 +60,8 @@ class GenerateRequest:
     stop: StopConditions
     seed: int  # 0 <= seed < 2**64
     output_token_ids: tuple[int, ...] = ()  # generated already; fewer than stop.max_tokens
+    prediction_token_ids: tuple[int, ...] = ()
+    speculates: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class TokenEvent:
 
     `offset` is the number of output tokens before this event, so that a receiver can prove that none was lost.
     The last event of a request, and only that one, has a `finish_reason`; it may carry no token.
-    `num_cached_tokens` and `prompt_logprobs` are set on the first event.
+    `num_cached_tokens` and `prompt_logprobs` are set on the first event. Of the guesses that the step checked,
+    `num_accepted` are among the event's tokens and `num_rejected` were wrong or came after the end.
     """
 
     request_id: str
@@ -93,6 +97,8 @@ class TokenEvent:
     finish_reason: FinishReason | None = None
     num_cached_tokens: int = 0
     prompt_logprobs: tuple[PositionLogprobs | None, ...] = ()  # one per prompt token, None for the first
+    num_accepted: int = 0
+    num_rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
