@@ -26,7 +26,17 @@ LAYERS: Mapping[str, int] = {
     for layer, names in enumerate(
         (
             ("", "types", "errors", "backend", "config", "obs", "env", "faults", "progress", "shape"),
-            ("tokenizer", "kv", "parallel", "parallel.plan", "spec.types", "checkpoint", "machine", "resolve"),
+            (
+                "tokenizer",
+                "kv",
+                "parallel",
+                "parallel.plan",
+                "spec.types",
+                "spec.forecast",
+                "checkpoint",
+                "machine",
+                "resolve",
+            ),
             ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", *PARALLEL),
             ("engine", "router", "planner", "workflows"),
             ("spec", "server", "cli", "llm"),
