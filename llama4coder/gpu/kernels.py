@@ -11,9 +11,10 @@ from llama4coder.gpu.attention import PagedAttention, supports
 from llama4coder.gpu.fp8 import ALIGNMENT, Fp8Linear
 from llama4coder.gpu.layer import Fp8Layer
 from llama4coder.gpu.linear import GpuLinear
-from llama4coder.gpu.nf4 import GROUP, Nf4Linear
+from llama4coder.gpu.nf4 import Nf4Linear
 from llama4coder.gpu.norm import GpuNorm
 from llama4coder.gpu.swiglu import swiglu
+from llama4coder.kv.sizing import NF4_GROUP
 from llama4coder.layers.linear import Head
 from llama4coder.layers.norm import Norm
 from llama4coder.models.llama import DecoderLayer, Layer
@@ -38,7 +39,7 @@ class GpuKernels:
         out_features, in_features = weight.shape
         if self._quant is GpuQuant.FP8 and in_features % ALIGNMENT == 0 and out_features % ALIGNMENT == 0:
             return Fp8Linear.of(weight, bias)
-        if self._quant is GpuQuant.NF4 and in_features % GROUP == 0:
+        if self._quant is GpuQuant.NF4 and in_features % NF4_GROUP == 0:
             return Nf4Linear.of(weight, bias)
         return GpuLinear(weight, bias)
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llama4coder.gpu.nf4_kernels import nf4_product_kernel, nf4_unpack_kernel, sum_parts_kernel
+from llama4coder.kv.sizing import NF4_GROUP
 
-GROUP = 64  # weights of a row that share a scale
 MAX_FUSED_TOKENS = 16  # beyond, unpacking the weight for a dense product is the smaller cost
 
 # The levels that the paper's authors published: quantiles of the normal distribution, scaled to [-1, 1].
@@ -43,10 +43,10 @@ class Nf4Weight:
         packed, largest = [], []
         rows_at_once = max(1, _WEIGHTS_AT_ONCE // weight.shape[1])
         for first in range(0, len(weight), rows_at_once):
-            groups = weight[first : first + rows_at_once].float().view(-1, weight.shape[1] // GROUP, GROUP)
+            groups = weight[first : first + rows_at_once].float().view(-1, weight.shape[1] // NF4_GROUP, NF4_GROUP)
             scale = groups.abs().amax(dim=2)
             codes = torch.bucketize(groups / torch.where(scale > 0, scale, 1.0)[..., None], midpoints).to(torch.uint8)
-            packed.append(codes[..., : GROUP // 2] | codes[..., GROUP // 2 :] << 4)
+            packed.append(codes[..., : NF4_GROUP // 2] | codes[..., NF4_GROUP // 2 :] << 4)
             largest.append(scale)
         return cls(torch.cat(packed), torch.cat(largest), levels.half())
 
@@ -57,7 +57,7 @@ class Nf4Weight:
     def dense(self, dtype: torch.dtype) -> Tensor:
         """`[out_features, in_features]` as products see it."""
         num_groups = self.largest.numel()
-        out = torch.empty(num_groups, GROUP, dtype=dtype, device=self.packed.device)
+        out = torch.empty(num_groups, NF4_GROUP, dtype=dtype, device=self.packed.device)
         grid = (-(-num_groups // _UNPACK_GROUPS),)
         nf4_unpack_kernel[grid](out, self.packed, self.largest, self.levels, num_groups, BLOCK=_UNPACK_GROUPS)
         return out.view(self.out_features, -1)
@@ -86,13 +86,13 @@ class Nf4Linear:
         return out if residual is None else out.add_(residual)
 
     def wide(self, x: Tensor) -> Tensor:
-        """See `Linear.wide`."""
+        """See `Head.wide`."""
         if 0 < len(x) <= MAX_FUSED_TOKENS:
             return self._multiply_few(x, None, torch.empty(len(x), self.weight.out_features, device=x.device))
         return self(x).float()
 
     def rows(self, indices: Tensor) -> Tensor:
-        """See `Linear.rows`."""
+        """See `Head.rows`."""
         return self.weight.rows(indices).dense(self.dtype)
 
     def _multiply_few(self, x: Tensor, residual: Tensor | None, out: Tensor) -> Tensor:
