@@ -89,27 +89,34 @@ class PagedAttention:
 
 
 @dataclass(frozen=True, slots=True)
-class PagedStepAttention:
+class _PreparedStep:
+    """What both kinds of attention are computed from."""
+
+    heads: HeadLayout
+    metadata: AttentionMetadata
+
+    def run(self, qkv: Tensor, rotation: Rotation, kv: LayerKV, out_dtype: torch.dtype) -> AttentionOutput:
+        """Rotate, write, and attend."""
+        queries = rotate_and_write(qkv, rotation, self.metadata.slots, kv, self.heads)
+        return attend(queries, kv, self.metadata, out_dtype=out_dtype)
+
+
+class PagedStepAttention(_PreparedStep):
     """See `attention.backend.StepAttention`."""
 
-    heads: HeadLayout
-    metadata: AttentionMetadata
+    __slots__ = ()
 
     def __call__(self, qkv: Tensor, rotation: Rotation, kv: LayerKV) -> Tensor:
-        queries = rotate_and_write(qkv, rotation, self.metadata.slots, kv, self.heads)
-        return attend(queries, kv, self.metadata).out.flatten(1)
+        return self.run(qkv, rotation, kv, qkv.dtype).out.flatten(1)
 
 
-@dataclass(frozen=True, slots=True)
-class PagedShardAttention:
+class PagedShardAttention(_PreparedStep):
     """See `attention.backend.ShardAttention`."""
 
-    heads: HeadLayout
-    metadata: AttentionMetadata
+    __slots__ = ()
 
     def __call__(self, qkv: Tensor, rotation: Rotation, kv: LayerKV) -> AttentionOutput:
-        queries = rotate_and_write(qkv, rotation, self.metadata.slots, kv, self.heads)
-        return attend(queries, kv, self.metadata, out_dtype=torch.float32)
+        return self.run(qkv, rotation, kv, torch.float32)
 
 
 def supports(heads: HeadLayout) -> bool:
