@@ -104,11 +104,11 @@ class Fp8Linear:
         return out
 
     def wide(self, x: Tensor) -> Tensor:
-        """See `Linear.wide`."""
+        """See `Head.wide`."""
         return self(x).float()
 
     def rows(self, indices: Tensor) -> Tensor:
-        """See `Linear.rows`."""
+        """See `Head.rows`."""
         # Bytes: torch does not index every kind of float8 tensor.
         picked = self.weight.view(torch.uint8)[indices].view(torch.float8_e4m3fn)
         return (picked.float() * self.scales[0, indices, None]).to(self.dtype)

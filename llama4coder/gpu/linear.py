@@ -21,9 +21,9 @@ class GpuLinear:
         return product if self.bias is None else product.add_(self.bias)
 
     def wide(self, x: Tensor) -> Tensor:
-        """See `Linear.wide`."""
+        """See `Head.wide`."""
         return self(x).float()
 
     def rows(self, indices: Tensor) -> Tensor:
-        """See `Linear.rows`."""
+        """See `Head.rows`."""
         return F.embedding(indices, self.weight)

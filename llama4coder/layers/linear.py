@@ -1,4 +1,4 @@
-"""Matrix products with weights; the place where quantised weights will take over."""
+"""Matrix products with weights, in whatever form these are kept."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -15,7 +15,7 @@ from llama4coder.kv.striping import nums_held
 from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.rope import Rotation
 
-MAX_GROUP = 16  # query heads per KV head; see vector.h
+MAX_GROUP = 16  # query heads per KV head; see bfloat16.h
 MAX_HEAD_DIM = 256
 _MAX_SHORT_ROW = 8  # tokens; longer rows share each packing of their keys among many of them
 

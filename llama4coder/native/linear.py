@@ -52,7 +52,7 @@ class NativeLinear:
         return out
 
     def wide(self, x: Tensor) -> Tensor:
-        """See `Linear.wide`."""
+        """See `Head.wide`."""
         out = torch.empty(len(x), self.matrix.n)
         self._multiply(x, None, None, out.data_ptr())
         return out
@@ -91,5 +91,5 @@ class PackedLinear(NativeLinear):
         return cls(library, packed, bias, matrix)
 
     def rows(self, indices: Tensor) -> Tensor:
-        """See `Linear.rows`."""
+        """See `Head.rows`."""
         return self.packed[indices // PANEL, :, indices % PANEL].flatten(1)

@@ -43,7 +43,7 @@ class Int8Linear(NativeLinear):
         return cls(library, packed, bias, matrix, scales)
 
     def rows(self, indices: Tensor) -> Tensor:
-        """See `Linear.rows`."""
+        """See `Head.rows`."""
         values = self.packed[indices // PANEL, :, indices % PANEL]
         return Int8Weights(values, self.scales[indices]).dequantise().bfloat16()
 
@@ -68,7 +68,7 @@ class Int4Linear(NativeLinear):
         return cls(library, packed, bias, matrix)
 
     def rows(self, indices: Tensor) -> Tensor:
-        """See `Linear.rows`."""
+        """See `Head.rows`."""
         panels, each, lanes = self.packed[indices // PANEL], torch.arange(len(indices)), indices % PANEL
         steps = panels[..., :_FIRST_LOW].view(torch.bfloat16)[each, :, lanes]
         lows = panels[..., _FIRST_LOW:_FIRST_WORD].view(torch.bfloat16)[each, :, lanes]
