@@ -4,23 +4,16 @@ import ctypes
 
 import pytest
 import torch
-from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.torch_backend import TorchAttention
-from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.kernels import TorchKernels
 from llama4coder.layers.linear import DenseLinear
-from llama4coder.layers.rope import Rotation
 from llama4coder.native.attention import NativeAttention, supports
 from llama4coder.native.kernels import NativeKernels
 from llama4coder.native.linear import PackedLinear
-from tests.native.steps import ROWS, layout_of, random, random_kv, rotation_of
-
-
-def assert_like(actual: Tensor, expected: Tensor) -> None:
-    scale = expected.float().abs().max().item()
-    torch.testing.assert_close(actual.float(), expected.float(), atol=0.006 * scale, rtol=0.01)
+from tests.native.steps import STEPS, bfloat16_step, random
+from tests.support.steps import Row, assert_like
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 5, 11, 12, 13, 24, 32, 100])
@@ -59,22 +52,17 @@ def test_swiglu(library: ctypes.CDLL, width: int) -> None:
 HEADS = [HeadLayout(4, 2, 64), HeadLayout(9, 3, 64), HeadLayout(8, 1, 32), HeadLayout(4, 4, 128), HeadLayout(2, 1, 256)]
 
 
-@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize("rows", STEPS.values(), ids=STEPS)
 @pytest.mark.parametrize("heads", HEADS, ids=str)
-def test_attention(library: ctypes.CDLL, heads: HeadLayout, rows: list[tuple[int, int]]) -> None:
+def test_attention(library: ctypes.CDLL, heads: HeadLayout, rows: list[Row]) -> None:
     """Both backends write the same cache and attend to the same tokens, in blocks scattered over the pool."""
-    layout = layout_of(rows)
-    num_tokens = len(layout.slots)
-    qkv = random(num_tokens, (heads.num_heads + 2 * heads.num_kv_heads) * heads.head_dim)
-    rotation = rotation_of(num_tokens, heads.head_dim)
-    native_kv = random_kv(len(rows), heads)
-    exact_kv = LayerKV(native_kv.keys.float(), native_kv.values.float())
-    native = NativeAttention(library, heads).prepare(layout)(qkv, rotation, native_kv)
-    exact_rotation = Rotation(rotation.cos.float(), rotation.sin.float())
-    exact = TorchAttention(heads).prepare(layout)(qkv.float(), exact_rotation, exact_kv)
-    assert_like(native_kv.keys, exact_kv.keys)
-    assert torch.equal(native_kv.values.float(), exact_kv.values)
-    assert_like(native, exact)
+    step = bfloat16_step(rows, heads)
+    exact = step.exact()
+    actual = NativeAttention(library, heads).prepare(step.layout)(step.qkv, step.rotation, step.kv)
+    expected = TorchAttention(heads).prepare(exact.layout)(exact.qkv, exact.rotation, exact.kv)
+    assert_like(step.kv.keys, exact.kv.keys)
+    assert torch.equal(step.kv.values.float(), exact.kv.values)
+    assert_like(actual, expected)
 
 
 def test_layouts_that_the_kernels_do_not_cover_fall_back_to_torch(library: ctypes.CDLL) -> None:

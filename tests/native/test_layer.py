@@ -15,7 +15,8 @@ from llama4coder.models.llama import DecoderLayer
 from llama4coder.native.attention import NativeAttention
 from llama4coder.native.kernels import NativeKernels
 from llama4coder.native.layer import FusedLayer
-from tests.native.steps import ROWS, layout_of, random, random_kv, rotation_of
+from tests.native.steps import STEPS, bfloat16_step, random
+from tests.support.steps import Row
 
 HIDDEN, WIDTH = 96, 160
 LAYOUTS = [HeadLayout(4, 2, 32), HeadLayout(9, 3, 64)]
@@ -43,23 +44,23 @@ def build(kernels: Kernels, heads: HeadLayout, *, bias: bool, width: int = WIDTH
 
 
 @pytest.mark.parametrize(("quant", "bias"), [("none", False), ("none", True), ("int8", False), ("int4", True)])
-@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize("rows", STEPS.values(), ids=STEPS)
 @pytest.mark.parametrize("heads", LAYOUTS, ids=str)
 def test_the_parts_are_matched_bit_by_bit(
-    library: ctypes.CDLL, heads: HeadLayout, rows: list[tuple[int, int]], quant: QuantFormat, bias: bool
+    library: ctypes.CDLL, heads: HeadLayout, rows: list[Row], quant: QuantFormat, bias: bool
 ) -> None:
     kernels = NativeKernels(library, quant)
     parts = build(kernels, heads, bias=bias)
     fused = kernels.fuse(parts)
     assert isinstance(fused, FusedLayer)
-    layout = layout_of(rows)
-    x, rotation = random(len(layout.slots), HIDDEN, seed=3), rotation_of(len(layout.slots), heads.head_dim)
-    attention = NativeAttention(library, heads).prepare(layout)
     results = []
     for layer in (parts, fused):
-        kv = random_kv(len(rows), heads)
-        out = layer(layer(x, rotation, kv, attention), rotation, kv, attention)  # twice: memory is used again
-        results.append((out, kv))
+        step = bfloat16_step(rows, heads)
+        attention = NativeAttention(library, heads).prepare(step.layout)
+        x = random(len(step.qkv), HIDDEN, seed=3)
+        for _ in range(2):  # memory is used again
+            x = layer(x, step.rotation, step.kv, attention)
+        results.append((x, step.kv))
     (expected, expected_kv), (actual, actual_kv) = results
     assert expected.isfinite().all()
     assert torch.equal(actual, expected)
@@ -71,21 +72,20 @@ def test_a_small_step_after_a_large_one(library: ctypes.CDLL) -> None:
     kernels, heads = NativeKernels(library), LAYOUTS[0]
     parts = build(kernels, heads, bias=False)
     fused = kernels.fuse(parts)
-    for rows in ([(90, 0)], [(1, 7)]):
-        layout = layout_of(rows)
-        x, rotation = random(len(layout.slots), HIDDEN), rotation_of(len(layout.slots), heads.head_dim)
-        attention = NativeAttention(library, heads).prepare(layout)
-        kvs = [random_kv(1, heads) for _ in range(2)]
-        assert torch.equal(fused(x, rotation, kvs[0], attention), parts(x, rotation, kvs[1], attention))
+    for row in (Row(90, 0), Row(1, 7)):
+        x, step = random(row.num_tokens, HIDDEN), bfloat16_step([row], heads)
+        attention = NativeAttention(library, heads).prepare(step.layout)
+        actual = fused(x, step.rotation, step.kv, attention)
+        assert torch.equal(actual, parts(x, step.rotation, step.kv, attention))
 
 
 def test_attention_of_other_kernels_is_called_between_the_parts(library: ctypes.CDLL) -> None:
     kernels, heads = NativeKernels(library), LAYOUTS[0]
     parts = build(kernels, heads, bias=False)
-    layout = layout_of([(5, 0)])
-    x, rotation, attention = random(5, HIDDEN), rotation_of(5, 32), TorchAttention(heads).prepare(layout)
-    kv, other = random_kv(1, heads), random_kv(1, heads)
-    assert torch.equal(kernels.fuse(parts)(x, rotation, kv, attention), parts(x, rotation, other, attention))
+    x, step = random(5, HIDDEN), bfloat16_step([Row(5, 0)], heads)
+    attention = TorchAttention(heads).prepare(step.layout)
+    fused = kernels.fuse(parts)(x, step.rotation, step.kv, attention)
+    assert torch.equal(fused, parts(x, step.rotation, step.kv, attention))
 
 
 def test_layers_that_cannot_be_fused_stay_what_they_are(library: ctypes.CDLL) -> None:

@@ -10,34 +10,24 @@ from llama4coder.native.quantised import Int4Linear, Int8Linear
 from llama4coder.quant.formats import Int4Weights, Int8Weights
 from tests.native.steps import random
 
-NUM_ROWS = [1, 2, 3, 5, 11, 12, 13, 32]
+FORMATS = {"int8": (Int8Linear, Int8Weights), "int4": (Int4Linear, Int4Weights)}
+SIZES = {
+    "int8": [(64, 32), (100, 7), (33, 18), (576, 1536)],
+    "int4": [(64, 32), (100, 96), (16, 576), (576, 1536)],
+}
 
 
-@pytest.mark.parametrize("num_rows", NUM_ROWS)
-@pytest.mark.parametrize(("out_features", "in_features"), [(64, 32), (100, 96), (16, 576), (576, 1536)])
-def test_int4(library: ctypes.CDLL, num_rows: int, out_features: int, in_features: int) -> None:
+@pytest.mark.parametrize("num_rows", [1, 2, 3, 5, 11, 12, 13, 32])
+@pytest.mark.parametrize(("quant", "size"), [(quant, size) for quant, sizes in SIZES.items() for size in sizes])
+def test_products(library: ctypes.CDLL, num_rows: int, quant: str, size: tuple[int, int]) -> None:
+    (out_features, in_features), (kind, meaning) = size, FORMATS[quant]
     weight = random(out_features, in_features)
-    weights = Int4Weights.of(weight)
     bias, x = random(out_features, seed=1), random(num_rows, in_features, seed=2)
     residual = random(num_rows, out_features, seed=3)
-    exact = x.float() @ weights.dequantise().T
+    exact = x.float() @ meaning.of(weight).dequantise().T
     scale = exact.abs().max().item()
-    torch.testing.assert_close(Int4Linear.quantise(library, weight, None).wide(x), exact, atol=1e-5 * scale, rtol=1e-4)
-    both = Int4Linear.quantise(library, weight, bias)(x, residual).float()
-    torch.testing.assert_close(both, exact + bias.float() + residual.float(), atol=0.004 * scale, rtol=0.005)
-
-
-@pytest.mark.parametrize("num_rows", NUM_ROWS)
-@pytest.mark.parametrize(("out_features", "in_features"), [(64, 32), (100, 7), (33, 18), (576, 1536)])
-def test_int8(library: ctypes.CDLL, num_rows: int, out_features: int, in_features: int) -> None:
-    weight = random(out_features, in_features)
-    weights = Int8Weights.of(weight)
-    bias, x = random(out_features, seed=1), random(num_rows, in_features, seed=2)
-    residual = random(num_rows, out_features, seed=3)
-    exact = x.float() @ weights.dequantise().T
-    scale = exact.abs().max().item()
-    torch.testing.assert_close(Int8Linear.quantise(library, weight, None).wide(x), exact, atol=1e-5 * scale, rtol=1e-4)
-    both = Int8Linear.quantise(library, weight, bias)(x, residual).float()
+    torch.testing.assert_close(kind.quantise(library, weight, None).wide(x), exact, atol=1e-5 * scale, rtol=1e-4)
+    both = kind.quantise(library, weight, bias)(x, residual).float()
     torch.testing.assert_close(both, exact + bias.float() + residual.float(), atol=0.004 * scale, rtol=0.005)
 
 
