@@ -10,6 +10,7 @@ from llama4coder.engine.graph_pass import GraphPass
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.progress import NullProgress
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
+from tests.models.cases import CHUNKS, FAMILIES
 from tests.support.engines import build_engine, greedy_request, resolved, run_all
 from tests.support.logits import NUM_BLOCKS, logits_in_chunks
 from tests.support.models import write_tiny_llama
@@ -19,27 +20,17 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 
-CASES = {
-    "gqa": {},
-    "mha": {"num_key_value_heads": 4},
-    "mqa": {"num_key_value_heads": 1},
-    "tied": {"tie_word_embeddings": True},
-    "biases": {"attention_bias": True, "mlp_bias": True},
-    "head_dim": {"head_dim": 64},
-}
-CHUNKS = {"whole": [100], "one by one": [1] * 100, "chunked": [64, 33, 1, 2]}
 
-
-@pytest.mark.parametrize("chunks", CHUNKS)
-@pytest.mark.parametrize("case", CASES)
-def test_float32_logits_equal_hugging_face(tmp_path: Path, case: str, chunks: str) -> None:
+@pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
+@pytest.mark.parametrize("case", FAMILIES)
+def test_float32_logits_equal_hugging_face(tmp_path: Path, case: str, chunks: list[int]) -> None:
     """One token at a time is replayed, everything else is eager."""
-    reference = write_tiny_llama(tmp_path, **CASES[case])
+    reference = write_tiny_llama(tmp_path, **FAMILIES[case])
     token_ids = torch.randint(0, 512, (100,)).tolist()
     with torch.inference_mode():
         expected = reference(torch.tensor([token_ids])).logits[0]
     config = resolved(tmp_path, num_blocks=NUM_BLOCKS, device="cuda", max_sequences=4)
-    torch.testing.assert_close(logits_in_chunks(config, token_ids, CHUNKS[chunks]), expected, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(logits_in_chunks(config, token_ids, chunks), expected, atol=2e-3, rtol=2e-3)
 
 
 @pytest.mark.parametrize(("quant", "tolerance"), [("none", 0.03), ("fp8", 0.12), ("nf4", 0.3)])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.models.cases import CHUNKS, FAMILIES
 from tests.support.engines import resolved
 from tests.support.logits import NUM_BLOCKS, logits_in_chunks
 from tests.support.models import write_tiny_llama, write_tiny_qwen2
@@ -18,19 +19,13 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 64,
 }
 
-CASES = {
-    "gqa": {},
-    "mha": {"num_key_value_heads": 4},
-    "mqa": {"num_key_value_heads": 1},
-    "tied": {"tie_word_embeddings": True},
-    "biases": {"attention_bias": True, "mlp_bias": True},
-    "head_dim": {"head_dim": 32},
+CASES = FAMILIES | {
     "llama3_rope": {"rope_parameters": LLAMA3_ROPE},
     "linear_rope": {"rope_parameters": {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}},
 }
 
 
-@pytest.mark.parametrize("chunks", [[100], [1] * 100, [64, 33, 1, 2]], ids=["whole", "one-by-one", "chunked"])
+@pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
 @pytest.mark.parametrize("case", CASES)
 def test_logits_equal_hugging_face(tmp_path: Path, case: str, chunks: list[int]) -> None:
     reference = write_tiny_llama(tmp_path, **CASES[case])

@@ -10,6 +10,7 @@ from llama4coder.engine import runner
 from llama4coder.layers.kernels import TorchKernels
 from llama4coder.native.kernels import NativeKernels
 from llama4coder.progress import NullProgress
+from tests.models.cases import CHUNKS
 from tests.support.engines import resolved
 from tests.support.logits import NUM_BLOCKS, logits_in_chunks
 from tests.support.models import write_tiny_llama
@@ -22,7 +23,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("chunks", [[100], [1] * 100, [64, 33, 1, 2]], ids=["whole", "one-by-one", "chunked"])
+@pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
 @pytest.mark.parametrize("case", CASES)
 def test_logits_are_as_close_as_torch_gets(
     library: ctypes.CDLL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, chunks: list[int]
