@@ -11,6 +11,7 @@ import torch
 
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.gpu.attention import AttentionMetadata, attend
+from llama4coder.gpu.draw import TritonDraw
 from llama4coder.gpu.fp8 import quantise
 from llama4coder.gpu.merge import merge
 from llama4coder.gpu.nf4 import Nf4Linear
@@ -19,6 +20,8 @@ from llama4coder.gpu.rope import rotate_and_write
 from llama4coder.gpu.swiglu import quantised_swiglu, swiglu
 from llama4coder.kv.striping import UNSHARDED
 from llama4coder.parallel.layout import Part
+from llama4coder.sampling.draw import DrawRow
+from llama4coder.sampling.noise import NoiseKey
 from tests.support.compiled import compiling
 from tests.support.steps import Row, random_step
 
@@ -57,6 +60,8 @@ def calls() -> dict[str, Callable[[], object]]:
         "swiglu, fp8": lambda: quantised_swiglu(wide),
         "fp8": lambda: quantise(x),
         "nf4": lambda: nf4(x, residual=x[:, :64]),
+        "draw": lambda: TritonDraw()(torch.zeros(1, 128256), [DrawRow(NoiseKey(0, 0), 1.0)], None),
+        "draw, filtered": lambda: TritonDraw()(torch.zeros(1, 128256), [DrawRow(NoiseKey(0, 0), 1.0)], torch.zeros(1)),
         "nf4, unpacked": lambda: nf4.weight.dense(HALF),
     }
 
