@@ -108,17 +108,6 @@ def kernels_for(quant: str, device: torch.device) -> Kernels:
     return GpuKernels({"bf16": GpuQuant.NONE, "fp8": GpuQuant.FP8, "nf4": GpuQuant.NF4}[quant])
 
 
-def linear_sizes(shape: ModelShape) -> dict[str, tuple[int, int]]:
-    """Out- and in-features of a layer's four matrices."""
-    queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    return {
-        "qkv": (queries + 2 * keys, shape.hidden_size),
-        "out": (shape.hidden_size, queries),
-        "gate_up": (2 * shape.intermediate_size, shape.hidden_size),
-        "down": (shape.hidden_size, shape.intermediate_size),
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """What is measured."""
@@ -156,10 +145,9 @@ def run(args: argparse.Namespace, report: Report) -> None:
     _free()
     measure_attention(kernels, heads, sizes.attention, placement, ceilings.copy_bytes_per_s, report)
     if not args.quick:
-        measured = linear_sizes(shape if tiny else SHAPES["70b"])
         names = ("bf16",) if device.type == "cpu" else tuple(_TOLERANCES)
         formats = {name: kernels_for(name, device) for name in names}
-        measure_linears(measured, formats, placement, ceilings.copy_bytes_per_s, report)
+        measure_linears(shape if tiny else SHAPES["70b"], formats, placement, ceilings.copy_bytes_per_s, report)
     _free()
     if args.quant == "bf16" and args.shape != "70b":
         measure_transformers(shape, sizes.peer, placement, report)

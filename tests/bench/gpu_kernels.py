@@ -9,6 +9,7 @@ from torch import Tensor
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.layers.kernels import Kernels
 from llama4coder.models.weights import Placement
+from llama4coder.shape import ModelShape
 from tests.bench.gpu_report import Report, device_seconds, tensor_bytes
 from tests.support.steps import Row, random_step
 
@@ -18,20 +19,20 @@ _CALLS = 16  # per measurement, in one graph where there are graphs
 
 
 def measure_linears(
-    sizes: Mapping[str, tuple[int, int]],
+    shape: ModelShape,
     formats: Mapping[str, Kernels],
     placement: Placement,
     copy_bytes_per_s: float,
     report: Report,
 ) -> None:
-    """Products of 1 to 16 tokens; bitsandbytes' NF4 beside ours where it is installed."""
+    """Products of 1 to 16 tokens with a layer's matrices; bitsandbytes' NF4 beside ours where it is installed."""
     makers: dict[str, Callable[[Tensor], Callable[[Tensor], Tensor]]] = {
         name: kernels.linear for name, kernels in formats.items()
     }
     if placement.device.type == "cuda" and importlib.util.find_spec("bitsandbytes"):
         makers["bitsandbytes nf4"] = _bitsandbytes
-    for matrix, (out_features, in_features) in sizes.items():
-        weight = 0.02 * torch.randn(out_features, in_features, device=placement.device, dtype=placement.dtype)
+    for matrix, size in zip(("qkv", "out", "gate_up", "down"), shape.layer_matrices, strict=True):
+        weight = 0.02 * torch.randn(size.out_features, size.in_features, device=placement.device, dtype=placement.dtype)
         for name, make in makers.items():
             if not report.allows(_POINT_S):
                 return report.skip(f"{name} {matrix}")
@@ -39,7 +40,7 @@ def measure_linears(
             num_bytes = tensor_bytes(one) or weight.nbytes * 9 // 32
             linears = [one] + [make(weight) for _ in range(min(_CALLS, _ROTATED_BYTES // num_bytes))]
             for num_tokens in (1, 4, 8, 16):
-                x = torch.randn(num_tokens, in_features, device=placement.device, dtype=placement.dtype)
+                x = torch.randn(num_tokens, size.in_features, device=placement.device, dtype=placement.dtype)
                 call_s = _seconds_per_call([_calling(linear, x) for linear in linears], placement.device)
                 report.add(
                     "linear",
