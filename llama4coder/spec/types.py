@@ -67,6 +67,7 @@ class Proposer(Protocol):
     Called in the engine's thread, between two steps, so it must be quick: it never waits for another process.
     - `begin` comes once before a request's first query, `end` once after its last; for unknown ids `end` does nothing.
     - `propose` answers any part of the queries, by request; never raises.
+    - `may_guess` tells at almost no cost whether a query about a request would be answered now, as far as it knows.
     - `observe` is told of every token that a request it was told of gets, in order, speculated or not.
     - `close` is idempotent and leaves no thread or socket behind.
     """
@@ -74,6 +75,8 @@ class Proposer(Protocol):
     def begin(self, request: GenerateRequest) -> None: ...
 
     def propose(self, queries: Sequence[DraftQuery]) -> Mapping[str, Draft]: ...
+
+    def may_guess(self, request_id: str) -> bool: ...
 
     def observe(self, outcomes: Sequence[RowOutcome]) -> None: ...
 
