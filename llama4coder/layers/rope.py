@@ -19,7 +19,7 @@ class RopeTable:
 
     def at(self, positions: Tensor) -> "Rotation":
         """The rotations of `positions` `[num_tokens]`, gathered once per step and used by every layer."""
-        return Rotation(self.cos[positions], self.sin[positions])
+        return Rotation(self.cos.index_select(0, positions), self.sin.index_select(0, positions))
 
 
 @dataclass(frozen=True, slots=True)

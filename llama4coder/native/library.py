@@ -38,6 +38,7 @@ SOURCES = (
     "linear_bfloat16.c",
     "linear_quantised.c",
     "linear.c",
+    "rows.c",
     "quantise.c",
     "elementwise.c",
     "attention.h",

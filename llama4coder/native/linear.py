@@ -36,9 +36,18 @@ class _LinearArgs(ctypes.Structure):
     ]
 
 
+class _RowsArgs(ctypes.Structure):
+    """`rows_args` of rows.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("w", "indices", "out")),
+        ("m", ctypes.c_int64),
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class NativeLinear:
-    """The products of `layers.linear.Linear`, whatever the format."""
+    """Implements `layers.linear.Linear` and `Head`, whatever the format."""
 
     library: ctypes.CDLL
     packed: Tensor
@@ -57,6 +66,14 @@ class NativeLinear:
         self._multiply(x, None, None, out.data_ptr())
         return out
 
+    def rows(self, indices: Tensor) -> Tensor:
+        """See `Head.rows`; with torch it would wake threads that keep the cores from the next products."""
+        indices = indices.contiguous()
+        out = torch.empty(len(indices), self.matrix.k, dtype=torch.bfloat16)
+        args = _RowsArgs(ctypes.addressof(self.matrix), indices.data_ptr(), out.data_ptr(), len(indices))
+        self.library.l4c_rows(ctypes.byref(args))
+        return out
+
     def _multiply(self, x: Tensor, residual: Tensor | None, out: int | None, out_wide: int | None) -> None:
         x = x.contiguous()
         args = _LinearArgs(
@@ -72,7 +89,7 @@ class NativeLinear:
 
 @dataclass(frozen=True, slots=True)
 class PackedLinear(NativeLinear):
-    """Implements `layers.linear.Linear`; `packed` is `[num_panels, in_features / 2, 32, 2]`, the only copy."""
+    """In bfloat16; `packed` is `[num_panels, in_features / 2, 32, 2]`, the only copy."""
 
     @classmethod
     def pack(cls, library: ctypes.CDLL, weight: Tensor, bias: Tensor | None) -> "PackedLinear":
@@ -89,7 +106,3 @@ class PackedLinear(NativeLinear):
         bias_at = None if bias is None else bias.data_ptr()
         matrix = Matrix(packed.data_ptr(), None, bias_at, out_features, in_features, Format.BFLOAT16)
         return cls(library, packed, bias, matrix)
-
-    def rows(self, indices: Tensor) -> Tensor:
-        """See `Head.rows`."""
-        return self.packed[indices // PANEL, :, indices % PANEL].flatten(1)
