@@ -1,6 +1,6 @@
 """Decoding, verification and prefill of a whole model, each beside its floor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -47,7 +47,7 @@ def measure_verify(subject: Subject, batches: Sequence[Batch], copy_bytes_per_s:
             return report.skip(f"verification of {batch}")
         floor_s = (subject.weight_bytes + subject.kv_bytes(batch)) / copy_bytes_per_s
         for path, lane in subject.lanes.items():
-            step_s = _verify_step_s(subject, lane, batch)
+            step_s = device_seconds(verification(subject, lane, batch), subject.placement.device)
             report.add(
                 "verify",
                 model=subject.name,
@@ -93,13 +93,14 @@ def prefill_flops(shape: ModelShape, length: int) -> float:
     return layers + attention + 2.0 * head
 
 
-def _verify_step_s(subject: Subject, lane: Lane, batch: Batch) -> float:
+def verification(subject: Subject, lane: Lane, batch: Batch) -> Callable[[], object]:
+    """A step with logits for every token and a draw at each of them, which may be run again and again."""
     rows = subject.start(lane, batch, batch.context)
     num_tokens = batch.num_rows * batch.tokens_per_row
     draws = [DrawRow(NoiseKey(1, position), 1.0) for position in range(num_tokens)]
     forward = ForwardAgain(lane, rows, wanted=list(range(num_tokens)))
     draw = lane.sampler.draw
-    return device_seconds(lambda: draw(forward(), draws, None), subject.placement.device)
+    return lambda: draw(forward(), draws, None)
 
 
 class ForwardAgain:

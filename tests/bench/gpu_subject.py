@@ -96,8 +96,7 @@ class Subject:
 
     def add_lanes(self, sizes: GraphSizes | None) -> None:
         """An eager lane, and one with graphs of these sizes where there can be any."""
-        eager = self._state()
-        self.lanes["eager"] = self._lane(eager, EagerPass(self.model, self.kv, eager))
+        self.lanes["eager"] = self.eager_lane()
         if sizes is None:
             return
         with_graphs = self._state()
@@ -105,6 +104,11 @@ class Subject:
             forward = choose_forward(self.model, self.kv, with_graphs, sizes)
         if not isinstance(forward, EagerPass):
             self.lanes["graph"] = self._lane(with_graphs, forward)
+
+    def eager_lane(self) -> Lane:
+        """One more, with sequences of its own."""
+        state = self._state()
+        return self._lane(state, EagerPass(self.model, self.kv, state))
 
     def start(self, lane: Lane, batch: Batch, num_tokens: int) -> list[StepRow]:
         """Announce sequences of `num_tokens` known tokens, with blocks for the whole context, scattered.
