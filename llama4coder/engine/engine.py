@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llama4coder.config import ResolvedConfig
@@ -11,6 +12,7 @@ from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.engine.scheduler import Scheduler, SchedulerLimits
 from llama4coder.kv.block_pool import BlockPool
 from llama4coder.obs.stats import EngineObserver, EngineStats, StepStats
+from llama4coder.spec.types import NoSpeculation, Speculation, StepCost
 from llama4coder.types import FinishReason, GenerateRequest, TokenEvent
 
 
@@ -29,9 +31,17 @@ class Engine:
     schedule t+1 ──┐            ┌── schedule t+2
     ranks:  [ step t       ][ step t+1     ][ ...
                             └── collect and commit t
+
+    With guesses in a step, the next one is planned when it is over: they depend on its outcome.
     """
 
-    def __init__(self, config: ResolvedConfig, executor: Executor, observer: EngineObserver) -> None:
+    def __init__(
+        self,
+        config: ResolvedConfig,
+        executor: Executor,
+        observer: EngineObserver,
+        speculation: Speculation | None = None,
+    ) -> None:
         engine = config.engine
         limits = SchedulerLimits(
             block_size=engine.block_size,
@@ -48,6 +58,7 @@ class Engine:
         self._in_flight: deque[_InFlight] = deque()  # at most two, oldest first
         self._collected_s = 0.0
         self._pace = StepPace()
+        self._speculation = speculation or NoSpeculation()
 
     @property
     def has_work(self) -> bool:
@@ -60,12 +71,14 @@ class Engine:
     def add(self, request: GenerateRequest, *, urgent: bool = False) -> None:
         """Queue a request that fits; an urgent one goes first."""
         self.scheduler.add(request, urgent=urgent)
+        self._speculation.begin(request)
         self._arrivals_s[request.request_id] = time.monotonic()
 
     def abort(self, request_id: str) -> None:
         """Drop a request and free its blocks; unknown ids are ignored."""
         num_output = self.scheduler.abort(request_id)
         self._arrivals_s.pop(request_id, None)
+        self._speculation.end(request_id)
         if num_output is not None:
             self.observer.on_finished(FinishReason.ABORT, num_output)
 
@@ -79,8 +92,8 @@ class Engine:
     def step(self) -> list[TokenEvent]:
         """Plan the next step, then commit the one before it; raises `EngineDead` when a rank fails."""
         events: list[TokenEvent] = []
-        if self._in_flight and self._executor.ready(0.0):
-            events = self._commit()  # too late to plan ahead: then with all that is known
+        if self._in_flight and (self._executor.ready(0.0) or self._must_wait()):
+            events = self._commit()  # too late to plan ahead, or too early: then with all that is known
         planned = self._plan()
         if len(self._in_flight) > 1 or (self._in_flight and not planned):
             events += self._commit()
@@ -105,11 +118,12 @@ class Engine:
 
     def close(self) -> None:
         self._executor.close()
+        self._speculation.close()
 
     def _plan(self) -> bool:
         """Schedule and submit a step; False if there is nothing to compute before the next commit."""
         num_preemptions = self.scheduler.num_preemptions
-        plan = self.scheduler.schedule()
+        plan = self.scheduler.schedule(self._drafts())
         if plan is None:
             assert self._in_flight or not self.has_work, "work that can never be scheduled"
             return False
@@ -117,6 +131,15 @@ class Engine:
         self._executor.submit(plan)
         self._in_flight.append(_InFlight(plan, time.monotonic(), self.scheduler.num_preemptions - num_preemptions))
         return True
+
+    def _must_wait(self) -> bool:
+        """Whether the next plan depends on the outcome of the last one."""
+        return self._in_flight[-1].plan.has_drafts or self._speculation.wants(self.scheduler.decoding())
+
+    def _drafts(self) -> Mapping[str, tuple[int, ...]]:
+        """Guesses for the next plan, unless that is made ahead."""
+        queries = [] if self._in_flight else self.scheduler.queries()
+        return self._speculation.propose(queries) if queries else {}
 
     def _commit(self) -> list[TokenEvent]:
         """Collect the oldest step and book what it computed."""
@@ -141,7 +164,9 @@ class Engine:
         step_time_s = now_s - self._start_s(done)
         self._collected_s = now_s
         self._pace.observe(done.plan.num_tokens, step_time_s)
-        num_decode = sum(row.samples and row.num_tokens == 1 for row in done.plan.rows)
+        cost = StepCost(len(done.plan.rows), done.plan.num_tokens, step_time_s)
+        self._speculation.observe(self.scheduler.outcomes, cost)
+        num_decode = sum(row.num_sampled for row in done.plan.rows if row.num_sampled == row.num_tokens)
         self.observer.on_step(
             StepStats(
                 step_time_s=step_time_s,
@@ -155,4 +180,5 @@ class Engine:
     def _report_finished(self, events: list[TokenEvent]) -> None:
         for event in events:
             if event.finish_reason is not None:
+                self._speculation.end(event.request_id)
                 self.observer.on_finished(event.finish_reason, event.offset + len(event.token_ids))

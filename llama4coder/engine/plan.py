@@ -1,7 +1,8 @@
 """What travels between the scheduler and the ranks: a plan per step, a result per step.
 
 A rank keeps the sequences it has been told of, their tokens and their block tables; a plan holds only what changed.
-The rank appends the tokens it samples to its own copy, so a row of a running sequence is a few integers.
+The rank appends the tokens it samples to its own copy, so a row of a running sequence is a few integers; how many of
+them counted, after guesses, it learns from where the next row starts.
 """
 
 from dataclasses import dataclass
@@ -24,13 +25,28 @@ class NewSequence:
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """One sequence's share of a step: tokens [start, start + num_tokens) go through the model."""
+    """One sequence's share of a step: tokens [start, start + num_tokens) go through the model.
+
+    The last of them may be guesses. The logits of the last known token choose the next one, and those of each guess the
+    one after it; a choice counts while the guesses before it were right.
+    """
 
     seq_id: int
     start: int
     num_tokens: int
     new_block_ids: tuple[int, ...]  # appended to the sequence's block table
-    samples: bool  # the last token's logits choose the next token
+    samples: bool
+    draft_token_ids: tuple[int, ...] = ()
+
+    @property
+    def num_known(self) -> int:
+        """Tokens of the sequence that are not guesses, those before `start` included."""
+        return self.start + self.num_tokens - len(self.draft_token_ids)
+
+    @property
+    def num_sampled(self) -> int:
+        """Tokens that are chosen, whether they count or not."""
+        return 1 + len(self.draft_token_ids) if self.samples else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +62,17 @@ class StepPlan:
     def num_tokens(self) -> int:
         return sum(row.num_tokens for row in self.rows)
 
+    @property
+    def has_drafts(self) -> bool:
+        return any(row.draft_token_ids for row in self.rows)
+
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """What one row produced; rows that neither sampled nor owe prompt log-probabilities have none."""
+    """What one row produced; rows that neither sampled nor owe prompt log-probabilities have none.
+
+    Its tokens are the guesses that were right, and the target's own one after them.
+    """
 
     seq_id: int
     token_ids: tuple[int, ...]

@@ -38,15 +38,23 @@ class RankSequence:
     def num_prompt_tokens(self) -> int:
         return len(self.prompt_token_ids)
 
-    def sampling_row(self) -> SamplingRow:
-        """How its next token is chosen."""
-        num_output = self.num_tokens - self.num_prompt_tokens
+    @property
+    def wants_logprobs(self) -> bool:
+        return self.sampling.num_logprobs is not None
+
+    @property
+    def num_logprobs(self) -> int:
+        return self.sampling.num_logprobs or 0
+
+    def sampling_row(self, assumed: Sequence[int] = ()) -> SamplingRow:
+        """How the next token is chosen after its own and the `assumed` ones."""
+        position = self.num_tokens + len(assumed)
         return SamplingRow(
             params=self.sampling,
             seed=self._seed,
-            position=self.num_tokens,
-            counts=self.counts,
-            forbidden=self._stop_token_ids if num_output < self._min_tokens else (),
+            position=position,
+            counts=self.counts.plus(assumed) if self.counts is not None and assumed else self.counts,
+            forbidden=self._stop_token_ids if position - self.num_prompt_tokens < self._min_tokens else (),
         )
 
 
@@ -79,19 +87,18 @@ class RankState:
             self._learn(new)
         for row in plan.rows:
             self._extend(row)
+            if row.samples:
+                self._settle(row)
+        guesses = [token_id for row in plan.rows for token_id in row.draft_token_ids]
+        if guesses:
+            self._write([row for row in plan.rows if row.draft_token_ids], indices(guesses, self.device), num_more=0)
 
-    def append(self, rows: Sequence[StepRow], token_ids: Tensor) -> None:
-        """Add to each row's sequence the token that was chosen for it; `token_ids` `[num_rows]` on the device."""
-        sequences = [self._sequences[row.seq_id] for row in rows]
-        places = (
-            indices([seq.table_row for seq in sequences], self.device),
-            indices([seq.num_tokens for seq in sequences], self.device),
-        )
-        self.tokens[places] = token_ids
-        for index, seq in enumerate(sequences):
-            seq.num_tokens += 1
-            if seq.counts is not None:
-                seq.counts.add(token_ids[index : index + 1])
+    def keep(self, rows: Sequence[StepRow], token_ids: Tensor) -> None:
+        """Write what was chosen, `[sum of num_sampled]` on the device, after each row's known tokens.
+
+        What counts of it is known when the next row of the sequence says where it starts.
+        """
+        self._write(rows, token_ids, num_more=1)
 
     def _learn(self, new: NewSequence) -> None:
         row = self._free_rows.pop()
@@ -101,6 +108,23 @@ class RankState:
             prompt, output = new.token_ids[: new.num_prompt_tokens], new.token_ids[new.num_prompt_tokens :]
             counts = TokenCounts(prompt, output, self._vocab_size, self.device)
         self._sequences[new.seq_id] = RankSequence(new, row, counts)
+
+    def _settle(self, row: StepRow) -> None:
+        """The tokens that were kept before, up to those that the row takes for known, are the sequence's."""
+        seq = self._sequences[row.seq_id]
+        if seq.counts is not None:
+            seq.counts.add(self.tokens[seq.table_row, seq.num_tokens : row.num_known])
+        seq.num_tokens = row.num_known
+
+    def _write(self, rows: Sequence[StepRow], token_ids: Tensor, num_more: int) -> None:
+        """As many tokens as each row has guesses, and `num_more`, to the places after its known ones."""
+        lengths = np.array([len(row.draft_token_ids) + num_more for row in rows])
+        ends = lengths.cumsum()
+        places = np.empty((2, ends[-1]), dtype=np.int64)
+        places[0] = np.repeat([self._sequences[row.seq_id].table_row for row in rows], lengths)
+        places[1] = np.arange(ends[-1]) + np.repeat([row.num_known for row in rows] - ends + lengths, lengths)
+        on_device = upload(places, self.device)
+        self.tokens[on_device[0], on_device[1]] = token_ids
 
     def _extend(self, row: StepRow) -> None:
         seq = self._sequences[row.seq_id]

@@ -96,34 +96,41 @@ class ModelRunner:
         logprobs = self._logprobs(wanted.sampling, logits, sampled)
         prompt_logprobs = {scored.seq_id: scored.logprobs(self._whole(logits[scored.rows])) for scored in wanted.scored}
         token_ids = download(sampled)
-        seq_ids = tuple(row.seq_id for row in wanted.sampling)
         end = Moment.of(self._state.device)
-        return PendingStep(plan.step_id, seq_ids, token_ids, logprobs, prompt_logprobs, start, end)
+        return PendingStep(plan.step_id, wanted.sampling, token_ids, logprobs, prompt_logprobs, start, end)
 
     def _sample(self, rows: Sequence[StepRow], logits: Tensor) -> Tensor:
-        """Token ids `[num_rows]`, which the rows' sequences get; the first logits are theirs."""
+        """Token ids `[sum of num_sampled]`, which the rows' sequences get; the first logits are theirs."""
         if not rows:
             return torch.empty(0, dtype=torch.int64)
-        sequences = [self._state[row.seq_id] for row in rows]
-        token_ids = self._sampler(logits[: len(rows)], [seq.sampling_row() for seq in sequences])
-        self._state.append(rows, token_ids)
+        sampling = [
+            self._state[row.seq_id].sampling_row(row.draft_token_ids[:num_assumed])
+            for row in rows
+            for num_assumed in range(row.num_sampled)
+        ]
+        token_ids = self._sampler(logits[: len(sampling)], sampling)
+        self._state.keep(rows, token_ids)
         return token_ids
 
     def _logprobs(
         self, rows: Sequence[StepRow], logits: Tensor, sampled: Tensor
     ) -> dict[int, tuple[PositionLogprobs, ...]]:
         """Of the sequences that want them; waits for the device if there are any."""
-        wanted = {
-            index: params.num_logprobs
-            for index, row in enumerate(rows)
-            if (params := self._state[row.seq_id].sampling).num_logprobs is not None
-        }
+        wanted: list[StepRow] = []
+        places: list[int] = []
+        end = 0
+        for row in rows:
+            end += row.num_sampled
+            if self._state[row.seq_id].wants_logprobs:
+                wanted.append(row)
+                places.extend(range(end - row.num_sampled, end))
         if not wanted:
             return {}
-        chosen, whole = sampled.tolist(), self._whole(logits[list(wanted)])
+        lengths = [row.num_sampled for row in wanted]
+        chosen, whole = torch.split(sampled[places], lengths), torch.split(self._whole(logits[places]), lengths)
         return {
-            rows[index].seq_id: position_logprobs(whole[place : place + 1], (chosen[index],), num_top)
-            for place, (index, num_top) in enumerate(wanted.items())
+            row.seq_id: position_logprobs(its_logits, its_tokens.tolist(), self._state[row.seq_id].num_logprobs)
+            for row, its_tokens, its_logits in zip(wanted, chosen, whole, strict=True)
         }
 
     def _whole(self, logits: Tensor) -> Tensor:

@@ -5,20 +5,23 @@ the next ones may be scheduled before: a plan needs to know how many tokens ther
 once when a sequence ends or is preempted, even if a planned step still writes to them: ranks execute plans in order, so
 whoever gets the block next writes later.
 
-Priorities within a step: running sequences that need one token; then running prefills, oldest first; then admission
-in order of arrival. A sequence is admitted only when blocks for all its tokens are there, so a prefill never stalls for
-memory; when decoding outgrows the pool, the newest sequence is preempted and computed again later. Nothing is dropped.
+Priorities within a step: running sequences that need one token; then guesses of what follows it, as far as there is
+room without taking it from anybody; then running prefills, oldest first; then admission in order of arrival. A sequence
+is admitted only when blocks for all its tokens are there, so a prefill never stalls for memory; when decoding outgrows
+the pool, the newest sequence is preempted and computed again later. Nothing is dropped.
 Where blocks lie on several KV shards, the fullest of them decides in both cases.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from llama4coder.engine.plan import RowResult, StepPlan, StepResult, StepRow
 from llama4coder.engine.sequence import Sequence
 from llama4coder.errors import ContextTooLong
 from llama4coder.kv.block_hash import BlockHash, extend_hashes
 from llama4coder.kv.block_pool import BlockPool
+from llama4coder.spec.types import DraftQuery, RowOutcome
 from llama4coder.types import GenerateRequest, TokenEvent
 
 
@@ -50,6 +53,7 @@ class Scheduler:
         self.limits = limits
         self.num_preemptions = 0
         self.admissions: list[Admission] = []  # of the last schedule
+        self.outcomes: list[RowOutcome] = []  # of the last commit
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # oldest first
         self._by_request: dict[str, Sequence] = {}
@@ -111,11 +115,27 @@ class Scheduler:
         self._forget(seq)
         return seq.num_output
 
-    def schedule(self) -> StepPlan | None:
-        """Choose the next step's rows; None when there is nothing to compute."""
+    def decoding(self) -> list[str]:
+        """The running requests that generate, whether or not their last token is known yet."""
+        return [seq.request.request_id for seq in self._running if seq.num_computed >= seq.num_prompt]
+
+    def queries(self) -> list[DraftQuery]:
+        """What may be guessed in the next step: for sequences whose tokens are known, and all but the last computed."""
+        return [
+            DraftQuery(seq.request.request_id, seq.token_ids, room)
+            for seq in self._running
+            if seq.num_unplanned == 1 and not seq.num_awaited and (room := seq.room_for_draft - 1) > 0
+        ]
+
+    def schedule(self, drafts: Mapping[str, tuple[int, ...]] | None = None) -> StepPlan | None:
+        """Choose the next step's rows; None when there is nothing to compute.
+
+        `drafts` answer `queries` in part. A plan with guesses must be committed before the next one is scheduled: it
+        alone knows how many tokens there will be.
+        """
         self.admissions = []
         step = _StepDraft(self.limits.max_step_tokens)
-        preempted = self._schedule_running(step)
+        preempted = self._schedule_running(step, drafts or {})
         if not preempted:
             self._admit(step)
         if not step.rows and not self._gone:
@@ -128,6 +148,7 @@ class Scheduler:
     def commit(self, plan: StepPlan, result: StepResult) -> list[TokenEvent]:
         """Book what the step computed; returns what to tell the requests."""
         assert result.step_id == plan.step_id, "results out of order"
+        self.outcomes = []
         by_id = {row.seq_id: row for row in result.rows}
         events = (self._commit_row(row, by_id.get(row.seq_id)) for row in plan.rows)
         return [event for event in events if event is not None]
@@ -141,16 +162,34 @@ class Scheduler:
 
     # --- one step -------------------------------------------------------------------------------------------------
 
-    def _schedule_running(self, step: "_StepDraft") -> bool:
+    def _schedule_running(self, step: "_StepDraft", drafts: Mapping[str, tuple[int, ...]]) -> bool:
         """Give rows to running sequences; returns whether one had to be preempted."""
         num_preemptions = self.num_preemptions
         decodes = [seq for seq in self._running if seq.num_unplanned == 1]
         prefills = [seq for seq in self._running if seq.num_unplanned > 1]
-        for seq in decodes + prefills:
+        self._continue(decodes, step)
+        for seq in decodes:
+            draft = drafts.get(seq.request.request_id)
+            if draft is not None and seq.seq_id in step.rows:
+                self._add_draft(step, seq, draft)
+        self._continue(prefills, step)
+        return self.num_preemptions > num_preemptions
+
+    def _continue(self, sequences: list[Sequence], step: "_StepDraft") -> None:
+        for seq in sequences:
             num_tokens = min(seq.num_unplanned, step.num_tokens_left)
             if num_tokens and self._find_blocks(seq, num_tokens, step):
                 self._add_row(step, seq, num_tokens)
-        return self.num_preemptions > num_preemptions
+
+    def _add_draft(self, step: "_StepDraft", seq: Sequence, draft: tuple[int, ...]) -> None:
+        """Let the step check guesses as well: as many as are of use, and as have room."""
+        num_tokens = min(len(draft), seq.room_for_draft, step.num_tokens_left)
+        while num_tokens and not self.pool.can_allocate(self._missing_blocks(seq, seq.num_planned + num_tokens)):
+            num_tokens -= 1
+        if num_tokens:
+            new_block_ids = self._grow(seq, seq.num_planned + num_tokens)
+            step.extend(seq.seq_id, draft[:num_tokens], new_block_ids)
+            seq.num_planned += num_tokens
 
     def _find_blocks(self, seq: Sequence, num_tokens: int, step: "_StepDraft") -> bool:
         """Make room for the next tokens of a running sequence, preempting the newest; False if that is itself."""
@@ -230,12 +269,16 @@ class Scheduler:
     def _add_row(self, step: "_StepDraft", seq: Sequence, num_tokens: int) -> None:
         end = seq.num_planned + num_tokens
         samples = end == seq.num_expected and seq.request.stop.max_tokens > 0
-        seq.block_ids.extend(self.pool.allocate(self._missing_blocks(seq, end)))
-        new_block_ids = tuple(seq.block_ids[seq.num_sent_blocks :])
-        step.add(StepRow(seq.seq_id, seq.num_planned, num_tokens, new_block_ids, samples))
-        seq.num_sent_blocks = len(seq.block_ids)
+        step.add(StepRow(seq.seq_id, seq.num_planned, num_tokens, self._grow(seq, end), samples))
         seq.num_planned = end
         seq.num_awaited += samples
+
+    def _grow(self, seq: Sequence, num_tokens: int) -> tuple[int, ...]:
+        """Give it the blocks for so many tokens; returns those that the ranks do not know yet."""
+        seq.block_ids.extend(self.pool.allocate(self._missing_blocks(seq, num_tokens)))
+        new_block_ids = tuple(seq.block_ids[seq.num_sent_blocks :])
+        seq.num_sent_blocks = len(seq.block_ids)
+        return new_block_ids
 
     def _missing_blocks(self, seq: Sequence, num_tokens: int) -> range:
         """The places in the sequence whose blocks it must get to hold so many tokens."""
@@ -245,19 +288,30 @@ class Scheduler:
         seq = self._by_id.get(row.seq_id)
         if seq is None:
             return None  # ended, aborted or preempted since the step was planned
-        seq.num_computed = row.start + row.num_tokens
         seq.num_awaited -= row.samples
-        if self.limits.prefix_caching:
-            self._register_blocks(seq)
+        num_before = len(seq.token_ids)
         if result is not None:
             seq.prompt_logprobs.extend(result.prompt_logprobs)
-        if seq.num_computed < len(seq.token_ids):
-            return None
-        event = seq.accept(result)
-        if event.finish_reason is not None:
+        event = seq.accept(row, result) if row.num_known == num_before else None
+        seq.num_computed = row.num_known + (event.num_accepted if event is not None else 0)
+        if row.draft_token_ids:
+            seq.num_planned = seq.num_computed  # the keys and values of wrong guesses count for nothing
+        if self.limits.prefix_caching:
+            self._register_blocks(seq)
+        if event is not None:
+            self._report(seq, event, num_before)
+        return event
+
+    def _report(self, seq: Sequence, event: TokenEvent, num_tokens_before: int) -> None:
+        """Keep the outcome for whoever guesses, and let go of what has ended."""
+        has_ended = event.finish_reason is not None
+        num_drafted = event.num_accepted + event.num_rejected
+        self.outcomes.append(
+            RowOutcome(event.request_id, num_tokens_before, num_drafted, event.num_accepted, event.token_ids, has_ended)
+        )
+        if has_ended:
             self._running.remove(seq)
             self._forget(seq)
-        return event
 
     def _register_blocks(self, seq: Sequence) -> None:
         num_full = seq.num_computed // self.limits.block_size
@@ -289,3 +343,13 @@ class _StepDraft:
     def add(self, row: StepRow) -> None:
         self.rows[row.seq_id] = row
         self.num_tokens_left -= row.num_tokens
+
+    def extend(self, seq_id: int, draft: tuple[int, ...], new_block_ids: tuple[int, ...]) -> None:
+        row = self.rows[seq_id]
+        self.rows[seq_id] = replace(
+            row,
+            num_tokens=row.num_tokens + len(draft),
+            new_block_ids=row.new_block_ids + new_block_ids,
+            draft_token_ids=draft,
+        )
+        self.num_tokens_left -= len(draft)

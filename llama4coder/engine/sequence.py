@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from llama4coder.engine.plan import NewSequence, RowResult
+from llama4coder.engine.plan import NewSequence, RowResult, StepRow
 from llama4coder.kv.block_hash import BlockHash
 from llama4coder.types import FinishReason, GenerateRequest, PositionLogprobs, TokenEvent
 
@@ -48,15 +48,18 @@ class Sequence:
     @property
     def num_unplanned(self) -> int:
         """Tokens that later plans must still put through the model; its last output token needs no computing."""
-        num_worthwhile = max(self.num_prompt, self.num_prompt + self.request.stop.max_tokens - 1)
-        return min(self.num_expected, num_worthwhile) - self.num_planned
+        return min(self.num_expected, self._num_worthwhile) - self.num_planned
+
+    @property
+    def _num_worthwhile(self) -> int:
+        return max(self.num_prompt, self.num_prompt + self.request.stop.max_tokens - 1)
 
     @property
     def wants_prompt_logprobs(self) -> bool:
         """Such a prompt must be computed whole; cached blocks have no logits. They are part of the first event."""
         return self.request.sampling.num_prompt_logprobs is not None and not self.request.output_token_ids
 
-    def accept(self, result: RowResult | None) -> TokenEvent:
+    def accept(self, row: StepRow, result: RowResult | None) -> TokenEvent:
         """Append what a step sampled, up to the first token that ends the request, and say so."""
         offset = self.num_output
         reason = FinishReason.LENGTH if self.request.stop.max_tokens == 0 else None
@@ -66,6 +69,8 @@ class Sequence:
             if reason is not None:
                 break
         new_token_ids = tuple(self.token_ids[self.num_prompt + offset :])
+        num_right = len(result.token_ids) - 1 if result is not None and result.token_ids else 0
+        num_accepted = min(len(new_token_ids), num_right)
         is_first = offset == 0
         return TokenEvent(
             request_id=self.request.request_id,
@@ -75,6 +80,8 @@ class Sequence:
             finish_reason=reason,
             num_cached_tokens=self.num_cached if is_first else 0,
             prompt_logprobs=(None, *self.prompt_logprobs) if is_first and self.wants_prompt_logprobs else (),
+            num_accepted=num_accepted,
+            num_rejected=len(row.draft_token_ids) - num_accepted,
         )
 
     def _finish_reason(self) -> FinishReason | None:
@@ -82,6 +89,11 @@ class Sequence:
         if self.token_ids[-1] in stop.stop_token_ids and self.num_output > stop.min_tokens:
             return FinishReason.STOP
         return FinishReason.LENGTH if self.num_output >= stop.max_tokens else None
+
+    @property
+    def room_for_draft(self) -> int:
+        """Guesses that can be of use: beyond the tokens that are planned, and not beyond its last one."""
+        return self._num_worthwhile - self.num_planned
 
     def restart(self, seq_id: int) -> None:
         """After preemption: everything but the known tokens is gone, and what is awaited will be sampled again."""

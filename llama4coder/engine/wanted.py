@@ -27,7 +27,7 @@ class ScoredPrompt:
 
 @dataclass(frozen=True, slots=True)
 class WantedTokens:
-    """First the last token of each sampling row, in the plan's order, then the scored prompts' tokens."""
+    """Each sampling row's last known token and its guesses, in the plan's order, then the scored prompts' tokens."""
 
     places: tuple[int, ...]  # in the step
     sampling: tuple[StepRow, ...]
@@ -39,16 +39,16 @@ class WantedTokens:
         last: list[int] = []
         scored: list[ScoredPrompt] = []
         scored_places: list[int] = []
-        num_sampling = sum(row.samples for row in plan.rows)
+        num_sampling = sum(row.num_sampled for row in plan.rows)
         first = 0
         for row in plan.rows:
-            if row.samples:
-                last.append(first + row.num_tokens - 1)
+            end = first + row.num_tokens
+            last.extend(range(end - row.num_sampled, end))
             num_scored = _num_scored(row, state)
             if num_scored:
                 scored.append(_scored_prompt(row, state, num_sampling + len(scored_places), num_scored))
                 scored_places.extend(range(first, first + num_scored))
-            first += row.num_tokens
+            first = end
         sampling = tuple(row for row in plan.rows if row.samples)
         return cls((*last, *scored_places), sampling, tuple(scored))
 

@@ -1,6 +1,7 @@
 """What changes logits before temperature: penalties, biases, and tokens that may not come yet."""
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -25,6 +26,13 @@ class TokenCounts:
     def add(self, token_ids: Tensor) -> None:
         """Count generated tokens `[num_tokens]`, int64, without waiting for them."""
         self._output.index_add_(0, token_ids, torch.ones_like(token_ids, dtype=self._output.dtype))
+
+    def plus(self, token_ids: Sequence[int]) -> "TokenCounts":
+        """A copy that has counted more generated tokens."""
+        more = copy(self)
+        more._output = self._output.clone()
+        more.add(torch.tensor(token_ids, dtype=torch.int64, device=self._output.device))
+        return more
 
     def penalise(self, logits: Tensor, params: SamplingParams, share: slice) -> None:
         """Change one row's logits of the token ids `share` in place.

@@ -12,6 +12,7 @@ from llama4coder.engine.plan import StepPlan
 from llama4coder.engine.scheduler import Scheduler, SchedulerLimits
 from llama4coder.errors import ContextTooLong
 from llama4coder.kv.block_pool import BlockPool
+from llama4coder.spec.types import RowOutcome
 from llama4coder.types import FinishReason, GenerateRequest, SamplingParams, StopConditions, TokenEvent
 from tests.support.fake_rank import FakeRank
 
@@ -34,18 +35,22 @@ def expected_tokens(num_prompt: int, max_tokens: int) -> list[int]:
 
 
 class Pipeline:
-    """A scheduler and a rank that is up to `depth` plans behind it."""
+    """A scheduler and a rank that is up to `depth` plans behind it; with a chance of guesses for what follows."""
 
-    def __init__(self, scheduler: Scheduler, depth: int) -> None:
+    def __init__(self, scheduler: Scheduler, depth: int, guesses: random.Random | None = None) -> None:
         self.scheduler = scheduler
         self.depth = depth
+        self.num_accepted = 0
+        self._guesses = guesses
         self.num_computed = 0  # tokens
         self._rank = FakeRank(scheduler.limits.max_sequences, BLOCK_SIZE, scheduler.pool.num_shards)
         self._planned: deque[StepPlan] = deque()
 
     def step(self) -> list[TokenEvent]:
         """Plan a step; commit the oldest one if the rank is far enough behind, or if there is nothing to plan."""
-        plan = self.scheduler.schedule()
+        if self._planned and self._planned[-1].has_drafts:
+            return self.commit()
+        plan = self.scheduler.schedule(self._drafts())
         assert plan is not None or self._planned or not self.scheduler.has_work, "stuck"
         if plan is not None:
             assert plan.num_tokens <= self.scheduler.limits.max_step_tokens
@@ -61,7 +66,20 @@ class Pipeline:
         plan = self._planned.popleft()
         events = self.scheduler.commit(plan, self._rank.execute(plan))
         self.scheduler.check_integrity()
+        self.num_accepted += sum(event.num_accepted for event in events)
         return events
+
+    def _drafts(self) -> dict[str, tuple[int, ...]]:
+        """Mostly right, of any length, for some; none while a plan is out."""
+        if self._guesses is None or self._planned:
+            return {}
+        drafts = {}
+        for query in self.scheduler.queries():
+            length, wrong_at = self._guesses.randrange(9), self._guesses.randrange(12)
+            right = [(len(query.token_ids) + index) % 7 for index in range(length)]
+            if length:
+                drafts[query.request_id] = tuple(token if index != wrong_at else 9 for index, token in enumerate(right))
+        return drafts
 
     @property
     def has_work(self) -> bool:
@@ -89,6 +107,23 @@ class Operation:
         return tokens[: tokens.index(self.stop_token_id) + 1] if self.stop_token_id in tokens else tokens
 
 
+@dataclass(frozen=True)
+class Setting:
+    """Where the operations happen."""
+
+    num_blocks: int  # beyond what one sequence needs
+    num_shards: int
+    prefix_caching: bool
+    chunk: int
+    depth: int
+
+    def scheduler(self) -> Scheduler:
+        blocks_per_shard = -(-(CONTEXT // BLOCK_SIZE + self.num_blocks) // self.num_shards)
+        return make_scheduler(
+            blocks_per_shard, self.num_shards, prefix_caching=self.prefix_caching, max_step_tokens=self.chunk
+        )
+
+
 operations = st.lists(
     st.builds(
         Operation,
@@ -107,18 +142,21 @@ operations = st.lists(
 @settings(max_examples=500, deadline=None)
 @given(
     operations=operations,
-    num_blocks=st.integers(0, 24),  # beyond what one sequence needs
-    num_shards=st.integers(1, 4),
-    prefix_caching=st.booleans(),
-    chunk=st.integers(4, 40),
-    depth=st.integers(1, 3),
+    setting=st.builds(
+        Setting,
+        num_blocks=st.integers(0, 24),
+        num_shards=st.integers(1, 4),
+        prefix_caching=st.booleans(),
+        chunk=st.integers(4, 40),
+        depth=st.integers(1, 3),
+    ),
+    guesses=st.none() | st.randoms(use_true_random=False),
 )
 def test_every_request_gets_all_its_tokens_and_every_block_comes_back(
-    operations: list[Operation], num_blocks: int, num_shards: int, prefix_caching: bool, chunk: int, depth: int
+    operations: list[Operation], setting: Setting, guesses: random.Random | None
 ) -> None:
-    blocks_per_shard = -(-(CONTEXT // BLOCK_SIZE + num_blocks) // num_shards)
-    scheduler = make_scheduler(blocks_per_shard, num_shards, prefix_caching=prefix_caching, max_step_tokens=chunk)
-    pipeline = Pipeline(scheduler, depth)
+    pipeline = Pipeline(setting.scheduler(), setting.depth, guesses)
+    scheduler = pipeline.scheduler
     received: dict[str, list[int]] = {}
     finished: dict[str, FinishReason] = {}
 
@@ -248,3 +286,62 @@ def test_the_last_token_is_not_computed(depth: int) -> None:
     while pipeline.has_work:
         pipeline.step()
     assert pipeline.num_computed == 10 + 6 - 1
+
+
+@pytest.mark.parametrize(("draft", "num_accepted"), [((11 % 7, 12 % 7), 2), ((11 % 7, 9), 1), ((9, 12 % 7), 0)])
+def test_right_guesses_are_steps_saved_and_wrong_ones_leave_no_trace(draft: tuple[int, ...], num_accepted: int) -> None:
+    scheduler, rank = make_scheduler(64), FakeRank(4, BLOCK_SIZE)
+    scheduler.add(request("a", [1] * 10, 20))
+    scheduler.commit(plan := scheduler.schedule(), rank.execute(plan))
+    (query,) = scheduler.queries()
+    assert (query.request_id, list(query.token_ids), query.max_tokens) == ("a", [1] * 10 + [10 % 7], 18)
+    plan = scheduler.schedule({"a": draft})
+    (event,) = scheduler.commit(plan, rank.execute(plan))
+    expected = tuple((11 + index) % 7 for index in range(num_accepted + 1))
+    assert (event.token_ids, event.num_accepted, event.num_rejected) == (expected, num_accepted, 2 - num_accepted)
+    (outcome,) = scheduler.outcomes
+    assert outcome == RowOutcome("a", 11, 2, num_accepted, expected, has_ended=False)
+    plan = scheduler.schedule()
+    assert plan.rows[0].start == 11 + num_accepted and plan.rows[0].num_tokens == 1
+
+
+def test_a_draft_takes_no_tokens_of_the_step_from_other_sequences() -> None:
+    scheduler, rank = make_scheduler(16, max_step_tokens=5, prefix_caching=False), FakeRank(4, BLOCK_SIZE)
+    for name in "ab":
+        scheduler.add(request(name, [ord(name)] * 4, 30))
+    while len(scheduler.queries()) < 2:
+        scheduler.commit(plan := scheduler.schedule(), rank.execute(plan))
+    plan = scheduler.schedule({"a": (0,) * 8, "b": (0,) * 8})
+    assert [row.num_tokens for row in plan.rows] == [4, 1]
+
+
+def test_a_draft_takes_no_block_that_is_not_there() -> None:
+    scheduler, rank = make_scheduler(16, prefix_caching=False), FakeRank(4, BLOCK_SIZE)
+    scheduler.add(request("a", [1] * 4, 30))
+    scheduler.commit(plan := scheduler.schedule(), rank.execute(plan))
+    scheduler.pool.allocate(range(scheduler.pool.usage.free - 1))
+    plan = scheduler.schedule({"a": (0,) * 8})
+    assert plan.rows[0].draft_token_ids == (0, 0, 0), "with the token before them one block"
+    assert scheduler.num_preemptions == 0
+
+
+def test_guesses_end_where_the_request_does() -> None:
+    scheduler, rank = make_scheduler(64), FakeRank(4, BLOCK_SIZE)
+    scheduler.add(request("a", [1] * 10, 4))
+    scheduler.commit(plan := scheduler.schedule(), rank.execute(plan))
+    plan = scheduler.schedule({"a": (4, 5, 6, 0, 1)})
+    assert plan.rows[0].draft_token_ids == (4, 5), "three tokens are missing, and the target's own is one of them"
+    (event,) = scheduler.commit(plan, rank.execute(plan))
+    assert event.token_ids == (4, 5, 6) and event.finish_reason is FinishReason.LENGTH
+    assert not scheduler.queries()
+
+
+def test_a_stop_token_among_right_guesses_ends_the_request_there() -> None:
+    scheduler, rank = make_scheduler(64), FakeRank(4, BLOCK_SIZE)
+    stop = StopConditions(20, stop_token_ids=frozenset({5}))
+    scheduler.add(GenerateRequest("a", (1,) * 10, SamplingParams(), stop, seed=0))
+    scheduler.commit(plan := scheduler.schedule(), rank.execute(plan))
+    (event,) = scheduler.commit(plan := scheduler.schedule({"a": (4, 5, 6)}), rank.execute(plan))
+    assert (event.token_ids, event.finish_reason) == ((4, 5), FinishReason.STOP)
+    assert (event.num_accepted, event.num_rejected) == (2, 1)
+    scheduler.check_integrity()

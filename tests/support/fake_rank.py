@@ -1,6 +1,7 @@
 """A rank without a model: it checks every plan it gets, down to whose KV lies in which block."""
 
-from llama4coder.engine.plan import RowResult, StepPlan, StepResult
+from llama4coder.engine.pending import verified
+from llama4coder.engine.plan import RowResult, StepPlan, StepResult, StepRow
 
 
 class FakeRank:
@@ -23,24 +24,28 @@ class FakeRank:
         assert len(self.tokens) <= self.max_sequences
         rows = []
         for row in plan.rows:
-            self._write(row.seq_id, row.start, row.num_tokens, row.new_block_ids)
+            tokens = self.tokens[row.seq_id]
             if row.samples:
-                tokens = self.tokens[row.seq_id]
-                assert row.start + row.num_tokens == len(tokens)
-                tokens.append(len(tokens) % 7)
-                rows.append(RowResult(row.seq_id, (tokens[-1],)))
+                assert row.num_known <= len(tokens)
+                tokens[row.num_known :] = row.draft_token_ids  # instead of what was sampled after wrong guesses
+            assert row.samples or not row.draft_token_ids
+            self._write(row)
+            if row.samples:
+                sampled = [(row.num_known + index) % 7 for index in range(row.num_sampled)]
+                rows.append(RowResult(row.seq_id, verified(row.draft_token_ids, iter(sampled))))
+                tokens[row.num_known :] = sampled
         return StepResult(plan.step_id, tuple(rows), 0.0)
 
-    def _write(self, seq_id: int, start: int, num_tokens: int, new_block_ids: tuple[int, ...]) -> None:
+    def _write(self, row: StepRow) -> None:
         """The KV before `start` must be of this very sequence; then its own tokens are written."""
-        blocks, tokens = self.blocks[seq_id], self.tokens[seq_id]
-        blocks.extend(new_block_ids)
+        blocks, tokens, start = self.blocks[row.seq_id], self.tokens[row.seq_id], row.start
+        blocks.extend(row.new_block_ids)
         for index, block in enumerate(blocks):
             assert block % self.num_shards == index % self.num_shards, "a block on another shard than its place says"
         for position in range(start):
             block, offset = blocks[position // self.block_size], position % self.block_size
             assert self.written[block][offset] == tokens[position], "KV of another prompt"
-        for position in range(start, start + num_tokens):
+        for position in range(start, start + row.num_tokens):
             content = self.written.setdefault(blocks[position // self.block_size], [])
             del content[position % self.block_size :]
             content.append(tokens[position])
