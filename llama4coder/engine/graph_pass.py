@@ -13,9 +13,11 @@ from llama4coder.gpu.graph_sizes import GraphSize, GraphSizes
 from llama4coder.gpu.graphs import GraphableAttention, ModelGraphs, Recorder, SequenceTables
 from llama4coder.gpu.transfer import upload
 
+_FLAT_TOKENS = 128  # up to about so many tokens a step takes as long as with one: reading the weights
+
 
 class GraphPass:
-    """Implements `ForwardPass`: steps whose rows have equally many tokens are replayed, everything else is eager.
+    """Implements `ForwardPass`: steps of short rows are replayed, where padding costs little; everything else is eager.
 
     Keeps the device's block tables up to date, by what each plan adds.
     """
@@ -42,15 +44,14 @@ class GraphPass:
         size = self._size(plan)
         if size is None:
             return self._eager(plan, wanted)
-        table_rows = np.array([self._state[row.seq_id].table_row for row in plan.rows], dtype=np.int64)
-        lengths = np.array([row.start + row.num_tokens for row in plan.rows], dtype=np.int64)
-        return select(self._graphs.replay(size, table_rows, lengths), wanted)
+        rows = [(self._state[row.seq_id].table_row, row.start + row.num_tokens, row.num_tokens) for row in plan.rows]
+        logits = self._graphs.replay(size, np.array(rows, dtype=np.int64))
+        return select(logits, _padded_places(plan, size, wanted))
 
     def _size(self, plan: StepPlan) -> GraphSize | None:
-        tokens_per_row = plan.rows[0].num_tokens
-        if any(row.num_tokens != tokens_per_row for row in plan.rows):
-            return None
-        return self._graphs.sizes.padded(len(plan.rows), tokens_per_row)
+        size = self._graphs.sizes.padded(len(plan.rows), max(row.num_tokens for row in plan.rows))
+        is_worth_it = size is not None and size.num_tokens <= max(_FLAT_TOKENS, 2 * plan.num_tokens)
+        return size if is_worth_it else None
 
     def _add_blocks(self, plan: StepPlan) -> None:
         changes: list[tuple[int, int, int]] = []  # row, column, block
@@ -61,3 +62,12 @@ class GraphPass:
         if changes:
             rows, columns, blocks = upload(np.array(changes, dtype=np.int64).T.copy(), self._blocks.device)
             self._blocks.index_put_((rows, columns), blocks.to(torch.int32))
+
+
+def _padded_places(plan: StepPlan, size: GraphSize, wanted: Sequence[int]) -> Sequence[int]:
+    """Where the tokens of the step are whose rows end together."""
+    nums_tokens = [row.num_tokens for row in plan.rows]
+    ends = np.arange(1, len(nums_tokens) + 1) * size.tokens_per_row
+    shifts = np.repeat(ends - np.cumsum(nums_tokens), nums_tokens)
+    places: list[int] = (np.asarray(wanted, dtype=np.int64) + shifts[list(wanted)]).tolist()
+    return places

@@ -62,7 +62,7 @@ class ModelRunner:
             max_blocks = num_blocks_for(config.model.context_length)
             kv_part = share.plan.layout.kv_part(share.plan.rank)
             state = RankState(config.engine.max_sequences, max_blocks, shape.vocab_size, placement.device, kv_part)
-            forward = choose_forward(model, kv, state, GraphSizes.up_to(config.engine.max_sequences))
+            forward = choose_forward(model, kv, state, _graph_sizes(config))
         sampler = choose_sampler(placement, config.engine.num_threads, ShardedVocabulary.of(share))
         runner = cls(state, forward, sampler)
         if placement.device.type == "cuda":
@@ -135,3 +135,8 @@ class ModelRunner:
 
     def _whole(self, logits: Tensor) -> Tensor:
         return self._sampler.vocabulary.whole(logits)
+
+
+def _graph_sizes(config: ResolvedConfig) -> GraphSizes:
+    speculates = config.speculation.method != "none"
+    return GraphSizes.to_verify(config.engine.max_sequences, config.speculation.max_draft_tokens if speculates else 0)

@@ -1,7 +1,7 @@
 """Decoding and verification as CUDA graphs: one launch per step instead of one per kernel.
 
 A graph reads everything from tensors that never move: the tokens of all sequences, their block tables, and which rows
-take part. So the host sends two integers per row, and not even the token that the step before has sampled.
+take part. So the host sends three integers per row, and not even the token that the step before has sampled.
 """
 
 import logging
@@ -86,33 +86,33 @@ class ModelGraphs:
         self._tables = tables
         self._device = tables.tokens.device
         largest = sizes.all()
-        self._rows = torch.zeros(max(size.num_rows for size in largest), 2, dtype=torch.int64, device=self._device)
+        self._rows = torch.zeros(max(size.num_rows for size in largest), 3, dtype=torch.int64, device=self._device)
         self._logits = torch.empty(0)
         self._replays: dict[GraphSize, Callable[[], None]] = {}
         for size in largest:
             self._replays[size] = recorder(partial(self._forward, size))
         _log.info("recorded %d graphs in %.1f s", len(self._replays), time.monotonic() - start_s)
 
-    def replay(self, size: GraphSize, table_rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Tensor:
-        """Logits `[num_tokens, vocab_size]` of all tokens of these sequences, valid until the next call.
+    def replay(self, size: GraphSize, rows: npt.NDArray[np.int64]) -> Tensor:
+        """Logits `[num_rows * size.tokens_per_row, vocab_size]` of the ends of these sequences, until the next call.
 
-        Sequence i lies in row `table_rows[i]` of the tables; the last `size.tokens_per_row` of its `lengths[i]` tokens
-        go through the model. There may be fewer sequences than `size.num_rows`.
+        A row of `rows` `[num_rows, 3]` says where a sequence lies in the tables, how long it is, and how many of its
+        tokens are new: where these are fewer than `size.tokens_per_row`, those before them are computed again, and
+        stored nowhere. There may be fewer rows than `size.num_rows`.
         """
-        rows = np.zeros((size.num_rows, 2), dtype=np.int64)  # of length 0: padding
-        rows[: len(table_rows), 0] = table_rows
-        rows[: len(table_rows), 1] = lengths
-        self._rows[: size.num_rows].copy_(upload(rows, self._device), non_blocking=True)
+        padded = np.zeros((size.num_rows, 3), dtype=np.int64)  # of length 0
+        padded[: len(rows)] = rows
+        self._rows[: size.num_rows].copy_(upload(padded, self._device), non_blocking=True)
         self._replays[size]()
-        return self._logits[: len(table_rows) * size.tokens_per_row]
+        return self._logits[: len(rows) * size.tokens_per_row]
 
     def _forward(self, size: GraphSize) -> None:
-        table_rows, lengths = self._rows[: size.num_rows].unbind(1)
+        table_rows, lengths, nums_new = self._rows[: size.num_rows].unbind(1)
         tables = self._tables.blocks.index_select(0, table_rows)
         steps = torch.arange(size.tokens_per_row, device=self._device) - size.tokens_per_row
         positions = (lengths.unsqueeze(1) + steps).clamp(min=0)  # [num_rows, tokens_per_row]
         slots = tables.gather(1, positions // BLOCK_SIZE) * BLOCK_SIZE + positions % BLOCK_SIZE
-        slots = slots.masked_fill(lengths.unsqueeze(1) == 0, -1)  # the tokens of padding are stored nowhere
+        slots = slots.masked_fill(steps < -nums_new.unsqueeze(1), -1)
         starts = torch.arange(size.num_rows + 1, dtype=torch.int32, device=self._device) * size.tokens_per_row
         metadata = AttentionMetadata(
             query_starts=starts,

@@ -20,7 +20,8 @@ def test_a_batch_is_padded_to_the_next_stair(num_rows: int, padded: int) -> None
 def test_batches_without_a_graph() -> None:
     sizes = GraphSizes.up_to(256, (1, 8))
     assert sizes.padded(257) is None
-    assert sizes.padded(3, tokens_per_row=2) is None
+    assert sizes.padded(3, tokens_per_row=2) == GraphSize(4, 8)
+    assert sizes.padded(3, tokens_per_row=9) is None
     assert sizes.padded(3, tokens_per_row=8) == GraphSize(4, 8)
     assert sizes.padded(256, tokens_per_row=8) is None  # long enough to need none
 
@@ -31,3 +32,10 @@ def test_largest_first_and_each_once() -> None:
     assert tokens == sorted(tokens, reverse=True)
     assert len(set(sizes)) == len(sizes) == 2 * 5
     assert all(size.num_tokens <= 1024 for size in GraphSizes.up_to(256, (1, 8)).all())
+
+
+@pytest.mark.parametrize(
+    ("max_draft_tokens", "expected"), [(0, (1,)), (1, (1, 2)), (4, (1, 2, 4, 5)), (8, (1, 2, 4, 8, 9))]
+)
+def test_verification_has_stairs_of_its_own(max_draft_tokens: int, expected: tuple[int, ...]) -> None:
+    assert GraphSizes.to_verify(4, max_draft_tokens).tokens_per_row == expected

@@ -157,6 +157,24 @@ def _silent(row: StepRow) -> StepRow:
     return StepRow(row.seq_id, row.start, row.num_tokens, row.new_block_ids, samples=False)
 
 
+def test_guesses_of_different_lengths_are_replayed_together(device: torch.device) -> None:
+    """A row without guesses, one with two, and one so short that there is nothing before it to compute again."""
+    eager, graph = Rank(device, graphs=False), Rank(device, graphs=True)
+    news = (new(1, 15), new(2, 30), new(3, 1))
+    plans = [
+        StepPlan(1, (), news[:2], (prefill(1, 15, (7,)), prefill(2, 30, (3, 9)))),
+        StepPlan(2, (), news[2:], (decode(1, 15), StepRow(2, 30, 3, (1,), True, (5, 6)), prefill(3, 1, (4,)))),
+        StepPlan(3, (), (), (decode(1, 16, 8), StepRow(2, 31, 2, (), True, (9,)), decode(3, 1))),
+    ]
+    for plan in plans:
+        expected, actual = eager.runner.execute(plan), graph.runner.execute(plan)
+        assert actual.rows == expected.rows
+        torch.testing.assert_close(graph.logits[-1], eager.logits[-1], atol=1e-4, rtol=1e-4)
+    assert graph.recorder.num_replayed == 2
+    for ours, theirs in zip(graph.kv, eager.kv, strict=True):
+        torch.testing.assert_close(ours.keys, theirs.keys, atol=1e-4, rtol=1e-4)
+
+
 def test_each_size_is_recorded_once(ranks: tuple[Rank, Rank]) -> None:
     assert ranks[1].recorder.num_recorded == 3 * 2
 
