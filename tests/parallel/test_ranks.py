@@ -14,9 +14,11 @@ from llama4coder.obs.stats import NullObserver
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.shape import read_shape
+from llama4coder.spec.types import Speculation
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
 from tests.support.engines import Collected, build_engine, greedy_request, resolved, run_all
 from tests.support.models import TINY, write_tiny_llama, write_tiny_qwen2
+from tests.support.scripted import Scripted
 from tests.support.thread_group import execute_on_all, make_shares
 
 ALL = ((2, 1), (3, 1), (6, 1), (1, 2), (1, 3), (1, 4), (2, 2), (3, 2), (2, 3), (1, 5))
@@ -48,7 +50,13 @@ def write(family: str, folder: Path) -> Checkpoint:
     return Checkpoint(folder, run_all(engine, [*requests(), *long_requests()]))
 
 
-def parallel_engine(folder: Path, layout: ParallelLayout, blocks_per_shard: int, **overrides: object) -> Engine:
+def parallel_engine(
+    folder: Path,
+    layout: ParallelLayout,
+    blocks_per_shard: int,
+    speculation: Speculation | None = None,
+    **overrides: object,
+) -> Engine:
     shape = read_shape(folder)
     config = resolved(
         folder,
@@ -59,7 +67,7 @@ def parallel_engine(folder: Path, layout: ParallelLayout, blocks_per_shard: int,
     )
     assert config.engine.num_blocks == blocks_per_shard
     execute = execute_on_all(config, make_shares(shape, layout))
-    return Engine(config, LocalExecutor(lambda plan: DoneStep(execute(plan))), NullObserver())
+    return Engine(config, LocalExecutor(lambda plan: DoneStep(execute(plan))), NullObserver(), speculation)
 
 
 def requests() -> list[GenerateRequest]:
@@ -126,3 +134,14 @@ def test_in_chunks_and_with_preemption(checkpoints: dict[str, Checkpoint], famil
     engine = parallel_engine(checkpoint.folder, layout, one_sequence, **TIGHT)
     assert_same(run_all(engine, [*requests(), *long_requests()]), checkpoint.expected)
     assert engine.scheduler.num_preemptions > 0
+
+
+@every_case
+def test_guesses_change_nothing(checkpoints: dict[str, Checkpoint], family: str, layout: ParallelLayout) -> None:
+    checkpoint = checkpoints[family]
+    one_sequence = num_blocks_for(TINY["max_position_embeddings"], layout.kv_shards)
+    answers = {name: result.token_ids for name, result in checkpoint.expected.items()}
+    speculation = Scripted(answers, chance_right=0.8)
+    engine = parallel_engine(checkpoint.folder, layout, 2 * one_sequence, speculation)
+    assert_same(run_all(engine, [*requests(), *long_requests()]), checkpoint.expected)
+    assert 0 < speculation.num_accepted < speculation.num_drafted

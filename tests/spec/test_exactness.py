@@ -1,9 +1,8 @@
 """Speculation cannot change the output: whoever guesses, and whatever happens to the request, token for token."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 
 import pytest
 import torch
@@ -14,50 +13,14 @@ from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
-from llama4coder.spec.types import DraftQuery, NoSpeculation, RowOutcome, Speculation, StepCost
+from llama4coder.spec.types import Speculation
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
 from tests.support.engines import Collected, build_engine, resolved, run_all
-from tests.support.models import write_tiny_llama
+from tests.support.models import TINY, write_tiny_llama
+from tests.support.scripted import Scripted
 
-VOCAB_SIZE = 512
+VOCAB_SIZE = TINY["vocab_size"]
 NUM_TOKENS = 40
-
-
-class Scripted(NoSpeculation):
-    """Implements `Speculation`: guesses of every length, each token right with some probability, for some rows."""
-
-    def __init__(self, answers: Mapping[str, Sequence[int]], chance_right: float, seed: int = 0) -> None:
-        self.num_accepted = 0
-        self.num_drafted = 0
-        self._answers = answers
-        self._chance_right = chance_right
-        self._random = Random(seed)
-        self._begun: dict[str, GenerateRequest] = {}
-
-    def begin(self, request: GenerateRequest) -> None:
-        self._begun[request.request_id] = request
-
-    def wants(self, request_ids: Sequence[str]) -> bool:
-        return self._random.random() < 0.8
-
-    def propose(self, queries: Sequence[DraftQuery]) -> Mapping[str, tuple[int, ...]]:
-        drafts = {query.request_id: self._guess(query) for query in queries if self._random.random() < 0.8}
-        return {request_id: draft for request_id, draft in drafts.items() if draft}
-
-    def observe(self, outcomes: Sequence[RowOutcome], cost: StepCost) -> None:
-        self.num_accepted += sum(outcome.num_accepted for outcome in outcomes)
-        self.num_drafted += sum(outcome.num_drafted for outcome in outcomes)
-
-    def end(self, request_id: str) -> None:
-        self._begun.pop(request_id, None)
-
-    def _guess(self, query: DraftQuery) -> tuple[int, ...]:
-        num_output = len(query.token_ids) - len(self._begun[query.request_id].prompt_token_ids)
-        coming = self._answers[query.request_id][num_output:][: self._random.randint(1, min(8, query.max_tokens))]
-        return tuple(
-            token if self._random.random() < self._chance_right else self._random.randrange(VOCAB_SIZE)
-            for token in coming
-        )
 
 
 @pytest.fixture(scope="module")
