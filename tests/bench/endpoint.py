@@ -45,14 +45,16 @@ class Target:
     def __init__(self, url: str, model: str) -> None:
         self.url = url
         self._model = model
+        self._num_bursts = 0
         self.streams: list[StreamTimes] = []
 
     def clear(self) -> None:
         self.streams = []
 
     def decode(self, load: Load) -> float:
-        """Tokens/s of one burst."""
-        streams = asyncio.run(burst(self.url, self._model, load))
+        """Tokens/s of one burst, whose prompts the server has not seen before: the engine alone caches none."""
+        self._num_bursts += 1
+        streams = asyncio.run(burst(self.url, self._model, load.beginning_with(self._num_bursts)))
         self.streams += streams
         return decode_tokens_per_s(streams, load.num_output_tokens)
 

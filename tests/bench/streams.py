@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -16,6 +16,10 @@ class Load:
     prompts: Sequence[Sequence[int]]
     num_output_tokens: int
     temperature: float
+
+    def beginning_with(self, token_id: int) -> "Load":
+        """The same but for the first token of every prompt."""
+        return replace(self, prompts=[[token_id, *prompt[1:]] for prompt in self.prompts])
 
 
 @dataclass(frozen=True)
