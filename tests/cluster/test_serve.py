@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cluster.processes import Process, descendants
 from cluster.serve_command import check_port
 from tests.support.live_server import LiveServer, live_server, start_server
+from tests.support.watching import RANK, command_line, processes_named, running, until
 
 pytestmark = pytest.mark.cluster
 
@@ -36,13 +37,6 @@ def client(server: LiveServer) -> Iterator[httpx.Client]:
         yield client
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not come to pass"
-        time.sleep(0.1)
-
-
 def metric(client: httpx.Client, name: str, **labels: str) -> float:
     """The sum of a metric's samples that have these labels; there must be some."""
     families = text_string_to_metric_families(client.get("/metrics").text)
@@ -50,17 +44,6 @@ def metric(client: httpx.Client, name: str, **labels: str) -> float:
     values = [sample.value for sample in samples if labels.items() <= sample.labels.items()]
     assert values, f"{name} {labels} is not exported"
     return sum(values)
-
-
-def running(processes: set[Process]) -> set[Process]:
-    return {process for process in processes if process.is_running()}
-
-
-def rank_process(server: LiveServer) -> int:
-    for process in descendants({server.process.pid}):
-        if b"ray::RankActor" in Path(f"/proc/{process.pid}/cmdline").read_bytes():
-            return process.pid
-    raise AssertionError("no rank runs")
 
 
 def test_output_tells_what_to_do_next(server: LiveServer) -> None:
@@ -104,17 +87,17 @@ def test_full_queue_is_429(server: LiveServer, client: httpx.Client) -> None:
             statuses = list(pool.map(status, range(180)))
     assert 429 in statuses
     assert set(statuses) <= {0, 200, 429}
-    eventually(lambda: metric(client, "llama4coder_kv_blocks", state="used") == 0)
+    until(lambda: metric(client, "llama4coder_kv_blocks", state="used") == 0, 20)
 
 
 def test_client_that_leaves_frees_its_blocks(client: httpx.Client) -> None:
-    eventually(lambda: metric(client, "llama4coder_kv_blocks", state="used") == 0)
+    until(lambda: metric(client, "llama4coder_kv_blocks", state="used") == 0, 20)
     with client.stream("POST", "/v1/completions", json=PROMPT | {"max_tokens": 3000, "stream": True}) as response:
         assert response.status_code == 200
         lines = response.iter_lines()  # kept: the connection closes with it
         next(lines)
-        eventually(lambda: metric(client, "llama4coder_kv_blocks", state="used") > 0)
-    eventually(lambda: metric(client, "llama4coder_kv_blocks", state="used") == 0, timeout_s=5)
+        until(lambda: metric(client, "llama4coder_kv_blocks", state="used") > 0, 20)
+    until(lambda: metric(client, "llama4coder_kv_blocks", state="used") == 0, 5)
 
 
 def test_body_over_the_limit_is_413(client: httpx.Client) -> None:
@@ -124,23 +107,16 @@ def test_body_over_the_limit_is_413(client: httpx.Client) -> None:
 def test_metrics_are_of_the_whole_deployment(client: httpx.Client) -> None:
     before = metric(client, "llama4coder_output_tokens_total")
     client.post("/v1/completions", json=PROMPT | {"max_tokens": 5})
-    eventually(lambda: metric(client, "llama4coder_output_tokens_total") == before + 5, timeout_s=5)
+    until(lambda: metric(client, "llama4coder_output_tokens_total") == before + 5, 5)
     assert metric(client, "llama4coder_requests_total", api="completions", code="200") >= 1
 
 
 def test_everything_listens_on_loopback_only(server: LiveServer) -> None:
     """But for Serve's gRPC port in each replica, whose address is fixed in Serve; it asks for Ray's token."""
     pids = {process.pid for process in descendants({server.process.pid})} | {server.process.pid}
-    replicas = {pid for pid in pids if b"ray::ServeReplica" in _command_line(pid)}
+    replicas = {process.pid for process in processes_named(server.process.pid, b"ray::ServeReplica")}
     exposed = [pid for pid in pids - replicas if _listens_beyond_loopback(pid)]
     assert exposed == []
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:  # the process has ended
-        return b""
 
 
 def _descriptors(pid: int) -> list[Path]:
@@ -167,21 +143,17 @@ def _listens_beyond_loopback(pid: int) -> bool:
     return False
 
 
-def _processes_named(server: LiveServer, part: bytes) -> set[Process]:
-    return {process for process in descendants({server.process.pid}) if part in _command_line(process.pid)}
-
-
 def test_haproxy_answers_and_is_ours_alone(server: LiveServer) -> None:
-    (process,) = _processes_named(server, b"bin/haproxy")
-    folder = _command_line(process.pid).split(b"-f\0")[1].split(b"\0")[0].split(b"/")[:3]
+    (process,) = processes_named(server.process.pid, b"bin/haproxy")
+    folder = command_line(process.pid).split(b"-f\0")[1].split(b"\0")[0].split(b"/")[:3]
     assert Path(b"/".join(folder).decode()).stat().st_mode & 0o077 == 0, "its admin socket lies below"
 
 
 def test_a_new_haproxy_takes_over_when_its_manager_dies(server: LiveServer, client: httpx.Client) -> None:
-    (manager,) = _processes_named(server, b"ray::HAProxyManager")
-    (old,) = _processes_named(server, b"bin/haproxy")
+    (manager,) = processes_named(server.process.pid, b"ray::HAProxyManager")
+    (old,) = processes_named(server.process.pid, b"bin/haproxy")
     os.kill(manager.pid, signal.SIGKILL)
-    eventually(lambda: not old.is_running(), timeout_s=5)
+    until(lambda: not old.is_running(), 5)
 
     def is_back() -> bool:
         try:
@@ -189,29 +161,29 @@ def test_a_new_haproxy_takes_over_when_its_manager_dies(server: LiveServer, clie
         except httpx.TransportError:
             return False
 
-    eventually(is_back, timeout_s=60)
-    assert len(_processes_named(server, b"bin/haproxy")) == 1
+    until(is_back, 60)
+    assert len(processes_named(server.process.pid, b"bin/haproxy")) == 1
 
 
 def test_a_stream_outlives_its_rank(server: LiveServer, client: httpx.Client) -> None:
     body = PROMPT | {"max_tokens": 400}
     expected = client.post("/v1/completions", json=body).json()["choices"][0]["text"]
-    victim = rank_process(server)
+    (victim,) = processes_named(server.process.pid, RANK)
     text, reasons = "", []
     with client.stream("POST", "/v1/completions", json=body | {"stream": True}, timeout=60) as response:
         for line in response.iter_lines():
             if not line.startswith("data: {"):
                 continue
             if not text:
-                os.kill(victim, signal.SIGKILL)
+                os.kill(victim.pid, signal.SIGKILL)
             choice = json.loads(line.removeprefix("data: "))["choices"][0]
             text += choice["text"]
             reasons.append(choice["finish_reason"])
     assert text == expected
     assert [reason for reason in reasons if reason] == ["length"]
-    assert rank_process(server) != victim
+    assert victim not in processes_named(server.process.pid, RANK)
     assert client.get("/health").status_code == 200
-    eventually(lambda: metric(client, "llama4coder_recovered_requests_total") == 1)
+    until(lambda: metric(client, "llama4coder_recovered_requests_total") == 1, 20)
     assert metric(client, "llama4coder_requests_total", code="200") > 1, "counters of the dead are kept"
 
 
@@ -243,7 +215,7 @@ def test_killed_command_takes_everything_with_it(tiny_args: dict[str, Any], tmp_
     processes = descendants({server.process.pid})
     server.process.kill()
     server.process.wait()
-    eventually(lambda: running(processes) == set(), timeout_s=10)
+    until(lambda: running(processes) == set(), 10)
 
 
 def failing_start(folder: Path, args: dict[str, Any], port: int | None = None, **env: str) -> str:

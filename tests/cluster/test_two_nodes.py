@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +12,7 @@ import pytest
 
 from tests.support.models import write_tiny_llama
 from tests.support.two_nodes import TwoNodes, can_make_nodes, two_nodes
+from tests.support.watching import RANK, command_line
 
 pytestmark = [
     pytest.mark.cluster,
@@ -45,8 +45,7 @@ def complete(nodes: TwoNodes, number: int) -> dict[str, Any]:
 
 
 def ranks_of_worker(nodes: TwoNodes) -> list[int]:
-    command_lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in nodes.worker_pids()}
-    return [pid for pid, line in command_lines.items() if b"ray::RankActor" in line]
+    return [pid for pid in nodes.worker_pids() if RANK in command_line(pid)]
 
 
 def test_each_node_has_a_rank(nodes: TwoNodes) -> None:
