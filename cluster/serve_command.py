@@ -94,28 +94,38 @@ def _private_ray(
     file: ServeFile, config: ResolvedConfig, console: Console, phases: Phases
 ) -> Iterator[Mapping[str, Any]]:
     """A Ray while it is needed; gives what is to be deployed on it."""
+    with _private_folder() as folder:
+        confine_ray(folder)
+        content = _choose_proxy(folder, file, console)
+        with _signals_held():
+            from cluster.local_ray import LocalRay  # Ray reads its environment when it is imported
+
+        local_ray = LocalRay(folder, max(os.cpu_count() or 1, total_cpus(config)))
+        try:
+            with (folder / "ray-messages.log").open("w") as log, redirect_stdout(log):  # Ray talks to sys.stdout
+                with phases.phase("starting Ray"):
+                    local_ray.start()
+                _handle_signals(_raise_stopped)  # Ray has set its own
+                yield content
+        finally:
+            _handle_signals(signal.SIG_IGN)
+            console.print("stopping ...", highlight=False)
+            survivors = local_ray.stop()
+            if survivors:
+                console.print(f"still running: {sorted(process.pid for process in survivors)}", style="red")
+
+
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    """A folder for all that Ray writes, which goes even if this process is killed."""
     folder = make_private_folder()
     watchdog = Watchdog(folder)
-    confine_ray(folder)
-    content = _choose_proxy(folder, file, console)
-    with _signals_held():
-        from cluster.local_ray import LocalRay  # Ray reads its environment when it is imported
-
-    local_ray = LocalRay(folder, max(os.cpu_count() or 1, total_cpus(config)))
     try:
-        with (folder / "ray-messages.log").open("w") as log, redirect_stdout(log):  # Ray talks to sys.stdout
-            with phases.phase("starting Ray"):
-                local_ray.start()
-            _handle_signals(_raise_stopped)  # Ray has set its own
-            yield content
+        yield folder
     finally:
         _handle_signals(signal.SIG_IGN)
-        console.print("stopping ...", highlight=False)
-        survivors = local_ray.stop()
         shutil.rmtree(folder, ignore_errors=True)
         watchdog.dismiss()
-        if survivors:
-            console.print(f"still running: {sorted(process.pid for process in survivors)}", style="red")
 
 
 def _choose_proxy(folder: Path, file: ServeFile, console: Console) -> Mapping[str, Any]:
