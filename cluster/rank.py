@@ -1,6 +1,5 @@
 """The process of one rank: a Ray actor that loads its share of the model and serves the rank channel."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,19 @@ class RankTask:
     config: ResolvedConfig
     rank: int
     meeting: Meeting | None  # None if it is the only one
-    is_near: bool  # on the replica's own node
+    folder: Path | None  # for its channel, on the replica's own node; None on another one
+
+    @property
+    def plan(self) -> RankPlan:
+        """Its share of the model."""
+        engine, shape = self.config.engine, read_shape(Path(self.config.model.path))
+        return RankPlan(shape, ParallelLayout(engine.heads_shards, engine.kv_shards), self.rank)
+
+    def bind(self, socket: "zmq.Socket[Any]") -> Endpoint:
+        """Bind its end of the rank channel."""
+        if self.folder is None:
+            return bind_encrypted(socket, here().address)
+        return bind_private(socket, self.folder, f"{self.rank}.sock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,6 @@ class RankActor:
         self._progress = _LoadProgress()
         self._server: RankServer | None = None
         self._meeting: MeetingPlace | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="rank-")  # mode 0700
 
     def place(self) -> Place:
         """Where it runs, once it can load."""
@@ -71,29 +81,17 @@ class RankActor:
         from llama4coder.engine.runner import ModelRunner
 
         runner = ModelRunner.load_share(task.config, _join(task), self._progress)
-        bind = self._bind_private if task.is_near else _bind_encrypted
-        self._server = RankServer(runner.launch, bind, answers=task.rank == 0)
+        self._server = RankServer(runner.launch, task.bind, answers=task.rank == 0)
         return self._server.start()
 
     def loaded(self) -> Loaded:
         """How far `load` is."""
         return self._progress.loaded
 
-    def connected(self) -> None:
-        """The replica is connected: the channel's name is needed no more, and is not left to lie about."""
-        self._folder.cleanup()
-
     def serve(self) -> None:
         """Wait until the rank has failed or was stopped."""
         assert self._server is not None, "serve before load"
         self._server.join()
-
-    def _bind_private(self, socket: "zmq.Socket[Any]") -> Endpoint:
-        return bind_private(socket, Path(self._folder.name), "rank.sock")
-
-
-def _bind_encrypted(socket: "zmq.Socket[Any]") -> Endpoint:
-    return bind_encrypted(socket, here().address)
 
 
 def _join(task: RankTask) -> "RankShare":
@@ -102,11 +100,9 @@ def _join(task: RankTask) -> "RankShare":
     from llama4coder.parallel.group import join
     from llama4coder.parallel.share import RankShare
 
-    engine = task.config.engine
-    shape = read_shape(Path(task.config.model.path))
+    engine, plan = task.config.engine, task.plan
     if task.meeting is None:
-        return RankShare.whole(shape)
-    plan = RankPlan(shape, ParallelLayout(engine.heads_shards, engine.kv_shards), task.rank)
+        return RankShare.whole(plan.shape)
     device = torch.device(engine.device, 0) if engine.device == "cuda" else torch.device("cpu")
     return join(task.meeting, plan, here().address, device, engine.step_timeout_s)
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import tempfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -31,9 +33,15 @@ class RankGroup:
     When one rank goes, the others are of no use, and are ended at once.
     """
 
-    def __init__(self, actors: Sequence["ActorHandle[Any]"], endpoints: Sequence[Endpoint]) -> None:
+    def __init__(
+        self,
+        actors: Sequence["ActorHandle[Any]"],
+        endpoints: Sequence[Endpoint],
+        folder: tempfile.TemporaryDirectory[str],
+    ) -> None:
         self.endpoints = endpoints
         self._actors = actors
+        self._folder = folder
         self._is_alive = True
         self._watchers = [asyncio.create_task(self._watch(actor)) for actor in actors]
 
@@ -43,32 +51,30 @@ class RankGroup:
         group = ray.util.get_current_placement_group()
         assert group is not None, "a target replica has a placement group of its own"
         actors = [_create(config, group, bundle) for bundle in target_placement(config).rank_bundles]
+        folder = tempfile.TemporaryDirectory(prefix="ranks-")  # mode 0700; the replica's, which outlives its ranks
         try:
             with times.phase("placement"):
                 places = await _all(actor.place.remote() for actor in actors)
             numbered = in_order(places, here().node_id)
             actors = [actors[index] for index in numbered]
             with times.phase("load"):
-                endpoints = await _load(config, actors, [places[index] for index in numbered])
+                endpoints = await _load(config, actors, [places[index] for index in numbered], Path(folder.name))
         except BaseException as error:
             _kill(actors)
+            folder.cleanup()
             if isinstance(error, ray.exceptions.RayError):
                 raise original_error(error) from None
             raise
-        return cls(actors, endpoints)
-
-    def is_alive(self) -> bool:
-        """Whether all of them are; any thread."""
-        return self._is_alive
+        return cls(actors, endpoints, folder)
 
     def check(self) -> None:
         """Raise `EngineDead` unless all of them are alive."""
         if not self._is_alive:
             raise EngineDead("a rank has gone")
 
-    async def connected(self) -> None:
-        """To be called when the first step has come back from them."""
-        await _all(actor.connected.remote() for actor in self._actors)
+    def connected(self) -> None:
+        """To be called when the first step has come back from them: the channels' names are needed no more."""
+        self._folder.cleanup()
 
     def stop(self) -> None:
         """Kill the actors: they hold nothing that must be put away. Idempotent."""
@@ -76,6 +82,7 @@ class RankGroup:
         for watcher in self._watchers:
             watcher.cancel()
         _kill(self._actors)
+        self._folder.cleanup()
 
     async def _watch(self, actor: "ActorHandle[Any]") -> None:
         try:
@@ -102,11 +109,12 @@ def _create(config: ResolvedConfig, group: PlacementGroup, bundle: int) -> Any:
     return ray.remote(RankActor).options(**options).remote()
 
 
-async def _load(config: ResolvedConfig, actors: Sequence[Any], places: Sequence[Place]) -> list[Endpoint]:
+async def _load(config: ResolvedConfig, actors: Sequence[Any], places: Sequence[Place], folder: Path) -> list[Endpoint]:
     """Every rank at the same time, told of in the log."""
     meeting = await actors[0].host_meeting.remote(config.engine.step_timeout_s) if len(actors) > 1 else None
     own_node_id = here().node_id
-    tasks = [RankTask(config, rank, meeting, is_near=place.node_id == own_node_id) for rank, place in enumerate(places)]
+    folders = [folder if place.node_id == own_node_id else None for place in places]
+    tasks = [RankTask(config, rank, meeting, near) for rank, near in enumerate(folders)]
     telling = asyncio.create_task(_tell(actors))
     try:
         endpoints: list[Endpoint] = await _all(

@@ -33,13 +33,13 @@ class TargetReplica:
         times = StartupTimes(metrics)
         limits = QueueLimits(config.engine.max_sequences, config.engine.max_queued_requests)
         self._ranks = await RankGroup.start(config, times)
-        executor = ZmqExecutor(self._ranks.endpoints, self._ranks.is_alive)
-        thread = EngineThread(Engine(config, executor, metrics), limits)
+        self._executor = ZmqExecutor(self._ranks.endpoints, config.engine.heartbeat_timeout_s)
+        thread = EngineThread(Engine(config, self._executor, metrics), limits)
         self._service = GenerationService(thread)
         thread.start()
         with times.phase("warm-up"):
             await self._service.probe(config.engine.step_timeout_s)
-            await self._ranks.connected()
+            self._ranks.connected()
         self._pusher = MetricsPusher(hub, serve.get_replica_context().replica_id.unique_id, metrics.render)
 
     async def generate(self, request: GenerateRequest, ingress: Endpoint) -> GenerationOutcome | Refusal:
@@ -54,6 +54,7 @@ class TargetReplica:
         """Called by Serve, which replaces the replica when this raises; its ranks make room at once."""
         try:
             self._service.check()
+            self._executor.check()
             self._ranks.check()
         except EngineDead:
             self._ranks.stop()

@@ -66,6 +66,8 @@ class EngineConfig(_Frozen):
     """CPU threads of one rank; auto divides the cores among the ranks of a machine."""
     step_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """A rank that does not answer a step for this long is dead."""
+    heartbeat_timeout_s: Annotated[float, Field(ge=0.1)] = 5.0
+    """A rank whose process is frozen, or cut off, for this long is dead; one that computes is not."""
 
 
 class PlacementConfig(_Frozen):
@@ -154,6 +156,7 @@ class ResolvedEngine(_Frozen):
     prefix_caching: bool
     num_threads: int
     step_timeout_s: float
+    heartbeat_timeout_s: float
 
     @property
     def ranks(self) -> int:

@@ -80,6 +80,7 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
             prefix_caching=engine.prefix_caching,
             num_threads=_num_threads(config, machine),
             step_timeout_s=engine.step_timeout_s,
+            heartbeat_timeout_s=engine.heartbeat_timeout_s,
         ),
         placement=config.placement,
         speculation=config.speculation,

@@ -2,30 +2,31 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import zmq
 
 from cluster.channel.endpoint import Endpoint, connect
 from cluster.channel.frames import StepDone, decode_answer, encode
+from cluster.channel.heartbeat import Heartbeats
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.errors import EngineDead
 
-_LIVENESS_PERIOD_S = 0.1  # how soon a vanished rank is noticed
+_LIVENESS_PERIOD_S = 0.1  # how soon it is noticed that a rank has gone
 _MAX_OUTSTANDING_FRAMES = 16
 
 
 class ZmqExecutor:
     """Sends every plan to every rank; implements `llama4coder.engine.executor.Executor`.
 
-    The first rank answers each plan, the others speak only to say that they have failed. For one thread at a time.
-    `is_alive` must be quick and safe to call from that thread; it tells of a rank that has gone before its silence
-    would.
+    The first rank answers each plan, the others speak only to say that they have failed. For one thread at a time,
+    but for `check`. A rank that has gone, or whose process answers nothing for `heartbeat_timeout_s`, is dead whatever
+    its step may still take.
     """
 
-    def __init__(self, ranks: Sequence[Endpoint], is_alive: Callable[[], bool]) -> None:
-        self._is_alive = is_alive
+    def __init__(self, ranks: Sequence[Endpoint], heartbeat_timeout_s: float) -> None:
+        self._heartbeats = Heartbeats(heartbeat_timeout_s)
         self._context = zmq.Context()
         self._sockets = [self._open(endpoint) for endpoint in ranks]
         self._poller = zmq.Poller()
@@ -59,9 +60,15 @@ class ZmqExecutor:
             raise self._die(f"a rank answered step {result.step_id} instead of {step_id}")
         return result
 
+    def check(self) -> None:
+        """Raise `EngineDead` if a rank has gone, though nobody waits for it; any thread."""
+        if not self._heartbeats.are_all_there():
+            raise EngineDead("a rank has gone")
+
     def close(self) -> None:
         """See `Executor.close`."""
         self._death = self._death or EngineDead("the executor is closed")
+        self._heartbeats.close()
         for socket in self._sockets:
             socket.close(linger=0)
         self._context.term()
@@ -69,6 +76,7 @@ class ZmqExecutor:
     def _open(self, endpoint: Endpoint) -> "zmq.Socket[bytes]":
         socket = self._context.socket(zmq.DEALER)
         socket.sndhwm = socket.rcvhwm = _MAX_OUTSTANDING_FRAMES
+        self._heartbeats.watch(socket)
         connect(socket, endpoint)
         return socket
 
@@ -78,7 +86,7 @@ class ZmqExecutor:
             left_s = deadline_s - time.monotonic()
             if self.ready(max(0.0, min(left_s, _LIVENESS_PERIOD_S))):
                 return self._read()
-            if not self._is_alive():
+            if not self._heartbeats.are_all_there() and not self.ready(0.0):  # what it said before counts
                 raise self._die("a rank has gone")
             if left_s <= 0:
                 raise self._die("a rank did not answer a step in time")

@@ -60,7 +60,7 @@ def _measure(folder: Path, num_ranks: int, dtype: DType) -> list[str]:
     config = _config(folder, num_ranks, dtype)
     engine = config.engine
     with running_ranks(config) as ranks:
-        executor = ZmqExecutor([rank.endpoint for rank in ranks], lambda: True)
+        executor = ZmqExecutor([rank.endpoint for rank in ranks], config.engine.heartbeat_timeout_s)
         times = _step_times(executor, config)
         executor.close()
     planned = engine.weight_bytes_per_rank + engine.kv_bytes_per_rank

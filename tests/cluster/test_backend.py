@@ -112,7 +112,7 @@ async def running_replica(checkpoint: Path, folder: Path, name: str) -> AsyncIte
     config = resolved(checkpoint, num_blocks=256, max_sequences=8, max_step_tokens=64)
     rank = BreakableRank(ModelRunner.load(config, NullProgress()))
     server = RankServer(rank.launch, lambda socket: bind_private(socket, folder, name))
-    executor = ZmqExecutor([server.start()], lambda: True)
+    executor = ZmqExecutor([server.start()], config.engine.heartbeat_timeout_s)
     thread = EngineThread(Engine(config, executor, NullObserver()), QueueLimits(8, 16))
     thread.start()
     service = GenerationService(thread)

@@ -42,7 +42,7 @@ def test_processes_generate_what_one_does(folder: Path, num_ranks: int) -> None:
     expected = run_all(build_engine(resolved(folder, num_blocks=64)), requests())
     config = resolved(folder, num_blocks=64, ranks=num_ranks)
     with running_ranks(config) as ranks:
-        executor = ZmqExecutor([rank.endpoint for rank in ranks], lambda: True)
+        executor = ZmqExecutor([rank.endpoint for rank in ranks], config.engine.heartbeat_timeout_s)
         results = run_all(Engine(config, executor, NullObserver()), requests())
         executor.close()
     assert {name: one.token_ids for name, one in results.items()} == {

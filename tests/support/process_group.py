@@ -10,16 +10,13 @@ from pathlib import Path
 
 import torch
 
-from cluster.channel.endpoint import Endpoint, bind_private
+from cluster.channel.endpoint import Endpoint
 from cluster.channel.rank_server import RankServer
+from cluster.rank import RankTask
 from llama4coder.config import ResolvedConfig
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.parallel.group import MeetingPlace, join
-from llama4coder.parallel.layout import ParallelLayout
-from llama4coder.parallel.meeting import Meeting
-from llama4coder.parallel.plan import RankPlan
 from llama4coder.progress import NullProgress
-from llama4coder.shape import read_shape
 
 TIMEOUT_S = 60.0
 LOOPBACK = "127.0.0.1"
@@ -33,20 +30,6 @@ class RunningRank:
     loaded_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    config: ResolvedConfig
-    rank: int
-    meeting: Meeting
-    folder: Path
-
-    @property
-    def plan(self) -> RankPlan:
-        engine = self.config.engine
-        shape = read_shape(Path(self.config.model.path))
-        return RankPlan(shape, ParallelLayout(engine.heads_shards, engine.kv_shards), self.rank)
-
-
 @contextmanager
 def running_ranks(config: ResolvedConfig) -> Iterator[list[RunningRank]]:
     """The ranks of a replica, which end with the context."""
@@ -56,8 +39,8 @@ def running_ranks(config: ResolvedConfig) -> Iterator[list[RunningRank]]:
     with tempfile.TemporaryDirectory(prefix="rank-") as folder:
         for rank in range(config.engine.ranks):
             ours, theirs = spawn.Pipe()
-            start = _Start(config, rank, place.meeting, Path(folder))
-            processes.append(spawn.Process(target=_run_rank, args=(theirs, start), daemon=True))
+            task = RankTask(config, rank, place.meeting, Path(folder))
+            processes.append(spawn.Process(target=_run_rank, args=(theirs, task), daemon=True))
             processes[-1].start()
             pipes.append(ours)
         try:
@@ -69,13 +52,13 @@ def running_ranks(config: ResolvedConfig) -> Iterator[list[RunningRank]]:
                 process.join()
 
 
-def _run_rank(pipe: "Connection[RunningRank, None]", start: _Start) -> None:
-    share = join(start.meeting, start.plan, LOOPBACK, torch.device("cpu"), TIMEOUT_S)
+def _run_rank(pipe: "Connection[RunningRank, None]", task: RankTask) -> None:
+    assert task.meeting is not None
+    share = join(task.meeting, task.plan, LOOPBACK, torch.device("cpu"), TIMEOUT_S)
     before_bytes = _own_bytes()
-    runner = ModelRunner.load_share(start.config, share, NullProgress())
+    runner = ModelRunner.load_share(task.config, share, NullProgress())
     loaded_bytes = _own_bytes() - before_bytes
-    name = f"{start.rank}.sock"
-    server = RankServer(runner.launch, lambda socket: bind_private(socket, start.folder, name), answers=start.rank == 0)
+    server = RankServer(runner.launch, task.bind, answers=task.rank == 0)
     pipe.send(RunningRank(server.start(), loaded_bytes))
     server.join()
 

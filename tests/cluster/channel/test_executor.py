@@ -18,6 +18,8 @@ from llama4coder.errors import EngineDead
 from llama4coder.types import SamplingParams
 from tests.support.executor_contract import Execute, ExecutorContract, MakeExecutor, StalledRank, broken, echo, plan_of
 
+HEARTBEAT_TIMEOUT_S = 5.0
+
 Bind = Callable[["zmq.Socket[Any]"], Endpoint]
 
 
@@ -27,10 +29,6 @@ class StartRank(Protocol):
 
 def immediate(execute: Execute) -> Callable[[StepPlan], LaunchedStep]:
     return lambda plan: DoneStep(execute(plan))
-
-
-def alive() -> bool:
-    return True
 
 
 @pytest.fixture(params=["private", "encrypted"])
@@ -49,7 +47,7 @@ class TestZmqExecutor(ExecutorContract):
         def make(execute: Execute) -> Executor:
             server = RankServer(immediate(execute), bind)
             servers.append(server)
-            return ZmqExecutor([server.start()], alive)
+            return ZmqExecutor([server.start()], HEARTBEAT_TIMEOUT_S)
 
         yield make
         for server in servers:
@@ -69,7 +67,7 @@ def test_plan_travels_whole(tmp_path: Path) -> None:
     new = NewSequence(4, tuple(range(1000)), 1000, sampling, seed=2**64 - 1, min_tokens=1, stop_token_ids=(2, 9))
     plan = StepPlan(1, gone=(1, 2), new=(new, NewSequence(5, (1,), 1, SamplingParams(), 0, 0, ())), rows=())
     server = RankServer(immediate(execute), lambda socket: bind_private(socket, tmp_path, "r.sock"))
-    executor = ZmqExecutor([server.start()], alive)
+    executor = ZmqExecutor([server.start()], HEARTBEAT_TIMEOUT_S)
     executor.submit(plan)
     executor.collect(10)
     assert received == [plan]
@@ -103,7 +101,7 @@ def test_every_rank_gets_the_plan_and_the_first_one_answers(start_rank: StartRan
 
         return execute
 
-    executor = ZmqExecutor([start_rank(rank(number), answers=number == 0) for number in range(3)], alive)
+    executor = ZmqExecutor([start_rank(rank(number), answers=number == 0) for number in range(3)], HEARTBEAT_TIMEOUT_S)
     for step_id in range(4):
         executor.submit(plan_of(step_id))
         assert executor.collect(10) == StepResult(step_id, (), 0.0)
@@ -120,7 +118,9 @@ def test_every_rank_gets_the_plan_and_the_first_one_answers(start_rank: StartRan
 
 def test_a_silent_rank_that_fails_says_so_at_once(start_rank: StartRank) -> None:
     stalled = StalledRank()
-    executor = ZmqExecutor([start_rank(stalled.execute, answers=True), start_rank(broken, answers=False)], alive)
+    executor = ZmqExecutor(
+        [start_rank(stalled.execute, answers=True), start_rank(broken, answers=False)], HEARTBEAT_TIMEOUT_S
+    )
     executor.submit(plan_of(1))
     assert executor.ready(10)
     with pytest.raises(EngineDead, match="ArithmeticError"):
@@ -157,7 +157,7 @@ class DeviceStep:
 def test_the_next_step_is_launched_while_one_runs(tmp_path: Path) -> None:
     device = Device()
     server = RankServer(device.launch, lambda socket: bind_private(socket, tmp_path, "r.sock"))
-    executor = ZmqExecutor([server.start()], alive)
+    executor = ZmqExecutor([server.start()], HEARTBEAT_TIMEOUT_S)
     executor.submit(plan_of(1))
     assert not executor.ready(0.1)
     executor.submit(plan_of(2))
@@ -170,19 +170,31 @@ def test_the_next_step_is_launched_while_one_runs(tmp_path: Path) -> None:
     server.join()
 
 
-def test_vanished_rank_is_noticed_before_the_deadline(tmp_path: Path) -> None:
-    is_alive = threading.Event()
-    is_alive.set()
+def test_a_rank_that_ends_is_noticed_before_the_deadline(tmp_path: Path) -> None:
     server = RankServer(immediate(echo), lambda socket: bind_private(socket, tmp_path, "r.sock"))
-    executor = ZmqExecutor([server.start()], is_alive.is_set)
+    executor = ZmqExecutor([server.start()], HEARTBEAT_TIMEOUT_S)
+    executor.submit(plan_of(1))
+    assert executor.collect(10) == echo(plan_of(1))
+    executor.check()
     server.stop()
     server.join()
-    executor.submit(plan_of(1))
-    threading.Timer(0.2, is_alive.clear).start()
-    start_s = time.monotonic()
+    executor.submit(plan_of(2))
     with pytest.raises(EngineDead, match="gone"):
-        executor.collect(60)
-    assert time.monotonic() - start_s < 5
+        executor.collect(600)
+    with pytest.raises(EngineDead, match="gone"):
+        executor.check()
+    executor.close()
+
+
+def test_a_rank_that_ended_before_it_was_connected_to(tmp_path: Path) -> None:
+    server = RankServer(immediate(echo), lambda socket: bind_private(socket, tmp_path, "r.sock"))
+    endpoint = server.start()
+    server.stop()
+    server.join()
+    executor = ZmqExecutor([endpoint], HEARTBEAT_TIMEOUT_S)
+    executor.submit(plan_of(1))
+    with pytest.raises(EngineDead, match="gone"):
+        executor.collect(600)
     executor.close()
 
 
@@ -190,7 +202,7 @@ def test_answer_to_another_step_is_refused(tmp_path: Path) -> None:
     server = RankServer(
         immediate(lambda plan: StepResult(99, (), 0.0)), lambda socket: bind_private(socket, tmp_path, "r.sock")
     )
-    executor = ZmqExecutor([server.start()], alive)
+    executor = ZmqExecutor([server.start()], HEARTBEAT_TIMEOUT_S)
     executor.submit(plan_of(1))
     with pytest.raises(EngineDead, match="step 99 instead of 1"):
         executor.collect(10)
@@ -228,7 +240,7 @@ def test_peer_without_the_key_reaches_nobody() -> None:
     endpoint = server.start()
     wrong_key, _ = zmq.curve_keypair()
     for key in (None, wrong_key):
-        executor = ZmqExecutor([Endpoint(endpoint.address, key)], alive)
+        executor = ZmqExecutor([Endpoint(endpoint.address, key)], HEARTBEAT_TIMEOUT_S)
         executor.submit(plan_of(1))
         with pytest.raises(EngineDead):
             executor.collect(0.3)
