@@ -37,7 +37,17 @@ def gumbel_noise(keys: Sequence[NoiseKey], num_tokens: int, first_token: int = 0
 
     `argmax(log p + noise)` is a sample of p (Gumbel 1954; arXiv 2408.07978 for why speculation may rely on it).
     """
-    words = philox_words(keys, num_tokens, first_token)
+    return _gumbel(philox_words(keys, num_tokens, first_token))
+
+
+def gumbel_noise_of(keys: Sequence[NoiseKey], token_ids: npt.NDArray[np.int64]) -> Tensor:
+    """The same noise of some tokens only: `[num_keys, num_tokens]` of the `token_ids` `[num_keys, num_tokens]`."""
+    seeds, positions = _columns(keys)
+    blocks, lanes = np.divmod(token_ids.astype(np.uint64), np.uint64(4))
+    return _gumbel(np.choose(lanes.astype(np.int64), _philox(blocks, positions, seeds)))
+
+
+def _gumbel(words: npt.NDArray[np.unsignedinteger]) -> Tensor:
     uniform = torch.from_numpy(words.astype(np.float32)).add_(0.5).mul_(_TO_UNIT)
     # -log1p(-u) is exact where it matters: large noise comes from small u; u rounded to 1 is never the winner.
     return uniform.neg_().log1p_().neg_().log_().neg_()
@@ -45,8 +55,7 @@ def gumbel_noise(keys: Sequence[NoiseKey], num_tokens: int, first_token: int = 0
 
 def philox_words(keys: Sequence[NoiseKey], num_tokens: int, first_token: int = 0) -> npt.NDArray[np.uint32]:
     """The random words `[num_keys, num_tokens]` behind the noise."""
-    seeds = np.array([key.seed for key in keys], dtype=np.uint64)[:, None]
-    positions = np.array([key.position for key in keys], dtype=np.uint64)[:, None]
+    seeds, positions = _columns(keys)
     blocks = np.arange(first_token // 4, first_token // 4 - (-num_tokens // 4), dtype=np.uint64)
     words = np.empty((len(keys), len(blocks), 4), dtype=np.uint32)
     keys_per_pass = max(1, _CACHED_WORDS // len(blocks))
@@ -57,8 +66,15 @@ def philox_words(keys: Sequence[NoiseKey], num_tokens: int, first_token: int = 0
     return words.reshape(len(keys), -1)[:, :num_tokens]
 
 
+def _columns(keys: Sequence[NoiseKey]) -> tuple[_Words, _Words]:
+    """Seeds and positions, each `[num_keys, 1]`."""
+    seeds = np.array([key.seed for key in keys], dtype=np.uint64)[:, None]
+    positions = np.array([key.position for key in keys], dtype=np.uint64)[:, None]
+    return seeds, positions
+
+
 def _philox(blocks: _Words, positions: _Words, seeds: _Words) -> Sequence[_Words]:
-    """The four words of each block, each `[num_keys, num_blocks]`."""
+    """The four words of each block, each `[num_keys, num_blocks]`; all keys have the same blocks, or each its own."""
     c0, c1, c2, c3 = blocks, positions & _LOW, positions >> _HALF, np.zeros_like(positions)
     k0, k1 = seeds & _LOW, seeds >> _HALF
     for _ in range(_ROUNDS):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from llama4coder.sampling.noise import NoiseKey, gumbel_noise, philox_words
+from llama4coder.sampling.noise import NoiseKey, gumbel_noise, gumbel_noise_of, philox_words
 
 
 def noise(seed: int, position: int, vocab_size: int) -> torch.Tensor:
@@ -53,3 +53,10 @@ def test_a_row_is_the_same_alone_and_in_a_batch() -> None:
     together = gumbel_noise(keys, 333)
     for key, row in zip(keys, together, strict=True):
         assert torch.equal(row, noise(key.seed, key.position, 333))
+
+
+def test_noise_of_some_tokens_is_that_of_all() -> None:
+    keys = [NoiseKey(seed, position) for seed in (0, 2**64 - 1) for position in (0, 2**33)]
+    token_ids = np.random.default_rng(0).integers(0, 5000, (len(keys), 77))
+    expected = gumbel_noise(keys, 5000).gather(1, torch.from_numpy(token_ids))
+    assert torch.equal(gumbel_noise_of(keys, token_ids), expected)
