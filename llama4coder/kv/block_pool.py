@@ -115,6 +115,10 @@ class BlockPool:
             else:
                 self._shard_of(block_id).cached[block_id] = None
 
+    def is_shared(self, block_id: int) -> bool:
+        """Whether more than one refers to it, so that nobody may write to it."""
+        return self._ref_counts[block_id] > 1
+
     def register(self, block_id: int, name: BlockHash) -> None:
         """Name a used, full, computed block; the first block with a name keeps it."""
         assert self._ref_counts[block_id] > 0, f"block {block_id} named while unused"
