@@ -67,7 +67,7 @@ class ClusterBackend:
         request = continuation.next_request()
         stream = self._receiver.open(request.request_id, len(request.output_token_ids))
         response: Any = self._target.generate.remote(request, self._receiver.endpoint)
-        watcher = asyncio.create_task(_watch(response, stream))
+        watcher = asyncio.create_task(_watch(response, stream, self._recovery.timeout_s))
         try:
             while True:
                 event = await self._next_event(stream, continuation)
@@ -108,10 +108,19 @@ class ClusterBackend:
         return await self._pusher.everybody()
 
 
-async def _watch(response: Any, stream: TokenStream) -> None:
-    """End the stream when the call ends before it: with the call's error or refusal, or for its missing tokens."""
+async def _watch(response: Any, stream: TokenStream, patience_s: float) -> None:
+    """End the stream when the call ends before it: with the call's error or refusal, or for its missing tokens.
+
+    A call that no replica takes within `patience_s` ends, too.
+    """
     try:
+        async with asyncio.timeout(patience_s):
+            await response._fetch_future_result_async()  # there is no public way to hear that a replica has taken it
         outcome: GenerationOutcome | Refusal = await response
+    except TimeoutError:
+        response.cancel()
+        stream.fail(DeadlineExceeded(f"no replica took the request within {patience_s:g} s"))
+        return
     except (RayError, RayServeException, Llama4CoderError) as error:
         stream.fail(original_error(error))
         return

@@ -18,6 +18,7 @@ class Continuation:
     def __init__(self, request: GenerateRequest, recovery_timeout_s: float) -> None:
         self._original = request
         self._recovery_timeout_s = recovery_timeout_s
+        self._patience_s = recovery_timeout_s  # what is left of it: every loss takes from the same
         self._token_ids = list(request.output_token_ids)
         self._has_begun = False
         self._num_attempts = 0
@@ -47,7 +48,9 @@ class Continuation:
         self._has_begun = True
         self._num_fruitless = 0
         self._pause_s = _FIRST_PAUSE_S
-        self.deadline_s = None
+        if self.deadline_s is not None:
+            self._patience_s = self.deadline_s - time.monotonic()
+            self.deadline_s = None
         return seen
 
     def pause_after(self, error: Unavailable | Overloaded) -> float:
@@ -60,7 +63,7 @@ class Continuation:
             raise error
         now_s = time.monotonic()
         if self.deadline_s is None:
-            self.deadline_s = now_s + self._recovery_timeout_s
+            self.deadline_s = now_s + self._patience_s
         if now_s + self._pause_s > self.deadline_s:
             raise self.expired()
         pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _MAX_PAUSE_S)

@@ -85,6 +85,25 @@ class PlacementConfig(_Frozen):
     """How long the nodes may take to join that a replica needs; after that the start fails and says what is missing."""
 
 
+class DraftConfig(_Frozen):
+    """The draft model of `speculation.method` `local` and `pool`; it must have the target's tokens."""
+
+    path: str = "embedded"
+    """Like `model.path`."""
+    dtype: DType | Auto = "auto"
+    """Like `model.dtype`."""
+    quant: QuantFormat = "none"
+    """Like `model.quant`; a target's own weights in 4 bits make a draft model, too."""
+    window_tokens: Annotated[int, Field(ge=64)] = 2048
+    """Most tokens of a sequence that the draft model sees, the last ones."""
+    kv_memory_bytes: PositiveInt | Auto = "auto"
+    """Memory of the draft model's KV blocks; auto is 512 MiB on a CPU and 4 GiB on a GPU, or what four windows need."""
+    num_threads: PositiveInt | Auto = "auto"
+    """CPU threads of the draft model; auto takes as many as a rank of the target."""
+    max_forks: Annotated[int, Field(ge=0, le=64)] = 8
+    """Other outcomes of one verification that a pool drafts for, beside the likeliest."""
+
+
 class SpeculationConfig(_Frozen):
     """Who guesses the next tokens, so that one step of the target can check several; it never changes an answer."""
 
@@ -94,6 +113,7 @@ class SpeculationConfig(_Frozen):
     nothing."""
     max_draft_tokens: Annotated[int, Field(ge=1, le=32)] = 8
     """Most tokens that are guessed for one sequence at once."""
+    draft: DraftConfig = DraftConfig()
 
 
 class ServerConfig(_Frozen):
@@ -106,7 +126,8 @@ class ServerConfig(_Frozen):
     ready_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """Deadline of the readiness probe's token."""
     recovery_timeout_s: Annotated[float, Field(gt=0)] = 300.0
-    """How long a request that lost its replica may wait until it goes on, at another one or at one started anew."""
+    """How long a request may wait for a replica to take it; and how long in all, whenever it has lost its replica, until
+    it goes on, at another one or at one started anew."""
     max_choices: PositiveInt = 16
     """Largest `n` times number of prompts of one request."""
     max_stop_strings: PositiveInt = 64
@@ -161,6 +182,24 @@ class ResolvedEngine(_Frozen):
     @property
     def ranks(self) -> int:
         return self.heads_shards * self.kv_shards
+
+
+class ResolvedDraft(_Frozen):
+    """The draft model as it runs, nothing left to derive."""
+
+    path: str
+    dtype: DType
+    quant: QuantFormat
+    device: Device
+    window_tokens: int
+    num_blocks: int
+    weight_bytes: int
+    kv_bytes: int
+    num_threads: int
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.weight_bytes + self.kv_bytes
 
 
 class ResolvedConfig(_Frozen):

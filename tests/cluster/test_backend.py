@@ -35,11 +35,15 @@ METRICS = b"# HELP fake_total A fake.\n# TYPE fake_total counter\nfake_total 1.0
 class FakeResponse:
     """A `DeploymentResponse` in the same event loop."""
 
-    def __init__(self, task: "asyncio.Task[Any]") -> None:
+    def __init__(self, task: "asyncio.Task[Any]", taken: asyncio.Event) -> None:
         self._task = task
+        self._taken = taken
 
     def __await__(self) -> Any:
         return asyncio.shield(self._task).__await__()
+
+    async def _fetch_future_result_async(self) -> None:
+        await self._taken.wait()
 
     def cancel(self) -> None:
         self._task.cancel()
@@ -48,9 +52,15 @@ class FakeResponse:
 class FakeMethod:
     def __init__(self, method: Any) -> None:
         self._method = method
+        self.has_replicas = asyncio.Event()
+        self.has_replicas.set()
 
     def remote(self, *args: Any) -> FakeResponse:
-        return FakeResponse(asyncio.create_task(self._method(*args)))
+        return FakeResponse(asyncio.create_task(self._call(*args)), self.has_replicas)
+
+    async def _call(self, *args: Any) -> Any:
+        await self.has_replicas.wait()
+        return await self._method(*args)
 
 
 class FakeHandle:
@@ -270,6 +280,25 @@ async def test_cancelled_reader_cancels_the_call(receiver: TokenReceiver) -> Non
     await asyncio.sleep(0.05)
     reading.cancel()
     await asyncio.wait_for(service.cancelled.wait(), 5)
+
+
+async def test_a_request_that_no_replica_takes_has_a_deadline(receiver: TokenReceiver) -> None:
+    service = Scripted(None)
+    handle: Any = FakeHandle(service)
+    handle.generate.has_replicas.clear()
+    pusher: Any = FakePusher()
+    with pytest.raises(DeadlineExceeded, match=r"no replica took the request within 0\.2 s"):
+        await run(ClusterBackend(handle, receiver, pusher, recovery_within(0.2)), make_request("a"))
+    assert len(asyncio.all_tasks()) <= 2, "the call has been cancelled; left are this test and the receiver"
+
+
+async def test_a_request_that_a_replica_has_taken_waits_its_turn(receiver: TokenReceiver) -> None:
+    backend = ClusterBackend(FakeHandle(Scripted(None)), receiver, FakePusher(), recovery_within(0.1))  # type: ignore[arg-type]
+    waiting = asyncio.create_task(run(backend, make_request("a")))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.wait([waiting])
 
 
 async def test_probe_has_a_deadline(receiver: TokenReceiver) -> None:

@@ -111,6 +111,34 @@ def test_patience_ends() -> None:
             time.sleep(continuation.pause_after(NotBegun("gone already")))
 
 
+class Clock:
+    """In place of the module `time`."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+def test_a_token_between_losses_does_not_renew_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("cluster.continuation.time", clock)
+    continuation = begun(10)
+    for number in range(1, 7):
+        continuation.pause_after(EngineDead("gone"))
+        assert continuation.deadline_s is not None and continuation.deadline_s - clock.now_s == 60.0 - 9.0 * (
+            number - 1
+        )
+        clock.now_s += 9.0
+        continuation.take(TokenEvent("r", number, (10 + number,)))
+        clock.now_s += 1000.0  # which generating may take as long as it likes
+    continuation.pause_after(EngineDead("gone"))
+    clock.now_s += 6.0
+    with pytest.raises(DeadlineExceeded, match=r"within 60 s"):
+        continuation.pause_after(NotBegun("gone already"))
+
+
 def test_a_full_queue_refuses_a_new_request_and_delays_a_lost_one() -> None:
     full = Overloaded("full", 1.0)
     with pytest.raises(Overloaded):
