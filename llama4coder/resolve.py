@@ -6,6 +6,7 @@ from pathlib import Path
 
 from llama4coder.checkpoint.embedded import EMBEDDED_NAME
 from llama4coder.config import (
+    Auto,
     DeploymentConfig,
     Device,
     DType,
@@ -50,12 +51,12 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
     """
     engine = config.engine
     _check_engine(config)
-    dtype = _dtype(config, machine)
+    dtype = choose_dtype(config.model.dtype, config.model.quant, machine)
     context_length = _context_length(config, shape)
     device = machine.device if engine.device == "auto" else engine.device
     layout = choose_layout(shape, engine.ranks, None if engine.kv_shards == "auto" else engine.kv_shards)
     plans = tuple(RankPlan(shape, layout, rank) for rank in range(layout.num_ranks))
-    _check_quant(config.model.quant, plans, device)
+    check_quant("model.quant", config.model.quant, plans, device)
     memory = _RankMemory.of(config, plans, dtype, context_length, machine)
     return ResolvedConfig(
         model=ResolvedModel(
@@ -104,26 +105,28 @@ def _check_engine(config: DeploymentConfig) -> None:
         )
 
 
-def _dtype(config: DeploymentConfig, machine: Machine) -> DType:
-    if config.model.dtype != "auto":
-        return config.model.dtype
-    is_quantised = config.model.quant != "none"  # whose products have kernels of their own, made for bfloat16
+def choose_dtype(dtype: DType | Auto, quant: QuantFormat, machine: Machine) -> DType:
+    """What `auto` stands for."""
+    if dtype != "auto":
+        return dtype
+    is_quantised = quant != "none"  # whose products have kernels of their own, made for bfloat16
     return "bfloat16" if machine.computes_bfloat16 or is_quantised else "float32"
 
 
-def _check_quant(quant: QuantFormat, plans: Sequence[RankPlan], device: Device) -> None:
+def check_quant(key: str, quant: QuantFormat, plans: Sequence[RankPlan], device: Device) -> None:
+    """Raise `ConfigError`, naming the setting, for a format that these weights on this device cannot have."""
     if quant == "none":
         return
     computed_on = _QUANT_DEVICE[quant]
     if device != computed_on:
         raise ConfigError(
-            f"model.quant {quant} is computed on {computed_on} only: set it to none, or engine.device to {computed_on}"
+            f"{key} {quant} is computed on {computed_on} only: set it to none, or engine.device to {computed_on}"
         )
     group = _QUANT_GROUP.get(quant, 1)
     sizes = {matrix.in_features for plan in plans for matrix in layer_matrices(plan)}
     if any(size % group for size in sizes):
         raise ConfigError(
-            f"model.quant {quant} keeps weights in groups of {group} inputs, and a rank's matrices have "
+            f"{key} {quant} keeps weights in groups of {group} inputs, and a rank's matrices have "
             f"{', '.join(map(str, sorted(sizes)))}: use {'int8' if computed_on == 'cpu' else 'fp8'}"
         )
 

@@ -15,6 +15,8 @@ SECTIONS = {
     "ModelConfig": "model.",
     "EngineConfig": "engine.",
     "PlacementConfig": "placement.",
+    "SpeculationConfig": "speculation.",
+    "DraftConfig": "speculation.draft.",
     "ServerConfig": "server.",
     "DeploymentConfig": "",
 }

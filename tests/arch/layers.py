@@ -36,6 +36,7 @@ LAYERS: Mapping[str, int] = {
                 "checkpoint",
                 "machine",
                 "resolve",
+                "resolve_draft",
             ),
             ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", *PARALLEL),
             ("engine", "router", "planner", "workflows"),
@@ -68,6 +69,7 @@ NEEDS_TORCH = tuple(
         *("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", *PARALLEL),
         *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "engine.wanted"),
         *("engine.forward", "engine.graph_pass", "engine.pending", "llm"),
+        *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.drafter", "spec.session", "spec.sessions"),
     )
 )
 

@@ -19,19 +19,21 @@ def test_generated_page_is_current(path: Path) -> None:
 def test_configuration_page_has_every_field() -> None:
     from pydantic import BaseModel
 
-    from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, PlacementConfig, ServerConfig
+    from llama4coder import config
 
     page = PAGES[REPOSITORY / "docs" / "configuration.md"]
     sections: dict[str, type[BaseModel]] = {
-        "model": ModelConfig,
-        "engine": EngineConfig,
-        "placement": PlacementConfig,
-        "server": ServerConfig,
+        "model": config.ModelConfig,
+        "engine": config.EngineConfig,
+        "placement": config.PlacementConfig,
+        "speculation": config.SpeculationConfig,
+        "speculation.draft": config.DraftConfig,
+        "server": config.ServerConfig,
     }
-    for section, config in sections.items():
-        for name in config.model_fields:
-            assert f"`{section}.{name}`" in page
-    for name in DeploymentConfig.model_fields.keys() - sections.keys():
+    for section, settings in sections.items():
+        for name in settings.model_fields:
+            assert f"{section}.{name}" in sections or f"`{section}.{name}`" in page
+    for name in config.DeploymentConfig.model_fields.keys() - sections.keys():
         assert f"`{name}`" in page
 
 
