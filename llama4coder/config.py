@@ -126,8 +126,8 @@ class ServerConfig(_Frozen):
     ready_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """Deadline of the readiness probe's token."""
     recovery_timeout_s: Annotated[float, Field(gt=0)] = 300.0
-    """How long a request may wait for a replica to take it; and how long in all, whenever it has lost its replica, until
-    it goes on, at another one or at one started anew."""
+    """How long a request may wait for a replica to take it; and how long in all, whenever it has lost its replica,
+    until it goes on, at another one or at one started anew."""
     max_choices: PositiveInt = 16
     """Largest `n` times number of prompts of one request."""
     max_stop_strings: PositiveInt = 64
