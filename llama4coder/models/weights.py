@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from llama4coder.config import Device, DType
 from llama4coder.errors import CheckpointError
 from llama4coder.parallel.plan import RankPlan, TensorSlice
 from llama4coder.progress import Progress
@@ -24,6 +25,11 @@ class Placement:
 
     dtype: torch.dtype
     device: torch.device
+
+    @classmethod
+    def of(cls, dtype: DType, device: Device) -> "Placement":
+        """By the configuration's names, which are torch's own."""
+        return cls(getattr(torch, dtype), torch.device(device))
 
 
 @dataclass(frozen=True, slots=True)
