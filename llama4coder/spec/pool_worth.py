@@ -1,0 +1,34 @@
+"""Whether a replica's drafts are of any use, and when to try one again that was of none."""
+
+_WEIGHT = 1 / 32  # of one lookup
+_USELESS = 0.05  # share of useful lookups below which a replica costs more than it gives
+_USEFUL = 0.25
+_TRIAL = 0.15  # what one starts with after a rest: it has about 35 lookups to show that it is better now
+_FIRST_REST_S = 1.0
+_LONGEST_REST_S = 60.0
+
+
+class Worth:
+    """The recent share of lookups that were useful; a replica rests while it is useless, longer each time."""
+
+    def __init__(self) -> None:
+        self._share = 1.0
+        self._rest_s = _FIRST_REST_S
+        self._resting_until_s = float("-inf")
+
+    def is_resting(self, now_s: float) -> bool:
+        return now_s < self._resting_until_s
+
+    def count(self, was_useful: bool, now_s: float) -> None:
+        """Count one lookup."""
+        self._share += _WEIGHT * (was_useful - self._share)
+        if self._share > _USEFUL:
+            self._rest_s = _FIRST_REST_S
+        elif self._share < _USELESS:
+            self.rest(now_s)
+
+    def rest(self, now_s: float) -> None:
+        """Leave it alone for a while."""
+        self._resting_until_s = now_s + self._rest_s
+        self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
+        self._share = _TRIAL
