@@ -1,20 +1,22 @@
 """Every metric of the product, declared once. Labels come from closed sets; no content, no names of users."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 
-from llama4coder.obs.stats import EngineStats, StepStats
+from llama4coder.obs.stats import DraftFallback, DraftStats, EngineStats, StepStats
 from llama4coder.types import FinishReason
 
 _REQUEST_BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 _FIRST_TOKEN_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0)
 _STEP_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 5.0)
+_LENGTH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_POSITIONS = tuple(map(str, range(1, 9)))  # of a token in its draft; later ones count as "more"
 
 
 class Metrics:
-    """The metrics of one process; an `EngineObserver` where an engine lives in it.
+    """The metrics of one process; an `EngineObserver` and a `SpeculationObserver` where an engine lives in it.
 
     Front metrics are fed by `server.observe` and `obs.backend`, engine metrics by the `on_*` methods.
     """
@@ -23,6 +25,7 @@ class Metrics:
         self._registry = registry
         self._declare_front(registry)
         self._declare_engine(registry)
+        self._declare_drafts(registry)
 
     def render(self) -> bytes:
         """This process's metrics in Prometheus text format."""
@@ -55,6 +58,23 @@ class Metrics:
         """Count a request that ended."""
         self.finished.labels(reason=reason.value).inc()
         self.output_tokens.inc(num_output_tokens)
+
+    def on_drafts(self, drafts: Sequence[DraftStats]) -> None:
+        """Count what a step made of its drafts."""
+        for draft in drafts:
+            self.draft_proposals.labels(source=draft.source).inc()
+            self.draft_length.observe(draft.num_drafted)
+        _count_positions(self.draft_tokens, [draft.num_drafted for draft in drafts])
+        _count_positions(self.draft_accepted_tokens, [draft.num_accepted for draft in drafts])
+
+    def on_fallbacks(self, reasons: Sequence[DraftFallback]) -> None:
+        """Count rows that went without a draft."""
+        for reason in reasons:
+            self.draft_fallbacks.labels(reason=reason.value).inc()
+
+    def on_speedup(self, ratio: float) -> None:
+        """Show what speculation is worth now."""
+        self.draft_speedup.set(ratio)
 
     def _declare_front(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
@@ -135,6 +155,40 @@ class Metrics:
         self.preemptions = Counter(
             "llama4coder_preemptions_total", "Sequences sent back to the queue", registry=registry
         )
+
+    def _declare_drafts(self, registry: CollectorRegistry) -> None:
+        self.draft_proposals = Counter(
+            "llama4coder_draft_proposals_total", "Drafts that were checked", ("source",), registry=registry
+        )
+        self.draft_tokens = Counter(
+            "llama4coder_draft_tokens_total",
+            "Guessed tokens that were checked, by position in their draft",
+            ("position",),
+            registry=registry,
+        )
+        self.draft_accepted_tokens = Counter(
+            "llama4coder_draft_accepted_tokens_total",
+            "Guessed tokens that were right, by position in their draft",
+            ("position",),
+            registry=registry,
+        )
+        self.draft_length = Histogram(
+            "llama4coder_draft_length_tokens", "Guesses per draft", buckets=_LENGTH_BUCKETS, registry=registry
+        )
+        self.draft_fallbacks = Counter(
+            "llama4coder_draft_fallbacks_total", "Rows that went without a draft", ("reason",), registry=registry
+        )
+        self.draft_speedup = Gauge(
+            "llama4coder_draft_speedup_ratio",
+            "Tokens/s of late over those that plain decoding would have made, estimated",
+            registry=registry,
+        )
+
+
+def _count_positions(counter: Counter, lengths: Sequence[int]) -> None:
+    for number, position in enumerate(_POSITIONS, 1):
+        counter.labels(position=position).inc(sum(length >= number for length in lengths))
+    counter.labels(position="more").inc(sum(max(0, length - len(_POSITIONS)) for length in lengths))
 
 
 class _WithoutCreated(CollectorRegistry):

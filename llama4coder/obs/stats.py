@@ -1,6 +1,8 @@
 """What an engine tells whoever watches it; numbers only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from llama4coder.types import FinishReason
@@ -45,8 +47,35 @@ class EngineObserver(Protocol):
     def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None: ...
 
 
+class DraftFallback(StrEnum):
+    """Why a row that could have had guesses went without."""
+
+    NO_GUESS = "no_guess"  # nobody had one
+    NOT_WORTH = "not_worth"  # more time than it would have saved
+    INVALID = "invalid"  # no token ids of this model
+
+
+@dataclass(frozen=True, slots=True)
+class DraftStats:
+    """One draft that the target has checked."""
+
+    source: str  # a `spec.types.DraftSource`
+    num_drafted: int
+    num_accepted: int
+
+
+class SpeculationObserver(Protocol):
+    """Called in the engine's thread; must be quick and must not raise."""
+
+    def on_drafts(self, drafts: Sequence[DraftStats]) -> None: ...
+
+    def on_fallbacks(self, reasons: Sequence[DraftFallback]) -> None: ...
+
+    def on_speedup(self, ratio: float) -> None: ...
+
+
 class NullObserver:
-    """Looks away."""
+    """Looks away; an `EngineObserver` and a `SpeculationObserver`."""
 
     def on_state(self, state: EngineStats) -> None:
         pass
@@ -58,4 +87,13 @@ class NullObserver:
         pass
 
     def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None:
+        pass
+
+    def on_drafts(self, drafts: Sequence[DraftStats]) -> None:
+        pass
+
+    def on_fallbacks(self, reasons: Sequence[DraftFallback]) -> None:
+        pass
+
+    def on_speedup(self, ratio: float) -> None:
         pass

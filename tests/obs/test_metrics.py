@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from llama4coder.obs.metrics import Metrics
-from llama4coder.obs.stats import EngineObserver, EngineStats, StepStats
+from llama4coder.obs.stats import DraftFallback, DraftStats, EngineObserver, EngineStats, SpeculationObserver, StepStats
 from llama4coder.types import FinishReason
 
 
@@ -55,6 +55,26 @@ def test_an_engine_feeds_every_engine_metric() -> None:
         1,
         4,
     ]
+
+
+def test_speculation_feeds_every_draft_metric() -> None:
+    metrics = Metrics(CollectorRegistry())
+    observer: SpeculationObserver = metrics
+    observer.on_drafts([DraftStats("ngram", 10, 9), DraftStats("ngram", 2, 1), DraftStats("pool", 1, 0)])
+    observer.on_fallbacks([DraftFallback.NO_GUESS, DraftFallback.NOT_WORTH, DraftFallback.NO_GUESS])
+    observer.on_speedup(1.7)
+    samples = _samples(metrics)
+
+    def by(name: str, label: str) -> dict[str, float]:
+        values = {labels: value for (each, labels), value in samples.items() if each == f"llama4coder_draft_{name}"}
+        return {labels[0][1]: value for labels, value in values.items() if labels[0][0] == label and value}
+
+    assert by("proposals_total", "source") == {"ngram": 2, "pool": 1}
+    assert by("tokens_total", "position") == {"1": 3, "2": 2} | {str(n): 1 for n in range(3, 9)} | {"more": 2}
+    assert by("accepted_tokens_total", "position") == {"1": 2} | {str(n): 1 for n in range(2, 9)} | {"more": 1}
+    assert by("fallbacks_total", "reason") == {"no_guess": 2, "not_worth": 1}
+    assert samples[("llama4coder_draft_length_tokens_sum", ())] == 13
+    assert samples[("llama4coder_draft_speedup_ratio", ())] == 1.7
 
 
 def test_no_created_samples_and_one_prefix() -> None:
