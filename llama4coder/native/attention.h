@@ -1,8 +1,27 @@
-/* What attention gives: the whole of it, or what one KV shard's keys and values contribute. */
+/* The rows of a step, and what attention gives: the whole of it, or what one KV shard's keys and values contribute. */
 #ifndef ATTENTION_H
 #define ATTENTION_H
 
 #include "vector.h"
+
+typedef struct {
+    int64_t index, count; /* of KV shards */
+} shard;
+
+typedef struct {
+    int64_t first, count; /* tokens of the step, all of one sequence */
+    int64_t start;        /* position of the first of them */
+    int64_t table_row;
+} query_tile;
+
+typedef struct {
+    const int64_t *slots;     /* [m]; negative: kept by another shard */
+    const query_tile *tiles;  /* [num_tiles], of every token */
+    const int64_t *tables;    /* [rows, table_width] block ids of each sequence on this shard */
+    int64_t m, num_tiles, table_width;
+    int64_t heads, kv_heads, d;
+    shard shard;
+} step;
 
 typedef struct {
     bf16 *out;   /* [m, heads, d], or NULL if this is a part: then */
@@ -22,10 +41,6 @@ INLINE void put_result(const attention_result *to, int64_t place, const float *s
         v_store(to->part + place * d + i, seen ? v_mul(v_load(sums + i), inverse) : nothing);
     to->lse[place] = best + logf(total);
 }
-
-typedef struct {
-    int64_t index, count; /* of KV shards */
-} shard;
 
 /* How many of a sequence's first tokens lie on the shard: see llama4coder/kv/striping.py. */
 INLINE int64_t num_held(int64_t num_tokens, const shard *s) {

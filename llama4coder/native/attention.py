@@ -1,6 +1,7 @@
-"""Paged attention in place: no gathering of blocks for the rows of a decode step."""
+"""Paged attention in place: no gathering of blocks."""
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,30 +12,20 @@ from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
 from llama4coder.attention.merge import AttentionOutput, merge
-from llama4coder.kv.striping import nums_held
 from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.rope import Rotation
 
 MAX_GROUP = 16  # query heads per KV head; see bfloat16.h
 MAX_HEAD_DIM = 256
-_MAX_SHORT_ROW = 8  # tokens; longer rows share each packing of their keys among many of them
-
-
-class _LongRow(ctypes.Structure):
-    """`long_row` of attention.c."""
-
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("first", "num_tokens", "start")),
-        ("table", ctypes.c_void_p),
-    ]
+_QUERY_TILE = 96  # tokens times heads of a group; see paged_attention.c
 
 
 class Step(ctypes.Structure):
-    """`step` of attention.c."""
+    """`step` of attention.h."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("slots", "tokens", "lengths", "tables", "long_rows")),
-        *((name, ctypes.c_int64) for name in ("m", "num_short", "table_width", "num_long")),
+        *((name, ctypes.c_void_p) for name in ("slots", "tiles", "tables")),
+        *((name, ctypes.c_int64) for name in ("m", "num_tiles", "table_width")),
         *((name, ctypes.c_int64) for name in ("heads", "kv_heads", "d")),
         *((name, ctypes.c_int64) for name in ("shard", "num_shards")),
     ]
@@ -63,7 +54,7 @@ def supports(heads: HeadLayout) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NativeAttention:
-    """Implements `attention.backend.ShardableAttention`: short rows token by token, long ones in tiles."""
+    """Implements `attention.backend.ShardableAttention`."""
 
     library: ctypes.CDLL
     heads: HeadLayout
@@ -82,26 +73,6 @@ class NativeAttention:
 
 
 @dataclass(frozen=True, slots=True)
-class QueryTokens:
-    """Every token of the short rows, with what it attends to."""
-
-    tokens: npt.NDArray[np.int64]  # [num_queries]
-    lengths: npt.NDArray[np.int64]  # [num_queries]
-    tables: npt.NDArray[np.int64]  # [num_queries, max_blocks]
-
-    @classmethod
-    def of(cls, rows: list[RowSpan], layout: StepLayout) -> "QueryTokens":
-        offsets = [(row, offset) for row in rows for offset in range(row.num_tokens)]
-        width = max((layout.num_blocks(row) for row in rows), default=0)
-        lengths = np.array([row.start + offset + 1 for row, offset in offsets], dtype=np.int64)
-        return cls(
-            tokens=np.array([row.first + offset for row, offset in offsets], dtype=np.int64),
-            lengths=nums_held(lengths, layout.shard),
-            tables=np.ascontiguousarray(layout.table[[row.table_row for row, _ in offsets], :width]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class _PreparedStep:
     """What both kinds of attention are computed from."""
 
@@ -112,28 +83,23 @@ class _PreparedStep:
 
     @classmethod
     def of(cls, library: ctypes.CDLL, heads: HeadLayout, layout: StepLayout) -> Self:
-        short = QueryTokens.of([row for row in layout.rows if row.num_tokens <= _MAX_SHORT_ROW], layout)
-        long = [row for row in layout.rows if row.num_tokens > _MAX_SHORT_ROW]
-        tables = [layout.table[row.table_row, : layout.num_blocks(row)].copy() for row in long]
-        spans = [
-            _LongRow(row.first, row.num_tokens, row.start, table.ctypes.data)
-            for row, table in zip(long, tables, strict=True)
-        ]
-        long_rows = (_LongRow * len(spans))(*spans)
+        tiles = _query_tiles(layout.rows, _QUERY_TILE // (heads.num_heads // heads.num_kv_heads))
+        width = max((layout.num_blocks(row) for row in layout.rows), default=0)
+        tables = np.ascontiguousarray(layout.table[[row.table_row for row in layout.rows], :width])
         step = Step(
             layout.slots.data_ptr(),
-            *(array.ctypes.data for array in (short.tokens, short.lengths, short.tables)),
-            ctypes.addressof(long_rows),
+            tiles.ctypes.data,
+            tables.ctypes.data,
             len(layout.slots),
-            *short.tables.shape,
-            len(long),
+            len(tiles),
+            width,
             heads.num_heads,
             heads.num_kv_heads,
             heads.head_dim,
             layout.shard.index,
             layout.shard.count,
         )
-        return cls(library, heads, step, (layout.slots, short, long_rows, tables))
+        return cls(library, heads, step, (layout.slots, tiles, tables))
 
     def run(self, qkv: Tensor, rotation: Rotation, kv: LayerKV, to: _Result) -> None:
         """Rotate, write, and attend."""
@@ -164,3 +130,14 @@ class NativeShardAttention(_PreparedStep):
         lse = torch.empty(part.shape[:2])
         self.run(qkv, rotation, kv, _Result(part=part.data_ptr(), lse=lse.data_ptr()))
         return AttentionOutput(part, lse)
+
+
+def _query_tiles(rows: Sequence[RowSpan], max_tokens: int) -> npt.NDArray[np.int64]:
+    """`query_tile`s of attention.h, `[num_tiles, 4]`; those with the most to do first, so that none is late."""
+    tiles = [
+        (row.first + offset, min(max_tokens, row.num_tokens - offset), row.start + offset, index)
+        for index, row in enumerate(rows)
+        for offset in range(0, row.num_tokens, max_tokens)
+    ]
+    tiles.sort(key=lambda tile: tile[1] * (tile[1] + tile[2]), reverse=True)
+    return np.array(tiles, dtype=np.int64).reshape(-1, 4)

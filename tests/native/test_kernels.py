@@ -9,11 +9,12 @@ from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.torch_backend import TorchAttention
 from llama4coder.layers.kernels import TorchKernels
 from llama4coder.layers.linear import DenseLinear
+from llama4coder.layers.rope import Rotation
 from llama4coder.native.attention import NativeAttention, supports
 from llama4coder.native.kernels import NativeKernels
 from llama4coder.native.linear import PackedLinear
 from tests.native.steps import STEPS, bfloat16_step, random
-from tests.support.steps import Row, assert_like
+from tests.support.steps import Row, assert_like, layout_of
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 5, 11, 12, 13, 24, 32, 100])
@@ -63,6 +64,20 @@ def test_attention(library: ctypes.CDLL, heads: HeadLayout, rows: list[Row]) -> 
     assert_like(step.kv.keys, exact.kv.keys)
     assert torch.equal(step.kv.values.float(), exact.kv.values)
     assert_like(actual, expected)
+
+
+@pytest.mark.parametrize("row", [Row(6, 0), Row(9, 60), Row(70, 50)], ids=str)
+def test_tokens_get_the_same_bits_together_and_one_by_one(library: ctypes.CDLL, row: Row) -> None:
+    """So that verifying drafts is decoding, ties included."""
+    heads = HeadLayout(9, 3, 64)
+    step = bfloat16_step([row], heads)
+    attention = NativeAttention(library, heads)
+    together = attention.prepare(step.layout)(step.qkv, step.rotation, step.kv)
+    for token in range(row.num_tokens):
+        layout = layout_of([Row(1, row.start + token)], step.layout.table, torch.device("cpu"))
+        here = slice(token, token + 1)
+        rotation = Rotation(step.rotation.cos[here], step.rotation.sin[here])
+        assert torch.equal(attention.prepare(layout)(step.qkv[here], rotation, step.kv), together[here])
 
 
 def test_layouts_that_the_kernels_do_not_cover_fall_back_to_torch(library: ctypes.CDLL) -> None:
