@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import ray
@@ -10,9 +11,11 @@ from ray.serve import Application
 
 from cluster.ingress import Ingress
 from cluster.metrics_hub import MetricsHub
+from cluster.nodes import await_nodes
 from cluster.placement import HUB_CPUS, INGRESS_CPUS, REPLICA_CPUS, target_placement
-from cluster.room import await_room
-from cluster.settings import parse_args, resolve_here
+from cluster.room import shortage
+from cluster.settings import parse_args, resolve_on
+from cluster.survey import survey
 from cluster.target import TargetReplica
 from llama4coder.config import DeploymentConfig, ResolvedConfig
 from llama4coder.progress import NullProgress
@@ -33,7 +36,8 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
     Raises:
         ConfigError: one line that says what to change.
     """
-    config = resolve_here(parse_args(args), NullProgress())
+    wanted = parse_args(args)
+    config = resolve_on(survey(wanted), wanted, NullProgress())
     _log.info("resolved configuration: %s", config.model_dump_json())
     front = config.placement.front_labels
     hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind()
@@ -45,7 +49,7 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
 def _target(config: ResolvedConfig) -> serve.Deployment:
     placement = target_placement(config)
     if ray.is_initialized():
-        await_room(placement, config.target_replicas, config.placement.timeout_s)
+        await_nodes(partial(shortage, placement, config.target_replicas), config.placement.timeout_s)
     options = _options(config.target_replicas, REPLICA_CPUS, {}) | {"logging_config": _TOLD}
     if placement.labels:
         options["placement_group_bundle_label_selector"] = [dict(placement.labels)] * len(placement.bundles)

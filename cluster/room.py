@@ -1,59 +1,24 @@
-"""Whether the nodes of a cluster have room for the target replicas, and what is missing where."""
+"""Whether the nodes of a cluster have room for the target replicas, and what is missing or taken where."""
 
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import ray
-
+from cluster.nodes import Node
 from cluster.placement import Placement, Resources
-from llama4coder.errors import ConfigError
 
-_POLL_S = 1.0
 _SLACK = 1e-6  # of fractions of a CPU that are added up
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What one node has in all, whoever uses it now."""
-
-    name: str
-    resources: Resources
-    labels: dict[str, str]
-
-
-def await_room(placement: Placement, num_replicas: int, timeout_s: float) -> None:
-    """Wait for nodes to join until there is room; raises `ConfigError` that says what is missing where."""
-    deadline_s = time.monotonic() + timeout_s
-    while (missing := shortage(placement, num_replicas, _nodes())) is not None:
-        if time.monotonic() > deadline_s:
-            raise ConfigError(missing)
-        time.sleep(_POLL_S)
-
-
-def _nodes() -> list[Node]:
-    return cluster_nodes(ray.nodes())  # type: ignore[no-untyped-call]
-
-
-def cluster_nodes(described: Iterable[dict[str, Any]]) -> list[Node]:
-    """The living ones of `ray.nodes()`."""
-    return [
-        Node(node["NodeManagerAddress"], node["Resources"], node.get("Labels") or {})
-        for node in described
-        if node["Alive"]
-    ]
 
 
 def shortage(placement: Placement, num_replicas: int, nodes: Sequence[Node]) -> str | None:
     """Why so many replicas cannot be placed, in one line; None if they can."""
-    fitting = [node for node in nodes if placement.labels.items() <= node.labels.items()]
-    left = [dict(node.resources) for node in fitting]
+    fitting = [node for node in nodes if node.has_labels(placement.labels)]
+    left = [dict(node.free) for node in fitting]
     for number in range(1, num_replicas + 1):
         rest = [dict(resources) for resources in left]
         if not _place(placement, rest):
             needed = f"no room for target replica {number} of {num_replicas}: it needs {_needs(placement)}"
-            lacks = [f"{node.name} {_lacks(placement, free)}" for node, free in zip(fitting, left, strict=True)]
+            lacks = [
+                f"{node.name} {_lacks(placement, free)}{_taken(node)}" for node, free in zip(fitting, left, strict=True)
+            ]
             lacks += [f"{node.name} lacks the labels" for node in nodes if node not in fitting]
             return f"{needed}; {'; '.join(lacks) or 'there is no node'}"
         left = rest
@@ -118,6 +83,12 @@ def _lacks(placement: Placement, free: Resources) -> str:
     needed = placement.bundles[0] if placement.strategy == "STRICT_SPREAD" else _sum(placement.bundles)
     missing = _missing(needed, free)
     return f"lacks {_amounts(missing)}" if missing else f"has {_amounts(free)}"
+
+
+def _taken(node: Node) -> str:
+    """By others than the replicas in question."""
+    taken = _missing(node.total, node.free)
+    return f", with {_amounts(taken)} of {_amounts(node.total)} taken" if taken.keys() & {"GPU", "CPU"} else ""
 
 
 def _amounts(resources: Resources) -> str:

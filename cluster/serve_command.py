@@ -18,11 +18,12 @@ from cluster.env import confine_ray, make_private_folder, put_haproxy_in_front
 from cluster.haproxy import LOOPBACK, HAProxyUnusable, free_loopback_port, write_launcher
 from cluster.placement import total_cpus
 from cluster.serve_file import ServeFile
-from cluster.settings import resolve_here
+from cluster.settings import resolve_on
 from cluster.watchdog import Watchdog
 from llama4coder.cli.progress import RichProgress
 from llama4coder.config import ResolvedConfig
 from llama4coder.errors import ConfigError
+from llama4coder.machine import detect_machine
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -64,7 +65,8 @@ def serve_locally(file: ServeFile, console: Console) -> int:
     try:
         check_port(file.host, file.port)
         with phases.phase("preparing the model"):
-            config = resolve_here(file.config, RichProgress())
+            machine = detect_machine(file.config.engine.device, lends_gpus=True)
+            config = resolve_on(machine, file.config, RichProgress())
         console.print(f"  {config.model_dump_json()}", style="dim", highlight=False, markup=False, soft_wrap=True)
         with _private_ray(file, config, console, phases) as content:
             _bring_up(content, file, phases)

@@ -8,7 +8,7 @@ from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.config import DeploymentConfig, ResolvedConfig
 from llama4coder.env import cache_dir
 from llama4coder.errors import ConfigError
-from llama4coder.machine import detect_machine
+from llama4coder.machine import Machine
 from llama4coder.progress import Progress
 from llama4coder.resolve import resolve
 from llama4coder.shape import read_shape
@@ -29,7 +29,7 @@ def describe(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
 
 
-def resolve_here(config: DeploymentConfig, progress: Progress) -> ResolvedConfig:
-    """Find the checkpoint, converting it if need be, and derive every `auto` for this machine."""
+def resolve_on(machine: Machine, config: DeploymentConfig, progress: Progress) -> ResolvedConfig:
+    """Find the checkpoint, converting it if need be, and derive every `auto` for ranks on such machines."""
     checkpoint = find_checkpoint(config.model.path, cache_dir(), progress)
-    return resolve(config, checkpoint, read_shape(checkpoint), detect_machine())
+    return resolve(config, checkpoint, read_shape(checkpoint), machine)

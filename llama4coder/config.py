@@ -46,7 +46,7 @@ class EngineConfig(_Frozen):
     """How one target replica runs."""
 
     device: Device | Auto = "auto"
-    """Where the model runs; auto is a GPU if the machine has one."""
+    """Where the model runs; auto is a GPU if a node that may hold ranks has one."""
     ranks: PositiveInt = 1
     """GPUs, or processes on CPUs, that one replica is split over."""
     kv_shards: PositiveInt | Auto = "auto"

@@ -50,7 +50,7 @@ class LLM:
         settings = (model or ModelConfig()).model_copy(update={"path": path})
         folder = find_checkpoint(path, cache_dir(), progress)
         config = DeploymentConfig(model=settings, engine=engine or EngineConfig())
-        resolved = resolve(config, folder, read_shape(folder), detect_machine())
+        resolved = resolve(config, folder, read_shape(folder), detect_machine(config.engine.device))
         self.context_length = resolved.model.context_length
         self.tokenizer = Tokenizer.from_folder(Path(folder))
         self._engine = Engine(resolved, LocalExecutor(ModelRunner.load(resolved, progress).launch), NullObserver())

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from llama4coder.config import Device
+from llama4coder.config import Auto, Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,15 +13,19 @@ class Machine:
     """The part of a machine that one rank may use."""
 
     device: Device
-    memory_bytes: int  # free on the device that holds weights and KV
+    memory_bytes: int  # free on the device that holds weights and KV, or all of it where nobody else may use it
     num_cpus: int
     computes_bfloat16: bool  # at least as fast as in float32
 
 
-def detect_machine() -> Machine:
-    """Look at this machine; a GPU is used when there is one."""
+def detect_machine(device: Device | Auto = "auto", *, lends_gpus: bool = False) -> Machine:
+    """Look at this machine for ranks on `device`; of a machine without a GPU it is the CPU that is told of.
+
+    Where GPUs are lent (`lends_gpus`), each to one rank at a time, all memory of one counts, whoever has it now.
+    """
     num_cpus = len(os.sched_getaffinity(0))
-    gpu = _detect_gpu(num_cpus) if any(Path("/dev").glob("nvidia[0-9]*")) else None
+    looks_for_gpu = device != "cpu" and any(Path("/dev").glob("nvidia[0-9]*"))
+    gpu = _detect_gpu(num_cpus, lends_gpus=lends_gpus) if looks_for_gpu else None
     if gpu is not None:
         return gpu
     memory_bytes = available_memory_bytes(Path("/proc"), Path("/sys/fs/cgroup"))
@@ -45,14 +49,15 @@ def available_memory_bytes(proc: Path, cgroup: Path) -> int:
     return available if limit == "max" else max(0, min(available, int(limit) - current))
 
 
-def _detect_gpu(num_cpus: int) -> Machine | None:
+def _detect_gpu(num_cpus: int, *, lends_gpus: bool) -> Machine | None:
     """The first GPU that this process may use; None if there is none, or torch was built without CUDA."""
     import torch  # costs a second; only machines with a GPU pay it
 
     if not torch.cuda.is_available():
         return None
-    free_bytes, _ = torch.cuda.mem_get_info()
-    return Machine("cuda", free_bytes, num_cpus, torch.cuda.get_device_capability() >= (8, 0))
+    free_bytes, total_bytes = torch.cuda.mem_get_info()
+    memory_bytes = total_bytes if lends_gpus else free_bytes
+    return Machine("cuda", memory_bytes, num_cpus, torch.cuda.get_device_capability() >= (8, 0))
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

@@ -43,7 +43,7 @@ _QUANT_GROUP: dict[QuantFormat, int] = {"int4": INT4_GROUP, "nf4": NF4_GROUP}
 
 
 def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machine: Machine) -> ResolvedConfig:
-    """Derive every `auto` for the ranks of a replica on machines like this one.
+    """Derive every `auto` for the ranks of a replica on machines like this one, looked at for `engine.device`.
 
     Raises:
         ConfigError: a combination that cannot work.
@@ -57,6 +57,7 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
     layout = choose_layout(shape, engine.ranks, None if engine.kv_shards == "auto" else engine.kv_shards)
     plans = tuple(RankPlan(shape, layout, rank) for rank in range(layout.num_ranks))
     check_quant("model.quant", config.model.quant, plans, device)
+    _check_device(device, machine)
     memory = _RankMemory.of(config, plans, dtype, context_length, machine)
     return ResolvedConfig(
         model=ResolvedModel(
@@ -103,6 +104,15 @@ def _check_engine(config: DeploymentConfig) -> None:
             f"placement.ranks_per_node {list(ranks_per_node)} adds up to {sum(ranks_per_node)} ranks, "
             f"engine.ranks is {engine.ranks}"
         )
+
+
+def _check_device(device: Device, machine: Machine) -> None:
+    if device == "cuda" and machine.device == "cpu":
+        raise ConfigError(
+            "engine.device is cuda, and there is no GPU that torch can use: set it to cpu or auto, "
+            "or install a torch that was built for your GPUs"
+        )
+    assert device == machine.device, "a machine that was looked at for another device"
 
 
 def choose_dtype(dtype: DType | Auto, quant: QuantFormat, machine: Machine) -> DType:

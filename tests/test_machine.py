@@ -36,7 +36,7 @@ def test_cpu_flags(tmp_path: Path) -> None:
 
 def test_a_gpu_that_torch_cannot_use_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert machine._detect_gpu(4) is None
+    assert machine._detect_gpu(4, lends_gpus=False) is None
 
 
 @pytest.mark.parametrize(("capability", "computes_bfloat16"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
@@ -46,7 +46,17 @@ def test_a_gpu_offers_its_free_memory(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (100, 200))
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
-    assert machine._detect_gpu(4) == machine.Machine("cuda", 100, 4, computes_bfloat16)
+    assert machine._detect_gpu(4, lends_gpus=False) == machine.Machine("cuda", 100, 4, computes_bfloat16)
+    assert machine._detect_gpu(4, lends_gpus=True) == machine.Machine("cuda", 200, 4, computes_bfloat16)
+
+
+def test_ranks_on_a_cpu_are_told_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = machine.Machine("cuda", 100, 4, True)
+    monkeypatch.setattr(machine, "_detect_gpu", lambda num_cpus, lends_gpus: gpu)
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter([folder / "nvidia0"]))
+    assert detect_machine("cuda") is detect_machine("auto") is gpu
+    assert detect_machine("cpu").device == "cpu"
+    assert detect_machine("cpu").memory_bytes > 100
 
 
 def test_this_machine_has_something_to_offer() -> None:

@@ -78,6 +78,11 @@ def test_combinations_that_cannot_work() -> None:
         resolve(DeploymentConfig(model=ModelConfig(context_length=200_000)), FOLDER, LLAMA_8B, LAPTOP)
 
 
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"engine\.device is cuda, and there is no GPU that torch can use"):
+        resolve(DeploymentConfig(engine=EngineConfig(device="cuda")), FOLDER, LLAMA_8B, LAPTOP)
+
+
 def test_quantised_weights_take_their_bytes_and_those_of_their_scales() -> None:
     matrices = 32 * (4096 * (4096 + 2048) + 4096 * 4096 + 4096 * 28672 + 14336 * 4096)
     head, table_bytes = 128256 * 4096, 2 * 128256 * 4096

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from cluster.placement import target_placement
-from cluster.room import Node, shortage
+from cluster.room import shortage
 from cluster.serve_file import read_serve_file
 from llama4coder.config import ResolvedConfig
 from llama4coder.machine import Machine
 from llama4coder.resolve import resolve
 from llama4coder.shape import ModelShape
+from tests.support.nodes import node_of
 from tests.support.shapes import LLAMA_70B, SMOLLM2
 
 _log = logging.getLogger(__name__)  # told with `pytest --log-cli-level=INFO`
@@ -72,6 +73,6 @@ def test_there_is_room_on_the_nodes_that_a_file_is_for(
 ) -> None:
     placement = target_placement(resolved(file, shape, machine))
     resources = {"CPU": float(machine.num_cpus)} | ({"GPU": 8.0} if machine.device == "cuda" else {})
-    nodes = [Node(f"10.0.0.{number}", resources, {"pool": "target"}) for number in range(num_nodes)]
+    nodes = [node_of(f"10.0.0.{number}", resources, pool="target") for number in range(num_nodes)]
     assert shortage(placement, 1, nodes) is None
     assert shortage(placement, 1, nodes[1:]) is not None

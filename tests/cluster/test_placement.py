@@ -5,14 +5,15 @@ from typing import Any
 from cluster.node import Place
 from cluster.placement import target_placement, total_cpus
 from cluster.rank_group import in_order
-from cluster.settings import parse_args, resolve_here
+from cluster.settings import parse_args, resolve_on
 from llama4coder.config import ResolvedConfig
+from llama4coder.machine import detect_machine
 from llama4coder.progress import NullProgress
 
 
 def resolved(tiny_args: dict[str, Any], **changes: dict[str, Any]) -> ResolvedConfig:
     merged = {name: {**tiny_args.get(name, {}), **changes.get(name, {})} for name in {*tiny_args, *changes}}
-    return resolve_here(parse_args(merged), NullProgress())
+    return resolve_on(detect_machine("cpu"), parse_args(merged), NullProgress())
 
 
 def on_gpus(config: ResolvedConfig) -> ResolvedConfig:

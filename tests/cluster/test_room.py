@@ -4,17 +4,19 @@ from dataclasses import replace
 
 import pytest
 
+from cluster.nodes import Node
 from cluster.placement import Placement
-from cluster.room import Node, cluster_nodes, shortage
+from cluster.room import shortage
+from tests.support.nodes import node_of
 
 RANK = {"CPU": 0.5, "GPU": 1}
 EIGHT = Placement(({"CPU": 0.2}, *[RANK] * 8), "STRICT_PACK", {}, tuple(range(1, 9)))
 TWO_NODES = Placement(({"CPU": 4.2, "GPU": 8}, {"CPU": 4, "GPU": 8}), "STRICT_SPREAD", {}, (0,) * 8 + (1,) * 8)
-HEAD = Node("10.0.0.1", {"CPU": 16.0, "memory": 1e9}, {})
+HEAD = node_of("10.0.0.1", {"CPU": 16.0, "memory": 1e9})
 
 
 def gpu_node(number: int, num_gpus: int = 8, **labels: str) -> Node:
-    return Node(f"10.0.1.{number}", {"CPU": 64.0, "GPU": float(num_gpus)}, labels)
+    return node_of(f"10.0.1.{number}", {"CPU": 64.0, "GPU": float(num_gpus)}, **labels)
 
 
 def test_room_for_all() -> None:
@@ -60,10 +62,12 @@ def test_an_empty_cluster(strategy: str) -> None:
 
 def test_fractions_of_cpus_add_up() -> None:
     exact = Placement(({"CPU": 0.2}, *[{"CPU": 0.1}] * 8), "STRICT_PACK", {}, tuple(range(1, 9)))
-    assert shortage(exact, 1, [Node("a", {"CPU": 1.0}, {})]) is None
+    assert shortage(exact, 1, [node_of("a", {"CPU": 1.0})]) is None
 
 
-def test_dead_nodes_do_not_count() -> None:
-    described = {"NodeManagerAddress": "10.0.0.1", "Resources": {"CPU": 2.0}, "Labels": {"pool": "target"}}
-    nodes = cluster_nodes([described | {"Alive": True}, described | {"Alive": False}])
-    assert nodes == [Node("10.0.0.1", {"CPU": 2.0}, {"pool": "target"})]
+def test_what_is_taken_is_no_room_and_is_told() -> None:
+    busy = replace(gpu_node(1), free={"CPU": 60.0, "GPU": 5.0})
+    told = shortage(EIGHT, 1, [busy])
+    assert told is not None
+    assert told.endswith("10.0.1.1 lacks 3 GPU, with 3 GPU and 4 CPU of 8 GPU and 64 CPU taken")
+    assert shortage(EIGHT, 1, [busy, gpu_node(2)]) is None

@@ -1,5 +1,6 @@
 """Engines for tests, in process, over any checkpoint folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from llama4coder.config import DeploymentConfig, DType, EngineConfig, ModelConfig, QuantFormat, ResolvedConfig
@@ -42,7 +43,7 @@ def resolved(
         model=ModelConfig(path=str(folder), dtype=dtype, context_length=context_length, quant=quant),
         engine=EngineConfig(**engine),
     )
-    return resolve(config, folder, shape, MACHINE)
+    return resolve(config, folder, shape, replace(MACHINE, device=engine.get("device", "cpu")))
 
 
 def build_engine(config: ResolvedConfig) -> Engine:
