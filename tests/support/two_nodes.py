@@ -140,7 +140,7 @@ def _kill_head(nodes: TwoNodes) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(_REPOSITORY), "RAY_ADDRESS": ""}
+    return {**os.environ, "PYTHONPATH": str(_REPOSITORY), "RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled"}
 
 
 def _run(*command: str) -> str:
