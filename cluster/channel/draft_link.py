@@ -23,6 +23,29 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
+class Links(Protocol):
+    """Makes links; whoever closes it has closed them before."""
+
+    def connect(self, endpoint: Endpoint) -> Link: ...
+
+    def close(self) -> None: ...
+
+
+class ZmqLinks:
+    """Implements `Links`."""
+
+    def __init__(self) -> None:
+        self._context = zmq.Context()
+
+    def connect(self, endpoint: Endpoint) -> Link:
+        """See `Links.connect`."""
+        return ZmqLink(self._context, endpoint)
+
+    def close(self) -> None:
+        """See `Links.close`; idempotent."""
+        self._context.term()
+
+
 class ZmqLink:
     """A socket of its own: a replica that takes no frames loses its own only."""
 

@@ -21,8 +21,8 @@ class Chains:
         return self._forecasts[0].num_tokens if self._forecasts else 0
 
     def add(self, forecast: Forecast) -> None:
-        """Keep a forecast, unless it is older than those that are kept or larger than any honest one."""
-        if not _is_honest(forecast):
+        """Keep a forecast, unless it says nothing, is older than those that are kept, or larger than any honest one."""
+        if not _is_of_use(forecast):
             return
         others = [kept for kept in self._forecasts if kept.num_tokens != forecast.num_tokens]
         self._forecasts = sorted([forecast, *others], key=lambda kept: kept.num_tokens, reverse=True)[:_NUM_KEPT]
@@ -36,9 +36,9 @@ class Chains:
         return max(remainders, key=len, default=())
 
 
-def _is_honest(forecast: Forecast) -> bool:
+def _is_of_use(forecast: Forecast) -> bool:
     chains = forecast.chains
-    return len(chains) <= _MAX_CHAINS and all(len(chain.token_ids) <= _MAX_CHAIN_TOKENS for chain in chains)
+    return 0 < len(chains) <= _MAX_CHAINS and all(len(chain.token_ids) <= _MAX_CHAIN_TOKENS for chain in chains)
 
 
 def _remainder(chain: Chain, token_ids: Sequence[int]) -> tuple[int, ...]:

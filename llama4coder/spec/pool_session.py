@@ -10,7 +10,7 @@ from llama4coder.types import GenerateRequest
 
 _MAX_REPEATED = 32  # tokens that an advance says again, in case that the message before was lost
 _IDLE_STEPS = 32  # a sequence that has not been asked for so long is not drafted any more
-_OPENING_STEPS = 64  # for so long a replica is excused that has a prompt to read
+_OPENING_STEPS = 64  # for so long a replica is excused that has no guess yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class PoolSession:
         self._seed = request.seed
         self._chains = Chains()
         self._num_sent = 0
+        self._num_known = 0  # tokens that its replica has shown to know
         self._num_before = len(self.token_ids)  # tokens before the latest step
         self._steps_unasked = 0 if is_wanted else _IDLE_STEPS
         self._steps_open = 0
@@ -53,13 +54,14 @@ class PoolSession:
 
     @property
     def should_be_answered(self) -> bool:
-        """Whether its replica has answered, or has had the time to."""
+        """Whether its replica has begun to guess, or has had the time to."""
         return self._chains.num_tokens > 0 or self._steps_open > _OPENING_STEPS
 
     def assign(self, replica: str | None) -> None:
         """Give it to a replica, which knows nothing of it yet, or to none."""
         self.replica = replica
         self.opened_with = None
+        self._num_known = 0
         self._chains.clear()
 
     def reopen(self, answered: int) -> None:
@@ -77,13 +79,14 @@ class PoolSession:
 
     def advance(self) -> Advance:
         """The tokens that its replica has not shown to know, but for those that it was told long ago."""
-        start = max(self._chains.num_tokens, self._num_sent - _MAX_REPEATED)
+        start = max(self._num_known, self._num_sent - _MAX_REPEATED)
         self._num_sent = len(self.token_ids)
         return Advance(self.name, start, tuple(self.token_ids[start:]))
 
     def take(self, forecast: Forecast) -> None:
         """Keep what came for it, unless it is of more tokens than there are."""
         if 0 < forecast.num_tokens <= len(self.token_ids):
+            self._num_known = max(self._num_known, forecast.num_tokens)
             self._chains.add(forecast)
 
     def may_guess(self) -> bool:

@@ -65,6 +65,17 @@ def test_draft_says_whose_it_is_and_is_not_longer_than_asked_for() -> None:
     assert client.propose([DraftQuery("stranger", (1, 2, 3), 2)]) == {}
 
 
+def test_a_replica_that_still_reads_the_prompt_has_said_what_it_knows() -> None:
+    client = PoolClient("t", PoolLimits(1.0, 100), Lookups())
+    client.set_replicas(["a"])
+    client.begin(GenerateRequest("r", tuple(range(50)), SamplingParams(), StopConditions(9), seed=0))
+    (opening,) = client.news(0.0)["a"].openings
+    client.receive("a", Answer(1, (Forecast(opening.session, 50, ()),)), 0.1)
+    assert not client.may_guess("r")
+    client.observe([RowOutcome("r", 50, 0, 0, (50,), has_ended=False)], 0.2)
+    assert client.news(0.2)["a"].advances[0].start == 50
+
+
 def test_the_last_tokens_of_a_long_prompt_are_sent() -> None:
     simulation = Simulation(targets=1, replicas=1)
     begun(simulation, 1, num_prompt_tokens=100)

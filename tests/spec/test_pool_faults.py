@@ -28,7 +28,7 @@ class FaultyPool(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), num_prompt_tokens=st.integers(1, 60))
     def begin(self, which: int, num_prompt_tokens: int) -> None:
         chosen = self._target(which)
-        if len(chosen.sequences) < MAX_REQUESTS:
+        if len(chosen.sequences.token_ids) < MAX_REQUESTS:
             self.num_begun += 1
             chosen.begin(f"request-{self.num_begun}", self.num_begun, num_prompt_tokens)
             self.simulation.send(chosen)
@@ -36,7 +36,7 @@ class FaultyPool(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), asks=st.booleans())
     def step(self, which: int, asks: bool) -> None:
         chosen = self._target(which)
-        coming = {name: chosen.coming(name, MAX_DRAFT_TOKENS) for name in chosen.sequences}
+        coming = {name: chosen.sequences.coming(name, MAX_DRAFT_TOKENS) for name in chosen.sequences.token_ids}
         for name, draft in chosen.step(self.simulation.now_s, asks=asks).items():
             assert 0 < len(draft) <= MAX_DRAFT_TOKENS
             assert draft == coming[name][: len(draft)]
@@ -54,7 +54,7 @@ class FaultyPool(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), request=st.integers(0, MAX_REQUESTS))
     def end(self, which: int, request: int) -> None:
         chosen = self._target(which)
-        for name in [*chosen.sequences][request : request + 1]:
+        for name in [*chosen.sequences.token_ids][request : request + 1]:
             chosen.end(name)
         self.simulation.send(chosen)
 
@@ -90,7 +90,7 @@ class FaultyPool(RuleBasedStateMachine):
         for replica in self.simulation.replicas.values():
             assert replica.drafter.sessions.keys() == replica.host.sessions
         for target in self.simulation.targets.values():
-            assert target.client.num_sessions == len(target.sequences)
+            assert target.client.num_sessions == len(target.sequences.token_ids)
 
     def teardown(self) -> None:
         """When the faults are over, every request is drafted again, and nobody keeps what is over."""
@@ -100,7 +100,7 @@ class FaultyPool(RuleBasedStateMachine):
         self.begin(0, 5)
         for _ in range(100):
             simulation.round(time_s=1.0)
-        live = {name for target in simulation.targets.values() for name in target.sequences}
+        live = {name for target in simulation.targets.values() for name in target.sequences.token_ids}
         assert simulation.round().keys() == live
         assert sum(replica.host.num_sessions for replica in simulation.replicas.values()) == len(live)
 

@@ -4,8 +4,8 @@ from llama4coder.spec.forecast import Advance, Opening
 from llama4coder.spec.pool_host import PoolHost
 from llama4coder.spec.pool_messages import News
 from llama4coder.types import SamplingParams
+from tests.support.known_sequences import token_at
 from tests.support.oracle_drafter import OracleDrafter
-from tests.support.pool_simulation import token_at
 
 TIMEOUT_S = 10.0
 

@@ -19,16 +19,19 @@ class _Session:
 class OracleDrafter:
     """Implements `Drafter`; each token of a guess is right with a probability, and one wrong chain comes along.
 
-    It asserts that what it is told is true: no fault of a channel may put a wrong token into its sequences.
+    If it is strict, it asserts that what it is told is true: no fault of a channel may put a wrong token into it.
     """
 
-    def __init__(self, token_at: TokenAt, *, num_tokens: int = 8, chance_right: float = 1.0, seed: int = 0) -> None:
+    def __init__(
+        self, token_at: TokenAt, *, num_tokens: int = 8, chance_right: float = 1.0, is_strict: bool = True
+    ) -> None:
         self.num_rounds = 0
         self.sessions: dict[str, _Session] = {}
         self._token_at = token_at
         self._num_tokens = num_tokens
         self._chance_right = chance_right
-        self._random = Random(seed)
+        self._is_strict = is_strict
+        self._random = Random(0)
 
     def open(self, opening: Opening) -> None:
         self._check(opening, opening.start, opening.token_ids)
@@ -61,4 +64,4 @@ class OracleDrafter:
 
     def _check(self, opening: Opening, start: int, token_ids: Sequence[int]) -> None:
         expected = [self._token_at(opening.seed, start + place) for place in range(len(token_ids))]
-        assert list(token_ids) == expected, "the drafter was told what was never committed"
+        assert not self._is_strict or list(token_ids) == expected, "the drafter was told what was never committed"

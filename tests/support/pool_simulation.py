@@ -6,8 +6,7 @@ from llama4coder.obs.pool import NullPoolObserver, PoolLookup
 from llama4coder.spec.pool_client import PoolClient, PoolLimits
 from llama4coder.spec.pool_host import PoolHost
 from llama4coder.spec.pool_messages import Answer, News
-from llama4coder.spec.types import DraftQuery, RowOutcome
-from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
+from tests.support.known_sequences import KnownSequences, token_at
 from tests.support.oracle_drafter import OracleDrafter
 from tests.support.unreliable import NO_FAULTS, Faults, Unreliable
 
@@ -15,11 +14,6 @@ SESSION_TIMEOUT_S = 30.0
 SILENCE_TIMEOUT_S = 2.0
 MAX_CONTEXT_TOKENS = 24
 MAX_DRAFT_TOKENS = 4
-
-
-def token_at(seed: int, position: int) -> int:
-    """What the target says at each position, prompt included."""
-    return (1_000_003 * seed + 7919 * position) * 2_654_435_761 % 2**32 % 1000
 
 
 class Lookups(NullPoolObserver):
@@ -53,45 +47,26 @@ class SimulatedReplica:
 
 
 class SimulatedTarget:
-    """A client with its requests, each of which goes on as `token_at` says."""
+    """A client with its requests."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.observer = Lookups()
         self.client = PoolClient(name, PoolLimits(SILENCE_TIMEOUT_S, MAX_CONTEXT_TOKENS), self.observer)
-        self.sequences: dict[str, list[int]] = {}
-        self._seeds: dict[str, int] = {}
+        self.sequences = KnownSequences()
 
     def begin(self, request_id: str, seed: int, num_prompt_tokens: int) -> None:
-        prompt = tuple(token_at(seed, position) for position in range(num_prompt_tokens))
-        self.sequences[request_id] = list(prompt)
-        self._seeds[request_id] = seed
-        self.client.begin(GenerateRequest(request_id, prompt, SamplingParams(), StopConditions(10_000), seed))
+        self.client.begin(self.sequences.begin(request_id, seed, num_prompt_tokens))
 
     def end(self, request_id: str) -> None:
-        del self.sequences[request_id]
+        self.sequences.end(request_id)
         self.client.end(request_id)
 
     def step(self, now_s: float, *, asks: bool = True) -> dict[str, tuple[int, ...]]:
         """One step of all requests; returns the drafts, of which as much was accepted as was right."""
-        queries = [DraftQuery(name, tokens, MAX_DRAFT_TOKENS) for name, tokens in self.sequences.items()]
-        proposed = self.client.propose(queries) if asks else {}
-        drafts = {name: draft.token_ids for name, draft in proposed.items()}
-        self.client.observe([self._outcome(name, drafts.get(name, ())) for name in self.sequences], now_s)
-        return drafts
-
-    def coming(self, request_id: str, number: int) -> tuple[int, ...]:
-        """The next tokens of a request."""
-        start = len(self.sequences[request_id])
-        return tuple(token_at(self._seeds[request_id], start + place) for place in range(number))
-
-    def _outcome(self, request_id: str, draft: tuple[int, ...]) -> RowOutcome:
-        truth = self.coming(request_id, len(draft) + 1)
-        num_accepted = next((place for place, token in enumerate(draft) if token != truth[place]), len(draft))
-        sequence, new = self.sequences[request_id], truth[: num_accepted + 1]
-        outcome = RowOutcome(request_id, len(sequence), len(draft), num_accepted, new, has_ended=False)
-        sequence += new
-        return outcome
+        drafts = self.client.propose(self.sequences.queries(MAX_DRAFT_TOKENS)) if asks else {}
+        self.client.observe(self.sequences.step(drafts), now_s)
+        return {name: draft.token_ids for name, draft in drafts.items()}
 
 
 class Simulation:

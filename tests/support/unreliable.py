@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Generic, TypeVar
 
-from cluster.channel.draft_link import Link
+from cluster.channel.draft_link import Link, Links
+from cluster.channel.endpoint import Endpoint
 
 T = TypeVar("T")
 
@@ -70,3 +71,19 @@ class UnreliableLink:
 
     def close(self) -> None:
         self._link.close()
+
+
+class UnreliableLinks:
+    """Implements `Links` over others, all of them unreliable."""
+
+    def __init__(self, links: Links, faults: Faults, seed: int = 0) -> None:
+        self._links = links
+        self._faults = faults
+        self._seed = seed
+
+    def connect(self, endpoint: Endpoint) -> Link:
+        self._seed += 2
+        return UnreliableLink(self._links.connect(endpoint), self._faults, self._seed)
+
+    def close(self) -> None:
+        self._links.close()
