@@ -53,7 +53,7 @@ class DraftModel:
         self._vocab_size = vocab_size
 
     @classmethod
-    def load(cls, config: ResolvedDraft, num_ranked: int, progress: Progress) -> "DraftModel":
+    def load(cls, config: ResolvedDraft, ranking: Ranking, progress: Progress) -> "DraftModel":
         """Read the weights and take the KV memory; raises `CheckpointError`. Threads are left as they are."""
         folder = Path(config.path)
         share = RankShare.whole(read_shape(folder))
@@ -63,7 +63,7 @@ class DraftModel:
             return cls(
                 load_llama(folder, share, config.window_tokens, kernels, placement, progress),
                 CopyableKV.allocate(share.plan, config.num_blocks, placement.dtype, placement.device),
-                Ranking(num_ranked),
+                ranking,
                 vocab_size=share.plan.shape.vocab_size,
                 max_positions=config.window_tokens,
             )

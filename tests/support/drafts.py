@@ -10,11 +10,13 @@ from llama4coder.config import ResolvedDraft
 from llama4coder.progress import NullProgress
 from llama4coder.sampling.noise import NoiseKey, gumbel_noise
 from llama4coder.spec.draft_model import DraftModel
+from llama4coder.spec.ranking import Ranking
 from llama4coder.types import SamplingParams
+from tests.support.models import TINY
 
 
 def load_draft(folder: Path, *, num_blocks: int = 64, window_tokens: int = 256, num_ranked: int = 4) -> DraftModel:
-    """A float32 model with so many KV blocks."""
+    """A float32 model with so many KV blocks; tokens are ranked among all of the vocabulary."""
     config = ResolvedDraft(
         path=str(folder),
         dtype="float32",
@@ -26,7 +28,7 @@ def load_draft(folder: Path, *, num_blocks: int = 64, window_tokens: int = 256, 
         kv_bytes=0,
         num_threads=1,
     )
-    return DraftModel.load(config, num_ranked, NullProgress())
+    return DraftModel.load(config, Ranking(num_ranked, TINY["vocab_size"]), NullProgress())
 
 
 class Reference:
