@@ -64,7 +64,8 @@ class Drafter(Protocol):
     - `open` replaces a session of the same name. `advance` returns False if it cannot follow (the session is unknown,
       or tokens are missing before `start`): then it wants an `Opening`. What is known already is ignored.
     - `forecast` does one round of drafting for sessions that have news, all in one batch, and returns what they got; an
-      empty list means that there is nothing to do. A session for which there is no memory gets nothing.
+      empty list means that there is nothing to do. A session whose prompt takes several rounds to compute gets a
+      forecast without chains meanwhile; one for which there is no memory gets nothing.
     - `close` forgets a session; unknown ones are ignored.
     """
 
