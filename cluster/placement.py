@@ -43,7 +43,16 @@ def _ranks(config: ResolvedConfig, num_ranks: int) -> dict[str, float]:
     return resources
 
 
+def draft_resources(config: ResolvedConfig) -> Resources:
+    """What one replica of the draft pool asks for."""
+    pool = config.speculation.pool
+    gpus = float(config.engine.device == "cuda") if pool.gpus_per_replica == "auto" else pool.gpus_per_replica
+    return {"CPU": pool.cpus_per_replica} | ({"GPU": gpus} if gpus else {})
+
+
 def total_cpus(config: ResolvedConfig) -> int:
     """The logical CPUs that the whole deployment asks for."""
     targets = config.target_replicas * (REPLICA_CPUS + config.engine.ranks * RANK_CPUS)
-    return math.ceil(targets + config.ingress_replicas * INGRESS_CPUS + HUB_CPUS)
+    num_drafts = config.speculation.pool.max_replicas if config.speculation.method == "pool" else 0
+    drafts = num_drafts * draft_resources(config)["CPU"]
+    return math.ceil(targets + drafts + config.ingress_replicas * INGRESS_CPUS + HUB_CPUS)

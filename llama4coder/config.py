@@ -104,6 +104,25 @@ class DraftConfig(_Frozen):
     """Other outcomes of one verification that a pool drafts for, beside the likeliest."""
 
 
+class PoolConfig(_Frozen):
+    """The replicas of `speculation.method` `pool`: each has a draft model, and drafts for all target replicas."""
+
+    min_replicas: Annotated[int, Field(ge=0)] = 1
+    """Replicas that are there however little there is to draft; with 0 the first one is started when it is wanted."""
+    max_replicas: PositiveInt = 1
+    """Replicas that are there at most; if more than the least, their number follows how busy they are."""
+    cpus_per_replica: Annotated[float, Field(gt=0)] = 0.5
+    """CPUs that a replica asks Ray for; how many threads it has is `speculation.draft.num_threads`."""
+    gpus_per_replica: Annotated[float, Field(ge=0)] | Auto = "auto"
+    """GPUs that a replica asks Ray for; auto is one if the target is on GPUs. A fraction shares one among replicas."""
+    node_labels: Mapping[str, str] = {}
+    """Ray labels that nodes must have to hold draft replicas, such as `{pool: draft}`."""
+    silence_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    """A replica that owes a target an answer for so long loses the target's sequences to others, for a while."""
+    session_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """A replica forgets a sequence of which it has heard nothing for so long."""
+
+
 class SpeculationConfig(_Frozen):
     """Who guesses the next tokens, so that one step of the target can check several; it never changes an answer."""
 
@@ -114,6 +133,7 @@ class SpeculationConfig(_Frozen):
     max_draft_tokens: Annotated[int, Field(ge=1, le=32)] = 8
     """Most tokens that are guessed for one sequence at once."""
     draft: DraftConfig = DraftConfig()
+    pool: PoolConfig = PoolConfig()
 
 
 class ServerConfig(_Frozen):

@@ -10,6 +10,7 @@ from llama4coder.config import (
     DeploymentConfig,
     Device,
     DType,
+    PoolConfig,
     QuantFormat,
     ResolvedConfig,
     ResolvedEngine,
@@ -51,6 +52,7 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
     """
     engine = config.engine
     _check_engine(config)
+    _check_pool(config.speculation.pool)
     dtype = choose_dtype(config.model.dtype, config.model.quant, machine)
     context_length = _context_length(config, shape)
     device = machine.device if engine.device == "auto" else engine.device
@@ -103,6 +105,14 @@ def _check_engine(config: DeploymentConfig) -> None:
         raise ConfigError(
             f"placement.ranks_per_node {list(ranks_per_node)} adds up to {sum(ranks_per_node)} ranks, "
             f"engine.ranks is {engine.ranks}"
+        )
+
+
+def _check_pool(pool: PoolConfig) -> None:
+    if pool.min_replicas > pool.max_replicas:
+        raise ConfigError(
+            f"speculation.pool.min_replicas ({pool.min_replicas}) is more than speculation.pool.max_replicas "
+            f"({pool.max_replicas})"
         )
 
 

@@ -17,6 +17,7 @@ SECTIONS = {
     "PlacementConfig": "placement.",
     "SpeculationConfig": "speculation.",
     "DraftConfig": "speculation.draft.",
+    "PoolConfig": "speculation.pool.",
     "ServerConfig": "server.",
     "DeploymentConfig": "",
 }

@@ -209,3 +209,9 @@ def test_groups_must_divide_the_part_of_a_rank() -> None:
     split = config.model_copy(update={"engine": EngineConfig(ranks=2)})
     with pytest.raises(ConfigError, match=r"a rank's matrices have .*7184"):
         resolve(split, FOLDER, odd, LAPTOP)
+
+
+def test_a_pool_has_no_more_replicas_at_least_than_at_most() -> None:
+    config = DeploymentConfig.model_validate({"speculation": {"pool": {"min_replicas": 3, "max_replicas": 2}}})
+    with pytest.raises(ConfigError, match=r"min_replicas \(3\) is more than speculation.pool.max_replicas \(2\)"):
+        resolve(config, FOLDER, LLAMA_8B, LAPTOP)

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -25,6 +26,14 @@ _LINGER_MS = 500
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class DraftLoad:
+    """What a server has done since its start, and what it has to do."""
+
+    busy_s: float
+    num_sessions: int
+
+
 class DraftServer:
     """Serves a `PoolHost` in a thread of its own, which owns the socket.
 
@@ -37,6 +46,7 @@ class DraftServer:
         self._observer = observer
         self._peers: dict[str, bytes] = {}  # targets, by the name that the socket has for them
         self._is_drafting = False
+        self._busy_s = 0.0
         self._draining = threading.Event()
         self._stopping = threading.Event()
         self._bound = threading.Event()
@@ -51,6 +61,11 @@ class DraftServer:
         self.check()
         assert self._endpoint is not None, "bound, or failed"
         return self._endpoint
+
+    @property
+    def load(self) -> DraftLoad:
+        """Any thread."""
+        return DraftLoad(self._busy_s, self._host.num_sessions)
 
     def check(self) -> None:
         """Raise `EngineDead` if it drafts no more; any thread."""
@@ -102,7 +117,9 @@ class DraftServer:
         self._send(socket, answers)
         self._is_drafting = any(answer.forecasts for answer in answers.values())
         if self._is_drafting:
-            self._observer.on_draft_round(time.monotonic() - started_s)
+            round_s = time.monotonic() - started_s
+            self._busy_s += round_s
+            self._observer.on_draft_round(round_s)
         self._observer.on_draft_sessions(self._host.num_sessions)
 
     def _read(self, socket: "zmq.Socket[Any]") -> None:

@@ -90,12 +90,11 @@ class PoolSession:
             self._chains.add(forecast)
 
     def may_guess(self) -> bool:
-        """Whether there will probably be a draft when the running step has added a token."""
+        """Whether there is a draft, and will probably be one when a running step has added a token."""
         self._steps_unasked = 0
-        if len(self._chains.draft(self.token_ids)) > 1:
-            return True
-        self.found = Found(self._lack(), ())
-        return False
+        has_draft = bool(self._chains.draft(self.token_ids))
+        self.found = None if has_draft else Found(self._lack(), ())
+        return has_draft
 
     def look_up(self, token_ids: Sequence[int], max_tokens: int) -> tuple[int, ...]:
         """The draft that follows `token_ids`, which are all tokens that there are."""

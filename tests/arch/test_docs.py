@@ -28,6 +28,7 @@ def test_configuration_page_has_every_field() -> None:
         "placement": config.PlacementConfig,
         "speculation": config.SpeculationConfig,
         "speculation.draft": config.DraftConfig,
+        "speculation.pool": config.PoolConfig,
         "server": config.ServerConfig,
     }
     for section, settings in sections.items():
