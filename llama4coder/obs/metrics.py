@@ -67,10 +67,9 @@ class Metrics:
         _count_positions(self.draft_tokens, [draft.num_drafted for draft in drafts])
         _count_positions(self.draft_accepted_tokens, [draft.num_accepted for draft in drafts])
 
-    def on_fallbacks(self, reasons: Sequence[DraftFallback]) -> None:
+    def on_fallback(self, reason: DraftFallback, num_rows: int) -> None:
         """Count rows that went without a draft."""
-        for reason in reasons:
-            self.draft_fallbacks.labels(reason=reason.value).inc()
+        self.draft_fallbacks.labels(reason=reason.value).inc(num_rows)
 
     def on_speedup(self, ratio: float) -> None:
         """Show what speculation is worth now."""

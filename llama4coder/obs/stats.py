@@ -53,6 +53,7 @@ class DraftFallback(StrEnum):
     NO_GUESS = "no_guess"  # nobody had one
     NOT_WORTH = "not_worth"  # more time than it would have saved
     INVALID = "invalid"  # no token ids of this model
+    PLAIN_TURN = "plain_turn"  # plain steps are timed now and then
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class SpeculationObserver(Protocol):
 
     def on_drafts(self, drafts: Sequence[DraftStats]) -> None: ...
 
-    def on_fallbacks(self, reasons: Sequence[DraftFallback]) -> None: ...
+    def on_fallback(self, reason: DraftFallback, num_rows: int) -> None: ...
 
     def on_speedup(self, ratio: float) -> None: ...
 
@@ -92,7 +93,7 @@ class NullObserver:
     def on_drafts(self, drafts: Sequence[DraftStats]) -> None:
         pass
 
-    def on_fallbacks(self, reasons: Sequence[DraftFallback]) -> None:
+    def on_fallback(self, reason: DraftFallback, num_rows: int) -> None:
         pass
 
     def on_speedup(self, ratio: float) -> None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 _EXACT = 16  # sizes up to this are told apart, larger ones to an eighth or better
 _FALL, _RISE = 0.5, 0.1  # weights of a new time: whatever disturbs a step makes it slower, never faster
+_SHORTEST_S = 1e-6  # less is the clock's fault
 _EXPLORED = 2  # times the largest size known may be tried
 
 
@@ -29,6 +30,7 @@ class StepTimes:
     def observe(self, num_tokens: int, time_s: float) -> None:
         """A step of so many tokens took so long."""
         size = _rounded(self._padded(num_tokens))
+        time_s = max(time_s, _SHORTEST_S)
         known_s = self._time_s.get(size, time_s)
         weight = _FALL if time_s < known_s else _RISE
         self._time_s[size] = known_s + weight * (time_s - known_s)
@@ -39,10 +41,21 @@ class StepTimes:
         As long as there is no time at all, those that may be tried take 1 s.
         """
         sizes = np.array([self._padded(num_tokens + extra) for extra in range(max_extra + 1)])
-        known = sorted(self._time_s) or [int(sizes[0])]
-        times_s = _rising([self._time_s.get(size, 1.0) for size in known])
-        limit = _EXPLORED * max(known[-1], int(sizes[0]))
+        known, times_s = self._table()
+        limit = _EXPLORED * max([int(sizes[0]), *known])
+        if not known:
+            return np.where(sizes <= limit, 1.0, np.inf)
         return np.where(sizes <= limit, np.interp(sizes, known, times_s), np.inf)
+
+    def _table(self) -> tuple[list[int], list[float]]:
+        """Known sizes and their times, rising both; below the smallest the line through the first two goes on."""
+        known = sorted(self._time_s)
+        times_s = _rising([self._time_s[size] for size in known])
+        if len(known) < 2 or known[0] == 1:
+            return known, times_s
+        slope_s = (times_s[1] - times_s[0]) / (known[1] - known[0])
+        one_s = max(times_s[0] - slope_s * (known[0] - 1), times_s[0] / known[0])
+        return [1, *known], [one_s, *times_s]
 
 
 def _rounded(size: int) -> int:

@@ -61,7 +61,8 @@ def test_speculation_feeds_every_draft_metric() -> None:
     metrics = Metrics(CollectorRegistry())
     observer: SpeculationObserver = metrics
     observer.on_drafts([DraftStats("ngram", 10, 9), DraftStats("ngram", 2, 1), DraftStats("pool", 1, 0)])
-    observer.on_fallbacks([DraftFallback.NO_GUESS, DraftFallback.NOT_WORTH, DraftFallback.NO_GUESS])
+    observer.on_fallback(DraftFallback.NO_GUESS, 2)
+    observer.on_fallback(DraftFallback.NOT_WORTH, 1)
     observer.on_speedup(1.7)
     samples = _samples(metrics)
 

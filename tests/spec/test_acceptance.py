@@ -90,7 +90,7 @@ def test_refusal_is_not_for_ever() -> None:
     for _ in range(200):
         acceptance.observe("a", NGRAM, 4, 0)
     refused = acceptance.rates("a", NGRAM).first
-    for _ in range(1000):
+    for _ in range(3000):
         acceptance.pass_over("a")
         acceptance.pass_over_all()
     assert refused < 0.1

@@ -1,6 +1,5 @@
 """Prompt lookup: the longest match wins, and a prediction is followed through its edits."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from llama4coder.spec.follower import LONGEST_MATCH, Follower
 from llama4coder.spec.ngram import LongMatches, NgramProposer
 from llama4coder.spec.suffix_index import NUM_HASHED, SuffixIndex
 from llama4coder.spec.types import DraftQuery, DraftSource
+from tests.support.edited_file import edited_file
 from tests.support.proposer_contract import make_request, play
 
 LINE = [90, 91, 92, 93]  # stands in every file below between any two tokens
@@ -164,18 +164,6 @@ def test_a_prediction_counts_as_a_long_match_from_the_start() -> None:
 
 
 # --- what it is for: a file that is written again with a few edits ----------------------------------------------------
-
-
-def edited_file(seed: int, num_lines: int = 120, num_edits: int = 6) -> tuple[list[int], list[int]]:
-    """A file of lines that share many tokens, and the same after some lines were replaced, inserted or deleted."""
-    rng = random.Random(seed)
-    stock = [[rng.randrange(30) for _ in range(rng.randrange(4, 9))] for _ in range(40)]
-    old = [rng.choice(stock) if rng.random() < 0.5 else [*rng.choice(stock), 1000 + n] for n in range(num_lines)]
-    new = list(old)
-    for number in sorted(rng.sample(range(num_lines), num_edits), reverse=True):
-        fresh = [rng.randrange(2000, 3000) for _ in range(6)]
-        new[number : number + rng.choice((0, 1))] = rng.choice(([], [fresh], [[*new[number][:-1], 7777]]))
-    return [token_id for line in old for token_id in line], [token_id for line in new for token_id in line]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -33,6 +33,13 @@ def test_known_sizes_are_told_as_they_are_and_others_lie_between() -> None:
     assert times_s == pytest.approx([0.010, 0.012, 0.014, 0.016, 0.020, 0.024, 0.028, 0.032])
 
 
+def test_smaller_sizes_than_any_known_one_are_thought_cheaper() -> None:
+    """Or plain decoding would never be tried where every step so far had guesses."""
+    assert learned((9, 0.030), (13, 0.040)).predict(1, 8)[[0, 4, 8]] == pytest.approx([0.010, 0.020, 0.030])
+    assert learned((10, 0.010), (11, 0.020)).predict(1, 0) == pytest.approx([0.001])
+    assert learned((9, 0.030)).predict(1, 0) == pytest.approx([0.030])
+
+
 def test_sizes_out_of_order_share_their_mean() -> None:
     assert learned((1, 0.020), (2, 0.010), (3, 0.030)).predict(1, 2) == pytest.approx([0.015, 0.015, 0.030])
 
