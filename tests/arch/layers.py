@@ -69,7 +69,8 @@ NEEDS_TORCH = tuple(
         *("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", *PARALLEL),
         *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "engine.wanted"),
         *("engine.forward", "engine.graph_pass", "engine.pending", "llm"),
-        *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.drafter", "spec.session", "spec.sessions"),
+        *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.session", "spec.sessions"),
+        *("spec.drafter", "spec.local"),
     )
 )
 

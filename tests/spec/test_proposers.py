@@ -4,9 +4,21 @@ from collections.abc import Iterator
 
 import pytest
 
+from llama4coder.spec.draft_model import DraftModel
+from llama4coder.spec.local import LocalLimits, LocalProposer
 from llama4coder.spec.ngram import NgramProposer
 from llama4coder.spec.types import DraftQuery, Proposer
-from tests.support.proposer_contract import OUTPUT, PROMPT, LifecycleContract, ProposerContract, make_request, play
+from tests.support.drafts import load_draft
+from tests.support.models import write_tiny_llama
+from tests.support.proposer_contract import (
+    OUTPUT,
+    PROMPT,
+    VOCAB_SIZE,
+    LifecycleContract,
+    ProposerContract,
+    make_request,
+    play,
+)
 from tests.support.proposers import AlwaysRight, Late, NeverRight, SometimesRight, all_fakes
 
 CONTINUATIONS = {name: OUTPUT for name in ("a", "plain", "asked", "idle")}
@@ -16,6 +28,23 @@ class TestNgramProposer(ProposerContract):
     @pytest.fixture
     def proposer(self) -> Iterator[Proposer]:
         yield NgramProposer()
+
+
+@pytest.fixture(scope="module")
+def draft(tmp_path_factory: pytest.TempPathFactory) -> DraftModel:
+    folder = tmp_path_factory.mktemp("tiny")
+    write_tiny_llama(folder, vocab_size=VOCAB_SIZE)
+    return load_draft(folder)
+
+
+class TestLocalProposer(ProposerContract):
+    @pytest.fixture
+    def proposer(self, draft: DraftModel) -> Iterator[Proposer]:
+        proposer = LocalProposer(draft, LocalLimits())
+        yield proposer
+        proposer.check_integrity()
+        proposer.close()
+        draft.branches.check_integrity([])
 
 
 class TestAlwaysRight(ProposerContract):
