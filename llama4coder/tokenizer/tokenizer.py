@@ -1,6 +1,7 @@
 """Text to token ids and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -9,6 +10,14 @@ from tokenizers import Tokenizer as FastTokenizer
 from llama4coder.errors import CheckpointError, InvalidRequest
 from llama4coder.tokenizer.files import TokenSettings, read_json
 from llama4coder.tokenizer.pieces import PieceRules, parse_decoder
+
+
+@dataclass(frozen=True, slots=True)
+class VocabularyEntry:
+    """What an id stands for, as tokenizer.json writes it."""
+
+    piece: str
+    is_special: bool
 
 
 class Tokenizer:
@@ -44,6 +53,11 @@ class Tokenizer:
         except Exception as error:  # the library raises nothing more precise
             raise CheckpointError(f"cannot read {path}: {error}") from error
         return cls(fast, rules, TokenSettings.from_folder(folder))
+
+    def vocabulary(self) -> Mapping[int, VocabularyEntry]:
+        """Every id that stands for a token."""
+        pieces = self._fast.get_vocab(with_added_tokens=True)
+        return {token_id: VocabularyEntry(piece, token_id in self._special_ids) for piece, token_id in pieces.items()}
 
     def encode(self, text: str, *, add_bos: bool, parse_special: bool = True) -> list[int]:
         """Token ids of `text`, after the BOS if `add_bos` and the model has one.
