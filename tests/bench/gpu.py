@@ -32,7 +32,7 @@ from tests.bench.gpu_steps import measure_decode, measure_prefill, measure_verif
 from tests.bench.gpu_subject import Batch, build_subject
 from tests.support.steps import Row
 
-_TINY = replace(
+TINY_SHAPE = replace(
     SHAPES["1b"],
     vocab_size=512,
     hidden_size=64,
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
     """Ceilings, then correctness, then the model, then single kernels, then the peer."""
     device = torch.device(args.device)
     tiny = args.shape == "tiny"
-    shape = _TINY if tiny else SHAPES[args.shape]
+    shape = TINY_SHAPE if tiny else SHAPES[args.shape]
     sizes = TINY if tiny else full_sizes(args.max_context, args.quick)
     placement = Placement(torch.float32 if device.type == "cpu" else torch.bfloat16, device)
     kernels = kernels_for(args.quant, device)

@@ -52,7 +52,7 @@ def test_wrong_kernels_end_the_run() -> None:
 
     placement = Placement(torch.float32, torch.device("cpu"))
     with pytest.raises(WrongResult, match="relative error"):
-        check_model(Wrong(), gpu._TINY, placement, 0.01, Report(None, 100))
+        check_model(Wrong(), gpu.TINY_SHAPE, placement, 0.01, Report(None, 100))
 
 
 def test_shapes_are_llama_3() -> None:
