@@ -63,6 +63,8 @@ class Chunk:
     prompt_logprobs: tuple[PositionLogprobs | None, ...] = ()  # on a choice's first chunk
     finish_reason: FinishReason | None = None  # STOP or LENGTH, on a choice's last chunk
     num_cached_tokens: int = 0  # on a choice's first chunk
+    num_accepted: int = 0  # guesses among the tokens
+    num_rejected: int = 0  # guesses that were wrong, or came after the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Usage:
     num_prompt_tokens: int
     num_cached_tokens: int
     num_output_tokens: int
+    num_accepted_tokens: int  # output tokens that had been guessed
+    num_rejected_tokens: int  # guesses that are not among them
 
 
 class Generation:
@@ -91,6 +95,8 @@ class Generation:
         self._waiter: asyncio.Future[None] | None = None
         self._num_output_tokens = 0
         self._num_cached_tokens = 0
+        self._num_accepted_tokens = 0
+        self._num_rejected_tokens = 0
 
     async def __aenter__(self) -> Self:
         self._tasks = tuple(asyncio.create_task(self._pump(index)) for index in range(len(self.job.requests)))
@@ -118,7 +124,13 @@ class Generation:
     def usage(self) -> Usage:
         """Of what has arrived so far."""
         num_prompt_tokens = sum(len(prompt.token_ids) for prompt in self.job.prompts)
-        return Usage(num_prompt_tokens, self._num_cached_tokens, self._num_output_tokens)
+        return Usage(
+            num_prompt_tokens,
+            self._num_cached_tokens,
+            self._num_output_tokens,
+            self._num_accepted_tokens,
+            self._num_rejected_tokens,
+        )
 
     async def next_chunks(self, timeout_s: float | None = None) -> list[Chunk]:
         """All that has arrived, waiting for something; empty after `timeout_s`.
@@ -151,13 +163,18 @@ class Generation:
         stream = stream_choice(self._backend, self._tokenizer, self.job.requests[index], index, self.job.text)
         async with aclosing(stream) as chunks:
             async for chunk in chunks:
-                self._num_output_tokens += len(chunk.token_ids)
-                if index % self.job.num_choices == 0:
-                    self._num_cached_tokens += chunk.num_cached_tokens
+                self._count(chunk)
                 if chunk.finish_reason is not None:
                     self._num_running -= 1
                 self._arrived.append(chunk)
                 self._wake()
+
+    def _count(self, chunk: Chunk) -> None:
+        self._num_output_tokens += len(chunk.token_ids)
+        self._num_accepted_tokens += chunk.num_accepted
+        self._num_rejected_tokens += chunk.num_rejected
+        if chunk.index % self.job.num_choices == 0:
+            self._num_cached_tokens += chunk.num_cached_tokens
 
     def _note_failure(self, task: asyncio.Task[None]) -> None:
         error = Unavailable("the request was cancelled by the server") if task.cancelled() else task.exception()
@@ -195,6 +212,7 @@ def _to_chunk(event: TokenEvent, index: int, text: TextStream) -> Chunk:
         raise Unavailable("the request was ended by the server; please try again")
     delta = text.push(event.token_ids)
     finish_reason = FinishReason.STOP if delta.stopped else event.finish_reason
+    num_accepted = min(event.num_accepted, delta.num_tokens)  # a stop string may end the answer among them
     return Chunk(
         index=index,
         text=delta.text + (text.finish() if finish_reason is not None else ""),
@@ -203,6 +221,8 @@ def _to_chunk(event: TokenEvent, index: int, text: TextStream) -> Chunk:
         prompt_logprobs=event.prompt_logprobs,
         finish_reason=finish_reason,
         num_cached_tokens=event.num_cached_tokens,
+        num_accepted=num_accepted,
+        num_rejected=event.num_rejected + event.num_accepted - num_accepted,
     )
 
 
@@ -232,6 +252,8 @@ def _join(chunks: list[Chunk]) -> Chunk:
         prompt_logprobs=chunks[0].prompt_logprobs,
         finish_reason=chunks[-1].finish_reason,
         num_cached_tokens=chunks[0].num_cached_tokens,
+        num_accepted=sum(chunk.num_accepted for chunk in chunks),
+        num_rejected=sum(chunk.num_rejected for chunk in chunks),
     )
 
 

@@ -31,6 +31,8 @@ class Options:
     ignore_eos: bool = False
     seed: int | None = None  # None: a random one
     num_choices: int = 1
+    prediction: str = ""  # what the output may be much like
+    speculates: bool = True
 
 
 class Preprocessor:
@@ -72,6 +74,18 @@ class Preprocessor:
 
         return await asyncio.to_thread(encode) if len(text) > _SYNC_CHARS else encode()
 
+    async def prediction(self, text: str) -> tuple[int, ...]:
+        """A predicted output, as far as an output can go; what looks like a special token in it is text."""
+        if not text:
+            return ()
+        self.check_size(len(text), "prediction")
+
+        def encode() -> tuple[int, ...]:
+            token_ids = self._tokenizer.encode(text, add_bos=False, parse_special=False)
+            return tuple(token_ids[: self._model.context_length])
+
+        return await asyncio.to_thread(encode) if len(text) > _SYNC_CHARS else encode()
+
     def token_prompt(self, token_ids: Sequence[int]) -> Prompt:
         """A prompt given as token ids."""
         self.check_token_ids(token_ids, "prompt")
@@ -103,7 +117,9 @@ class Preprocessor:
                 "n" if num_choices > 1 else "prompt",
             )
 
-    def plan(self, request_id: str, prompts: Sequence[Prompt], options: Options) -> Job:
+    def plan(
+        self, request_id: str, prompts: Sequence[Prompt], options: Options, prediction_token_ids: tuple[int, ...] = ()
+    ) -> Job:
         """The sequences to generate: choice i of a prompt has the seed plus i, so that choices differ reproducibly."""
         self.check_num_choices(len(prompts), options.num_choices)
         self._check_limits(options)
@@ -116,6 +132,8 @@ class Preprocessor:
                 sampling=options.sampling,
                 stop=stops[number],
                 seed=(seed + choice) % 2**64,
+                prediction_token_ids=prediction_token_ids,
+                speculates=options.speculates,
             )
             for number, prompt in enumerate(prompts)
             for choice in range(options.num_choices)

@@ -22,6 +22,7 @@ class Script:
     death_after: int = 0
     num_cached_tokens: int = 0
     offset_gap: int = 0  # tokens that get lost before the second event
+    num_rejected: int = 0  # guesses in each event that were wrong; of its tokens all but the last were guessed then
 
 
 class FakeBackend:
@@ -100,6 +101,8 @@ def _events(request: GenerateRequest, script: Script) -> list[TokenEvent]:
             logprobs=tuple(_logprobs(token_id, request.sampling.num_logprobs) for token_id in part)
             if request.sampling.num_logprobs is not None
             else (),
+            num_accepted=len(part) - 1 if script.num_rejected else 0,
+            num_rejected=script.num_rejected,
         )
         for start in range(0, len(token_ids), script.tokens_per_event)
     ] or [TokenEvent(request.request_id, offset=0)]

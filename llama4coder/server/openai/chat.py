@@ -60,7 +60,7 @@ async def prepare_chat(endpoint: Endpoint, body: ChatRequest, request_id: str) -
     preprocessor.check_size(sum(len(message.content) for message in body.messages), "messages")
     add_generation_prompt = body.add_generation_prompt is not False
     prompt = await preprocessor.chat_prompt(messages, add_generation_prompt=add_generation_prompt)
-    return preprocessor.plan(request_id, (prompt,), options)
+    return preprocessor.plan(request_id, (prompt,), options, await preprocessor.prediction(options.prediction))
 
 
 def template_messages(messages: list[ChatMessage]) -> list[Message]:

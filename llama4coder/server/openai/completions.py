@@ -59,7 +59,8 @@ async def prepare_completion(endpoint: Endpoint, body: CompletionRequest, reques
         raise UnsupportedOption("'best_of' is supported only where it equals 'n'", "best_of")
     endpoint.preprocessor.check_num_choices(len(body.prompt), options.num_choices)
     prompts = [await _to_prompt(endpoint, body, prompt) for prompt in body.prompt]
-    return endpoint.preprocessor.plan(request_id, prompts, options)
+    prediction = await endpoint.preprocessor.prediction(options.prediction)
+    return endpoint.preprocessor.plan(request_id, prompts, options, prediction)
 
 
 async def _to_prompt(endpoint: Endpoint, body: CompletionRequest, prompt: str | list[int]) -> Prompt:

@@ -41,6 +41,8 @@ def _options(
         ignore_eos=bool(body.ignore_eos),
         seed=body.seed,
         num_choices=1 if body.n is None else body.n,
+        prediction="" if body.prediction is None else body.prediction.content,
+        speculates=body.speculation is not False,
     )
 
 

@@ -11,11 +11,17 @@ class PromptTokensDetails(Struct):
     cached_tokens: int
 
 
+class CompletionTokensDetails(Struct):
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+
+
 class UsageReply(Struct):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
 
 
 class ChatTopLogprob(Struct):
@@ -130,4 +136,5 @@ def usage_reply(usage: Usage) -> UsageReply:
         completion_tokens=usage.num_output_tokens,
         total_tokens=usage.num_prompt_tokens + usage.num_output_tokens,
         prompt_tokens_details=PromptTokensDetails(usage.num_cached_tokens),
+        completion_tokens_details=CompletionTokensDetails(usage.num_accepted_tokens, usage.num_rejected_tokens),
     )

@@ -45,7 +45,6 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "logits_processors": (),
     "mm_processor_kwargs": (),
     "modalities": (["text"],),
-    "prediction": (),
     "priority": (),
     "prompt_embeds": (),
     "prompt_logprobs": (),
@@ -67,6 +66,13 @@ class StreamOptions(RequestModel):
 
     include_usage: bool | None = None
     continuous_usage_stats: Refused = None
+
+
+class Prediction(RequestModel):
+    """What the client believes the answer to be much like; its content has become plain text."""
+
+    type: Literal["content"]
+    content: Annotated[str, BeforeValidator(content_text)]
 
 
 class GenerationFields(RequestModel):
@@ -93,6 +99,8 @@ class GenerationFields(RequestModel):
     ignore_eos: bool | None = None
     include_stop_str_in_output: bool | None = None
     skip_special_tokens: bool | None = None
+    prediction: Prediction | None = None
+    speculation: bool | None = None
 
 
 class ChatMessage(RequestModel):

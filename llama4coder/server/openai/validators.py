@@ -21,7 +21,7 @@ def string_list(value: object) -> object:
 
 
 def content_text(value: object, info: ValidationInfo) -> str:
-    """A message's content as one string: itself, its text parts joined, or nothing for an assistant's null."""
+    """A content as one string: itself, its text parts joined, or nothing for an assistant's null."""
     if isinstance(value, str):
         return value
     if value is None and info.data.get("role") == "assistant":
@@ -35,7 +35,7 @@ def _part_text(part: object) -> str:
     if not isinstance(part, dict) or not isinstance(kind := part.get("type"), str):
         raise ValueError("every part must be an object with a type")
     if kind != "text":
-        raise PydanticCustomError(UNSUPPORTED, "only text parts are supported in the content of a message")
+        raise PydanticCustomError(UNSUPPORTED, "only text parts are supported in a content")
     text = part.get("text")
     if not isinstance(text, str):
         raise ValueError("the text of every text part must be a string")
