@@ -100,26 +100,40 @@ INLINE vec v_dot(vec sum, pairs x, pairs y) {
     return (vec){_mm256_fmadd_ps(second_of(x.a), second_of(y.a), a), _mm256_fmadd_ps(second_of(x.b), second_of(y.b), b)};
 }
 
-INLINE __m256 from_int8(const int8_t *from) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)));
-}
-
-INLINE vec v_from_int8(const int8_t *from) { return (vec){from_int8(from), from_int8(from + 8)}; }
+/* Products with quantised weights: 16 outputs' weights of one input, in float32 without a detour over bf16. */
+typedef float input;
+typedef vec weights;
 
 typedef struct {
     __m256i a, b;
 } words; /* 16 times 8 values of 4 bits */
 
+#define INPUTS_AT_ONCE 1 /* that one product of weights takes */
+#define NIBBLE_OFFSET 0  /* what is too much in each value of 4 bits */
+
+/* Divided by 16^place, by which w_nibbles gives too much. */
+INLINE input input_of(bf16 x, int place) { return to_float(x) / (float)(1 << 4 * place); }
+
+INLINE vec w_dot(vec sum, weights w, const input *x) { return v_fma(w, v_set(*x), sum); }
+
 INLINE words w_load(const void *from) {
     return (words){_mm256_loadu_si256(from), _mm256_loadu_si256((const __m256i *)from + 1)};
 }
 
-INLINE words w_upper_half(words w) { return (words){_mm256_srli_epi32(w.a, 16), _mm256_srli_epi32(w.b, 16)}; }
+INLINE __m256 from_int8(const int8_t *from) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)));
+}
 
-/* Value `index` of each word times 16^index, which spares the shift; index is 0 to 3. */
-INLINE vec v_nibble(words w, int index) {
-    __m256i mask = _mm256_set1_epi32(15 << 4 * index);
-    return (vec){_mm256_cvtepi32_ps(_mm256_and_si256(w.a, mask)), _mm256_cvtepi32_ps(_mm256_and_si256(w.b, mask))};
+INLINE weights w_bytes(const int8_t *first, const int8_t *second) {
+    return (void)second, (vec){from_int8(first), from_int8(first + 8)};
+}
+
+INLINE __m256 masked(__m256i x, int mask) { return _mm256_cvtepi32_ps(_mm256_and_si256(x, _mm256_set1_epi32(mask))); }
+
+/* Of values 0, 4, 1, 5, 2, 6, 3, 7 of each word the one at `index`, times 16^(index / 2), which spares the shift. */
+INLINE weights w_nibbles(words w, int index) {
+    if (index % 2) w = (words){_mm256_srli_epi32(w.a, 16), _mm256_srli_epi32(w.b, 16)};
+    return (vec){masked(w.a, 15 << index / 2 * 4), masked(w.b, 15 << index / 2 * 4)};
 }
 
 #endif

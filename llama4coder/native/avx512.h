@@ -42,18 +42,32 @@ INLINE pairs p_load(const void *from) { return (pairs)_mm512_loadu_si512(from); 
 INLINE pairs p_repeat(const bf16 *pair) { return (pairs)_mm512_set1_epi32(pair_at(pair)); }
 INLINE vec v_dot(vec sum, pairs a, pairs b) { return _mm512_dpbf16_ps(sum, a, b); } /* sum + a0 * b0 + a1 * b1 */
 
-INLINE vec v_from_int8(const int8_t *from) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
-}
-
+/* Products with quantised weights: 16 outputs' weights of two inputs, all in bf16. */
+typedef bf16 input;
+typedef pairs weights;
 typedef __m512i words; /* 16 times 8 values of 4 bits */
 
-INLINE words w_load(const void *from) { return _mm512_loadu_si512(from); }
-INLINE words w_upper_half(words w) { return _mm512_srli_epi32(w, 16); }
+#define INPUTS_AT_ONCE 2 /* that one product of weights takes */
+#define NIBBLE_OFFSET 16 /* what is too much in each value of 4 bits */
 
-/* Value `index` of each word times 16^index, which spares the shift; index is 0 to 3. */
-INLINE vec v_nibble(words w, int index) {
-    return _mm512_cvtepi32_ps(_mm512_and_si512(w, _mm512_set1_epi32(15 << 4 * index)));
+INLINE input input_of(bf16 x, int place) { return (void)place, x; }
+INLINE vec w_dot(vec sum, weights w, const input *x) { return v_dot(sum, w, p_repeat(x)); }
+INLINE words w_load(const void *from) { return _mm512_loadu_si512(from); }
+
+INLINE __m512i float_bits_of_int8(const int8_t *from) {
+    return (__m512i)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
+}
+
+/* Weights of one input and of the next. In float32 the lower half of so small a number is zero. */
+INLINE weights w_bytes(const int8_t *first, const int8_t *second) {
+    return (pairs)_mm512_or_si512(_mm512_srli_epi32(float_bits_of_int8(first), 16), float_bits_of_int8(second));
+}
+
+/* Values `index` and `index` + 4 of each word, where a bf16 from 16 to 32 has its first four digits. */
+INLINE weights w_nibbles(words w, int index) {
+    __m512i moved = index ? _mm512_srli_epi32(w, 4 * index - 3) : _mm512_slli_epi32(w, 3);
+    __m512i sixteen = _mm512_set1_epi32(0x41804180), digits = _mm512_set1_epi32(0x00780078);
+    return (pairs)_mm512_or_si512(_mm512_and_si512(moved, digits), sixteen);
 }
 
 #endif

@@ -15,7 +15,7 @@ typedef struct {
     const void *packed;  /* see l4c_pack and quantise.c */
     const float *scales; /* of INT8: [n], filled up to whole panels */
     const bf16 *bias;    /* [n] or NULL */
-    int64_t n, k;        /* outputs, inputs */
+    int64_t n, k;        /* outputs, inputs; INT8 has a zero more where these are odd */
     int64_t format;
 } matrix;
 

@@ -5,47 +5,54 @@
 
 typedef struct {
     const linear_args *linear;
-    float *x;    /* [m, k], input i divided by 16^(i % 4) for INT4, see v_nibble */
-    float *sums; /* [m, k / 32] of each group of x as it was, for INT4 */
+    input *x;      /* [m, width], in the order of the weights */
+    float *sums;   /* [m, k / 32] of each group of x, for INT4 */
+    int64_t width; /* k, made even */
 } quantised_args;
 
-static void widen_rows(const void *args, int64_t begin, int64_t end) {
-    const quantised_args *q = args;
-    const matrix *w = q->linear->w;
-    vec shift = v_set(1), fourths = v_load((float[]){1, 0x1p-4f, 0x1p-8f, 0x1p-12f, 1, 0x1p-4f, 0x1p-8f, 0x1p-12f,
-                                                    1, 0x1p-4f, 0x1p-8f, 0x1p-12f, 1, 0x1p-4f, 0x1p-8f, 0x1p-12f});
-    if (w->format == INT4) shift = fourths;
-    for (int64_t row = begin; row < end; row++) {
-        const bf16 *from = q->linear->x + row * w->k;
-        float *to = q->x + row * w->k;
-        for (int64_t i = 0; i < w->k; i += 16) {
-            float wide[16];
-            v_store(wide, v_mul(v_widen_first(from + i, w->k - i), shift));
-            memcpy(to + i, wide, (w->k - i < 16 ? w->k - i : 16) * sizeof(float));
+/* In the order in which w_nibbles gives the weights of eight inputs. */
+static void prepare_int4(const bf16 *from, input *to, float *sums, int64_t k) {
+    for (int64_t i = 0; i < k; i += 8)
+        for (int j = 0; j < 4; j++) {
+            to[i + 2 * j] = input_of(from[i + j], j);
+            to[i + 2 * j + 1] = input_of(from[i + j + 4], j);
         }
-        if (w->format == INT4)
-            for (int64_t i = 0; i < w->k; i += GROUP)
-                q->sums[(row * w->k + i) / GROUP] = v_sum(v_add(v_widen(from + i), v_widen(from + i + 16)));
+    for (int64_t i = 0; i < k; i += GROUP) sums[i / GROUP] = v_sum(v_add(v_widen(from + i), v_widen(from + i + 16)));
+}
+
+static void prepare_rows(const void *args, int64_t begin, int64_t end) {
+    const quantised_args *q = args;
+    const linear_args *a = q->linear;
+    int64_t k = a->w->k;
+    for (int64_t row = begin; row < end; row++) {
+        const bf16 *from = a->x + row * k;
+        input *to = q->x + row * q->width;
+        if (a->w->format == INT4) {
+            prepare_int4(from, to, q->sums + row * (k / GROUP), k);
+            continue;
+        }
+        for (int64_t i = 0; i < k; i++) to[i] = input_of(from[i], 0);
+        if (k < q->width) to[k] = 0;
     }
 }
 
 INLINE void multiply_int8(const quantised_args *q, int64_t panel, int64_t first_row, const int rows) {
     const linear_args *a = q->linear;
-    int64_t k = a->w->k;
-    const int8_t *w = (const int8_t *)a->w->packed + panel * k * PANEL;
-    const float *x = q->x + first_row * k;
+    int64_t width = q->width;
+    const int8_t *w = (const int8_t *)a->w->packed + panel * width * PANEL;
+    const input *x = q->x + first_row * width;
     vec low[MAX_ROWS], high[MAX_ROWS];
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) low[r] = high[r] = v_set(0);
-    for (int64_t i = 0; i < k; i++, w += PANEL) {
+    for (int64_t i = 0; i < width; i += INPUTS_AT_ONCE, w += INPUTS_AT_ONCE * PANEL) {
         _mm_prefetch((const char *)(w + 64 * PANEL), _MM_HINT_T0);
-        vec w_low = v_from_int8(w);
+        weights w_low = w_bytes(w, w + PANEL);
 #pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) low[r] = v_fma(w_low, v_set(x[r * k + i]), low[r]);
+        for (int r = 0; r < rows; r++) low[r] = w_dot(low[r], w_low, x + r * width + i);
         LOAD_AGAIN();
-        vec w_high = v_from_int8(w + 16);
+        weights w_high = w_bytes(w + 16, w + PANEL + 16);
 #pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) high[r] = v_fma(w_high, v_set(x[r * k + i]), high[r]);
+        for (int r = 0; r < rows; r++) high[r] = w_dot(high[r], w_high, x + r * width + i);
     }
     vec scale_low = v_load(a->w->scales + panel * PANEL), scale_high = v_load(a->w->scales + panel * PANEL + 16);
 #pragma GCC unroll 12
@@ -54,13 +61,12 @@ INLINE void multiply_int8(const quantised_args *q, int64_t panel, int64_t first_
 }
 
 /* Eight inputs of each row times the weights of 16 outputs. */
-INLINE void add_eight(vec *sums, words w, const float *inputs, int64_t k, const int rows) {
+INLINE void add_eight(vec *sums, words w, const input *inputs, int64_t width, const int rows) {
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        if (i == 4) w = w_upper_half(w);
-        vec value = v_nibble(w, i % 4);
+    for (int i = 0; i < 8 / INPUTS_AT_ONCE; i++) {
+        weights values = w_nibbles(w, i);
 #pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) sums[r] = v_fma(value, v_set(inputs[r * k + i]), sums[r]);
+        for (int r = 0; r < rows; r++) sums[r] = w_dot(sums[r], values, inputs + r * width + i * INPUTS_AT_ONCE);
     }
     LOAD_AGAIN();
 }
@@ -69,32 +75,36 @@ INLINE void multiply_int4(const quantised_args *q, int64_t panel, int64_t first_
     const linear_args *a = q->linear;
     int64_t k = a->w->k, num_groups = k / GROUP;
     const char *w = (const char *)a->w->packed + panel * num_groups * GROUP_BYTES;
-    const float *x = q->x + first_row * k, *sums = q->sums + first_row * num_groups;
-    vec low[MAX_ROWS], high[MAX_ROWS];
+    const input *x = q->x + first_row * k;
+    const float *sums = q->sums + first_row * num_groups;
+    vec totals[2][MAX_ROWS]; /* of either half of the panel */
 #pragma GCC unroll 12
-    for (int r = 0; r < rows; r++) low[r] = high[r] = v_set(0);
+    for (int r = 0; r < rows; r++) totals[0][r] = totals[1][r] = v_set(0);
     for (int64_t group = 0; group < num_groups; group++, w += GROUP_BYTES) {
-        vec group_low[MAX_ROWS], group_high[MAX_ROWS];
+        vec parts[2][MAX_ROWS];
 #pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) group_low[r] = group_high[r] = v_set(0);
+        for (int r = 0; r < rows; r++) parts[0][r] = parts[1][r] = v_set(0);
         for (int64_t eight = 0; eight < GROUP / 8; eight++) {
             const char *from = w + 4 * PANEL + eight * 4 * PANEL;
-            const float *inputs = x + group * GROUP + eight * 8;
-            _mm_prefetch(from + 4 * GROUP_BYTES, _MM_HINT_T0);
-            _mm_prefetch(from + 4 * GROUP_BYTES + 64, _MM_HINT_T0);
-            add_eight(group_low, w_load(from), inputs, k, rows);
-            add_eight(group_high, w_load(from + 64), inputs, k, rows);
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; half++) {
+                _mm_prefetch(from + 64 * half + 4 * GROUP_BYTES, _MM_HINT_T0);
+                add_eight(parts[half], w_load(from + 64 * half), x + group * GROUP + eight * 8, k, rows);
+            }
         }
-        const bf16 *steps = (const bf16 *)w, *lows = steps + PANEL;
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+            const bf16 *steps = (const bf16 *)w + 16 * half;
+            vec step = v_widen(steps), lowest = v_fma(step, v_set(-NIBBLE_OFFSET), v_widen(steps + PANEL));
 #pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) {
-            vec sum = v_set(sums[r * num_groups + group]);
-            low[r] = v_fma(v_widen(lows), sum, v_fma(v_widen(steps), group_low[r], low[r]));
-            high[r] = v_fma(v_widen(lows + 16), sum, v_fma(v_widen(steps + 16), group_high[r], high[r]));
+            for (int r = 0; r < rows; r++) {
+                vec total = v_fma(step, parts[half][r], totals[half][r]);
+                totals[half][r] = v_fma(lowest, v_set(sums[r * num_groups + group]), total);
+            }
         }
     }
 #pragma GCC unroll 12
-    for (int r = 0; r < rows; r++) finish_row(a, first_row + r, panel * PANEL, low[r], high[r]);
+    for (int r = 0; r < rows; r++) finish_row(a, first_row + r, panel * PANEL, totals[0][r], totals[1][r]);
 }
 
 static void multiply_quantised(const void *args, int64_t begin, int64_t end) {
@@ -109,11 +119,11 @@ static void multiply_quantised(const void *args, int64_t begin, int64_t end) {
 }
 
 static void linear_quantised(const linear_args *a) {
-    int64_t size = a->m * a->w->k;
-    float *x = malloc((size + size / GROUP) * sizeof(float));
-    if (!x) abort(); /* some megabytes at most: the machine is out of memory */
-    quantised_args q = {a, x, x + size};
-    parallel_for(widen_rows, &q, a->m, 8);
+    int64_t width = a->w->k + a->w->k % 2, size = a->m * width;
+    float *sums = malloc(size / GROUP * sizeof(float) + size * sizeof(input));
+    if (!sums) abort(); /* some megabytes at most: the machine is out of memory */
+    quantised_args q = {a, (input *)(sums + size / GROUP), sums, width};
+    parallel_for(prepare_rows, &q, a->m, 8);
     parallel_for(multiply_quantised, &q, num_panels(a->w), 1);
-    free(x);
+    free(sums);
 }

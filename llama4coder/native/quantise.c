@@ -16,14 +16,14 @@ static int64_t rows_of_panel(const quantise_args *a, int64_t panel) {
     return a->n - panel * PANEL < PANEL ? a->n - panel * PANEL : PANEL;
 }
 
-/* To panels [n / 32][k][32]. */
+/* To panels [n / 32][k, made even][32]. */
 static void quantise_int8_panels(const void *args, int64_t begin, int64_t end) {
     const quantise_args *a = args;
     for (int64_t panel = begin; panel < end; panel++)
         for (int64_t lane = 0; lane < rows_of_panel(a, panel); lane++) {
             int64_t row = panel * PANEL + lane;
             const bf16 *from = a->weight + row * a->k;
-            int8_t *to = (int8_t *)a->packed + panel * a->k * PANEL + lane;
+            int8_t *to = (int8_t *)a->packed + panel * (a->k + a->k % 2) * PANEL + lane;
             float largest = FLT_MIN * 127;
             for (int64_t i = 0; i < a->k; i++) largest = fmaxf(largest, fabsf(to_float(from[i])));
             float scale = a->scales[row] = largest / 127;

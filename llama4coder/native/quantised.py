@@ -23,7 +23,7 @@ class _QuantiseArgs(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Int8Linear(NativeLinear):
-    """`packed` is `[num_panels, in_features, 32]`."""
+    """`packed` is `[num_panels, in_features, 32]`, with a zero for one input more where their number is odd."""
 
     scales: Tensor  # float32 [num_panels * 32]
 
@@ -32,7 +32,7 @@ class Int8Linear(NativeLinear):
         """To `quant.formats.Int8Weights` of any bfloat16 `weight` `[out_features, in_features]`."""
         out_features, in_features = weight.shape
         num_panels, weight = -(-out_features // PANEL), weight.contiguous()
-        packed = torch.zeros(num_panels, in_features, PANEL, dtype=torch.int8)
+        packed = torch.zeros(num_panels, in_features + in_features % 2, PANEL, dtype=torch.int8)
         scales = torch.zeros(num_panels * PANEL)
         args = _QuantiseArgs(weight.data_ptr(), packed.data_ptr(), scales.data_ptr(), out_features, in_features)
         library.l4c_quantise_int8(ctypes.byref(args))

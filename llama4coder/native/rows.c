@@ -14,7 +14,7 @@ static void unpack_bfloat16(const matrix *w, int64_t panel, int64_t lane, bf16 *
 }
 
 static void unpack_int8(const matrix *w, int64_t panel, int64_t lane, bf16 *to) {
-    const int8_t *from = (const int8_t *)w->packed + panel * w->k * PANEL + lane;
+    const int8_t *from = (const int8_t *)w->packed + panel * (w->k + w->k % 2) * PANEL + lane;
     for (int64_t i = 0; i < w->k; i++) to[i] = to_bf16(from[i * PANEL] * w->scales[panel * PANEL + lane]);
 }
 
