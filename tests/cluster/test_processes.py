@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from cluster.processes import Process, descendants, kill
-from cluster.watchdog import Watchdog
 
 NESTED = """
 import subprocess, sys, time
@@ -25,6 +24,18 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], 
 time.sleep(1.5)
 print(child.pid, flush=True)
 time.sleep(60)
+"""
+
+# In a process of its own, since it ends whatever its parent has started.
+DISMISSING = """
+import os, sys
+from pathlib import Path
+from cluster.processes import descendants
+from cluster.watchdog import Watchdog
+watchdog = Watchdog(Path(sys.argv[1]))
+assert descendants({os.getpid()})
+watchdog.dismiss()
+assert not descendants({os.getpid()})
 """
 
 
@@ -85,8 +96,5 @@ def test_watchdog_ends_what_a_killed_parent_left(tmp_path: Path) -> None:
 def test_dismissed_watchdog_ends(tmp_path: Path) -> None:
     folder = tmp_path / "private"
     folder.mkdir()
-    before = descendants({os.getpid()})
-    watchdog = Watchdog(folder)
-    assert descendants({os.getpid()}) - before
-    watchdog.dismiss()
-    assert not descendants({os.getpid()}) - before
+    subprocess.run([sys.executable, "-c", DISMISSING, str(folder)], check=True)
+    assert not folder.exists()
