@@ -168,8 +168,9 @@ class Engine:
         round_time_s = now_s - max(done.planned_s, self._collected_s)  # what guessing took included
         self._collected_s = now_s
         self._pace.observe(done.plan.num_tokens, step_time_s)
-        cost = StepCost(len(done.plan.rows), done.plan.num_tokens, round_time_s)
-        self._speculation.observe(self.scheduler.outcomes, cost)
+        if done.plan.rows:  # others only tell the ranks what to forget
+            cost = StepCost(len(done.plan.rows), done.plan.num_tokens, round_time_s)
+            self._speculation.observe(self.scheduler.outcomes, cost)
         num_decode = sum(row.num_sampled for row in done.plan.rows if row.num_sampled == row.num_tokens)
         self.observer.on_step(
             StepStats(
