@@ -150,8 +150,7 @@ def test_ctrl_c_stops_the_answer_and_again_leaves(endpoint: Endpoint) -> None:
         read_until(terminal, lambda screen: "/exit" in screen and screen.endswith("> "))
         os.write(terminal, b"hello\n")
         read_until(terminal, lambda screen: "half an answer" in screen)
-        os.write(terminal, b"\x03")
-        read_until(terminal, lambda screen: "stopped" in screen and "> " in screen.partition("stopped")[2])
+        press_until_seen(terminal, lambda screen: "stopped" in screen and "> " in screen.partition("stopped")[2])
         assert endpoint.client_left.wait(5)
         assert press_until_it_leaves(terminal, process) == 0
     finally:
@@ -160,8 +159,20 @@ def test_ctrl_c_stops_the_answer_and_again_leaves(endpoint: Endpoint) -> None:
         os.close(terminal)
 
 
-def press_until_it_leaves(terminal: int, process: subprocess.Popen[bytes]) -> int:
+def press_until_seen(terminal: int, done: Callable[[str], bool]) -> None:
     """Python overlooks a signal in the instant before it blocks on its input; a user would press Ctrl-C again, too."""
+    screen = ""
+    for _ in range(10):
+        os.write(terminal, b"\x03")
+        while not done(screen) and select.select([terminal], [], [], 5.0)[0]:
+            screen = STYLE.sub("", screen + os.read(terminal, 4096).decode(errors="replace"))
+        if done(screen):
+            return
+    raise AssertionError(f"not seen; the screen was {screen!r}")
+
+
+def press_until_it_leaves(terminal: int, process: subprocess.Popen[bytes]) -> int:
+    """Again and again, as above."""
     for _ in range(10):
         os.write(terminal, b"\x03")
         try:
