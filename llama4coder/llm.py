@@ -8,7 +8,7 @@ from types import TracebackType
 
 from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.cli.progress import RichProgress
-from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig
+from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, SpeculationConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.runner import ModelRunner
@@ -18,6 +18,7 @@ from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress, Progress
 from llama4coder.resolve import resolve
 from llama4coder.shape import read_shape
+from llama4coder.spec.build import build_speculation
 from llama4coder.tokenizer.stream import TextStream
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from llama4coder.types import FinishReason, GenerateRequest, SamplingParams, StopConditions, TokenEvent
@@ -38,9 +39,14 @@ class LLM:
     """A model in memory; `with LLM(...) as llm` or `close()` ends its thread."""
 
     def __init__(
-        self, path: str = "embedded", *, model: ModelConfig | None = None, engine: EngineConfig | None = None
+        self,
+        path: str = "embedded",
+        *,
+        model: ModelConfig | None = None,
+        engine: EngineConfig | None = None,
+        speculation: SpeculationConfig | None = None,
     ) -> None:
-        """Load a checkpoint folder, or the embedded model; `model` and `engine` override the defaults.
+        """Load a checkpoint folder, or the embedded model; what else is given overrides the defaults.
 
         Raises:
             CheckpointError: the folder cannot be loaded.
@@ -49,11 +55,16 @@ class LLM:
         progress = RichProgress()
         settings = (model or ModelConfig()).model_copy(update={"path": path})
         folder = find_checkpoint(path, cache_dir(), progress)
-        config = DeploymentConfig(model=settings, engine=engine or EngineConfig())
-        resolved = resolve(config, folder, read_shape(folder), detect_machine(config.engine.device))
+        config = DeploymentConfig(
+            model=settings, engine=engine or EngineConfig(), speculation=speculation or SpeculationConfig()
+        )
+        shape = read_shape(folder)
+        resolved = resolve(config, folder, shape, detect_machine(config.engine.device))
         self.context_length = resolved.model.context_length
         self.tokenizer = Tokenizer.from_folder(Path(folder))
-        self._engine = Engine(resolved, LocalExecutor(ModelRunner.load(resolved, progress).launch), NullObserver())
+        observer = NullObserver()
+        executor = LocalExecutor(ModelRunner.load(resolved, progress).launch)
+        self._engine = Engine(resolved, executor, observer, build_speculation(resolved, shape.vocab_size, observer))
 
     def generate(
         self,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from llama4coder import LLM, SamplingParams
-from llama4coder.config import EngineConfig, ModelConfig
+from llama4coder.config import EngineConfig, ModelConfig, SpeculationConfig
 from llama4coder.errors import CheckpointError, ContextTooLong
 from llama4coder.types import FinishReason
 from tests.support.models import write_tiny_llama
@@ -61,3 +61,15 @@ def test_one_prompt_that_does_not_fit_stops_all_of_them_before_any_work(llm: LLM
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json"):
         LLM(str(tmp_path))
+
+
+def test_guesses_change_nothing_but_the_number_of_steps(tmp_path: Path, llm: LLM) -> None:
+    write_tiny_llama(tmp_path, tokenizer=True, vocab_size=400)
+    engine, prompts = (
+        EngineConfig(kv_memory_bytes=2**20, num_threads=1),
+        ["def add(first, second):\n" * 3, "x = 1\n" * 5],
+    )
+    model, speculation = ModelConfig(dtype="float32"), SpeculationConfig(method="ngram")
+    with LLM(str(tmp_path), model=model, engine=engine, speculation=speculation) as guessing:
+        for sampling in (GREEDY, SamplingParams(temperature=0.8)):
+            assert guessing.generate(prompts, sampling, max_tokens=60) == llm.generate(prompts, sampling, max_tokens=60)
