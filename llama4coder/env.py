@@ -38,6 +38,11 @@ def silence_telemetry() -> None:
     os.environ.update(offline_environment())
 
 
+def admit_equal_gpu_numbers() -> None:
+    """Let ranks share symmetric memory that each see one GPU of their node alone, all as number 0."""
+    os.environ.setdefault("TORCH_SYMM_MEM_ALLOW_OVERLAPPING_DEVICES", "1")
+
+
 def use_network_interface(name: str) -> None:
     """Let the ranks of a replica talk over this interface, unless the operator has chosen one."""
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):

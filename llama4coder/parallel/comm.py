@@ -79,7 +79,7 @@ class TorchGroup:
     def gather(self, x: Tensor) -> Tensor:
         """See `Communicator.gather`."""
         gathered = x.new_empty(self.size, *x.shape)
-        dist.all_gather_into_tensor(gathered.view(-1), x.contiguous().view(-1), group=self.group)
+        dist.all_gather_single(gathered.view(-1), x.contiguous().view(-1), group=self.group)
         return gathered
 
     def exchange(self, x: Tensor) -> Tensor:

@@ -10,11 +10,12 @@ import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # documented, and not in its stub's __all__
 
-from llama4coder.env import use_network_interface
+from llama4coder.env import admit_equal_gpu_numbers, use_network_interface
 from llama4coder.parallel.comm import TorchGroup
 from llama4coder.parallel.meeting import Meeting
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.parallel.share import RankShare
+from llama4coder.parallel.symmetric import choose_group
 
 _SIOCGIFADDR = 0x8915  # of Linux: the IPv4 address of an interface
 _SLOWEST_LOAD_S = 900.0  # on GPUs the first step is part of loading, and waits for the slowest rank
@@ -63,7 +64,15 @@ def join(meeting: Meeting, plan: RankPlan, host: str, device: torch.device, time
         device_id=device if is_gpu else None,
     )
     assert dist.group.WORLD is not None
-    return RankShare(plan, TorchGroup(dist.group.WORLD), _join_kv_ranks(plan, timeout))
+    admit_equal_gpu_numbers()
+    ranks = choose_group(TorchGroup(dist.group.WORLD), device, is_one_node=len(_hosts(store, plan, host)) == 1)
+    return RankShare(plan, ranks, _join_kv_ranks(plan, timeout))
+
+
+def _hosts(store: TCPStore, plan: RankPlan, host: str) -> set[bytes]:
+    """The addresses of all ranks' nodes."""
+    store.set(f"host of rank {plan.rank}", host)
+    return {store.get(f"host of rank {rank}") for rank in range(plan.layout.num_ranks)}
 
 
 def _join_kv_ranks(plan: RankPlan, timeout: timedelta) -> TorchGroup:

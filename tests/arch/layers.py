@@ -18,6 +18,7 @@ PARALLEL = (
     "parallel.group",
     "parallel.layers",
     "parallel.share",
+    "parallel.symmetric",
     "parallel.vocabulary",
 )
 

@@ -1,6 +1,6 @@
 """Communicators: torch's process groups between processes, and the tests' own between threads."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from multiprocessing import get_context
@@ -10,9 +10,12 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from llama4coder.parallel.comm import Alone, TorchGroup
+from llama4coder.parallel.comm import Alone, Communicator, TorchGroup
+from llama4coder.parallel.symmetric import MAX_BYTES, SymmetricGroup
 from tests.support.communicator_contract import SIZE, Body, CommunicatorContract, Group
 from tests.support.thread_group import ThreadGroup
+
+Wrap = Callable[[TorchGroup], Communicator]
 
 
 class Threads:
@@ -29,15 +32,16 @@ class Threads:
 class Processes:
     """Implements `Group`, with Gloo."""
 
-    def __init__(self, meeting: Path, timeout_s: float) -> None:
+    def __init__(self, meeting: Path, timeout_s: float, wrap: Wrap) -> None:
         self._timeout_s = timeout_s
+        self._wrap = wrap
         spawn = get_context("spawn")
         self._ranks = [
             ProcessPoolExecutor(1, spawn, initializer=join, initargs=(meeting, rank)) for rank in range(SIZE)
         ]
 
     def run(self, body: Body) -> list[object]:
-        results = [rank.submit(on_a_new_group, body, self._timeout_s) for rank in self._ranks]
+        results = [rank.submit(on_a_new_group, body, self._timeout_s, self._wrap) for rank in self._ranks]
         return [result.result() for result in results]
 
     def close(self) -> None:
@@ -50,8 +54,22 @@ def join(meeting: Path, rank: int) -> None:
     dist.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=SIZE)
 
 
-def on_a_new_group(body: Body, timeout_s: float) -> object:
-    return body(TorchGroup(dist.new_group(timeout=timedelta(seconds=timeout_s))))
+def on_a_new_group(body: Body, timeout_s: float, wrap: Wrap) -> object:
+    return body(wrap(TorchGroup(dist.new_group(timeout=timedelta(seconds=timeout_s)))))
+
+
+def plain(group: TorchGroup) -> Communicator:
+    return group
+
+
+def with_small_sums(group: TorchGroup) -> Communicator:
+    """As on GPUs that share memory, but for the kernel."""
+
+    def one_shot(room: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        room.copy_(x)
+        return group.sum(room.clone())
+
+    return SymmetricGroup(group, torch.zeros(MAX_BYTES, dtype=torch.uint8), one_shot)
 
 
 class TestThreads(CommunicatorContract):
@@ -64,21 +82,27 @@ class TestThreads(CommunicatorContract):
         return Threads(1.0)
 
 
+@pytest.fixture(scope="module", params=[plain, with_small_sums])
+def wrap(request: pytest.FixtureRequest) -> Wrap:
+    wrap: Wrap = request.param
+    return wrap
+
+
 @pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
-    processes = Processes(tmp_path_factory.mktemp("group") / "meeting", 60.0)
+def processes(tmp_path_factory: pytest.TempPathFactory, wrap: Wrap) -> Iterator[Group]:
+    processes = Processes(tmp_path_factory.mktemp("group") / "meeting", 60.0, wrap)
     yield processes
     processes.close()
 
 
-class TestTorchGroup(CommunicatorContract):
+class TestProcesses(CommunicatorContract):
     @pytest.fixture
     def group(self, processes: Group) -> Group:
         return processes
 
     @pytest.fixture
-    def hasty(self, tmp_path: Path) -> Iterator[Group]:
-        processes = Processes(tmp_path / "meeting", 1.0)
+    def hasty(self, tmp_path: Path, wrap: Wrap) -> Iterator[Group]:
+        processes = Processes(tmp_path / "meeting", 1.0, wrap)
         yield processes
         processes.close()
 
