@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 
+from llama4coder.obs.pool import PoolLookup
 from llama4coder.obs.stats import DraftFallback, DraftStats, EngineStats, StepStats
 from llama4coder.types import FinishReason
 
@@ -16,7 +17,8 @@ _POSITIONS = tuple(map(str, range(1, 9)))  # of a token in its draft; later ones
 
 
 class Metrics:
-    """The metrics of one process; an `EngineObserver` and a `SpeculationObserver` where an engine lives in it.
+    """The metrics of one process; an `EngineObserver`, a `SpeculationObserver` and a `PoolObserver` where an engine
+    lives in it, a `DraftObserver` in a draft replica.
 
     Front metrics are fed by `server.observe` and `obs.backend`, engine metrics by the `on_*` methods.
     """
@@ -26,6 +28,7 @@ class Metrics:
         self._declare_front(registry)
         self._declare_engine(registry)
         self._declare_drafts(registry)
+        self._declare_pool(registry)
 
     def render(self) -> bytes:
         """This process's metrics in Prometheus text format."""
@@ -74,6 +77,34 @@ class Metrics:
     def on_speedup(self, ratio: float) -> None:
         """Show what speculation is worth now."""
         self.draft_speedup.set(ratio)
+
+    def on_pool_lookup(self, found: PoolLookup) -> None:
+        """Count what was there when a row asked the pool."""
+        self.pool_lookups.labels(result=found.value).inc()
+
+    def on_pool_round_trip(self, time_s: float) -> None:
+        """Count an answer."""
+        self.pool_round_trip.observe(time_s)
+
+    def on_pool_replicas(self, num_replicas: int) -> None:
+        """Show how many there are."""
+        self.pool_replicas.set(num_replicas)
+
+    def on_pool_frame_ignored(self) -> None:
+        """Count a frame that could not be read, on either side."""
+        self.pool_ignored_frames.inc()
+
+    def on_draft_round(self, time_s: float) -> None:
+        """Count a draft replica's round."""
+        self.pool_round_time.observe(time_s)
+
+    def on_draft_sessions(self, num_sessions: int) -> None:
+        """Show how many sequences a draft replica has."""
+        self.pool_sessions.set(num_sessions)
+
+    def on_draft_frame_ignored(self) -> None:
+        """See `on_pool_frame_ignored`."""
+        self.pool_ignored_frames.inc()
 
     def _declare_front(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
@@ -182,6 +213,33 @@ class Metrics:
             "Tokens/s of late over those that plain decoding would have made, estimated",
             registry=registry,
         )
+
+    def _declare_pool(self, registry: CollectorRegistry) -> None:
+        self.pool_lookups = Counter(
+            "llama4coder_pool_lookups_total",
+            "What the draft pool had for rows that asked: a hit, or why there was none",
+            ("result",),
+            registry=registry,
+        )
+        self.pool_round_trip = Histogram(
+            "llama4coder_pool_round_trip_seconds",
+            "From news to a draft replica to finding its answer; the engine looks once per step",
+            buckets=_STEP_BUCKETS_S,
+            registry=registry,
+        )
+        self.pool_replicas = Gauge(
+            "llama4coder_pool_replicas", "Draft replicas that a target replica knows", registry=registry
+        )
+        self.pool_ignored_frames = Counter(
+            "llama4coder_pool_ignored_frames_total", "Frames that could not be read", registry=registry
+        )
+        self.pool_round_time = Histogram(
+            "llama4coder_pool_round_seconds",
+            "One round of a draft replica, for all sequences with news",
+            buckets=_STEP_BUCKETS_S,
+            registry=registry,
+        )
+        self.pool_sessions = Gauge("llama4coder_pool_sessions", "Sequences of a draft replica", registry=registry)
 
 
 def _count_positions(counter: Counter, lengths: Sequence[int]) -> None:

@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from llama4coder.obs.metrics import Metrics
+from llama4coder.obs.pool import DraftObserver, PoolLookup, PoolObserver
 from llama4coder.obs.stats import DraftFallback, DraftStats, EngineObserver, EngineStats, SpeculationObserver, StepStats
 from llama4coder.types import FinishReason
 
@@ -76,6 +77,27 @@ def test_speculation_feeds_every_draft_metric() -> None:
     assert by("fallbacks_total", "reason") == {"no_guess": 2, "not_worth": 1}
     assert samples[("llama4coder_draft_length_tokens_sum", ())] == 13
     assert samples[("llama4coder_draft_speedup_ratio", ())] == 1.7
+
+
+def test_both_sides_of_the_pool_feed_its_metrics() -> None:
+    metrics = Metrics(CollectorRegistry())
+    target: PoolObserver = metrics
+    for found in (PoolLookup.HIT, PoolLookup.HIT, PoolLookup.LATE):
+        target.on_pool_lookup(found)
+    target.on_pool_round_trip(0.01)
+    target.on_pool_replicas(2)
+    target.on_pool_frame_ignored()
+    replica: DraftObserver = metrics
+    replica.on_draft_round(0.004)
+    replica.on_draft_sessions(7)
+    replica.on_draft_frame_ignored()
+    samples = {name.removeprefix("llama4coder_pool_"): value for (name, _), value in _samples(metrics).items() if value}
+    lookups = {
+        labels[0][1]: value for (name, labels), value in _samples(metrics).items() if name.endswith("lookups_total")
+    }
+    assert lookups == {"hit": 2, "late": 1}
+    assert (samples["round_trip_seconds_sum"], samples["round_seconds_sum"]) == (0.01, 0.004)
+    assert (samples["replicas"], samples["sessions"], samples["ignored_frames_total"]) == (2, 7, 2)
 
 
 def test_no_created_samples_and_one_prefix() -> None:
