@@ -9,10 +9,12 @@ import ray
 from ray import serve
 from ray.serve import Application
 
+from cluster.draft_loading import check_draft
+from cluster.draft_pool import draft_deployment
 from cluster.ingress import Ingress
 from cluster.metrics_hub import MetricsHub
 from cluster.nodes import await_nodes
-from cluster.placement import HUB_CPUS, INGRESS_CPUS, REPLICA_CPUS, target_placement
+from cluster.placement import HUB_CPUS, INGRESS_CPUS, REPLICA_CPUS, target_placement, uses_pool
 from cluster.room import shortage
 from cluster.settings import parse_args, resolve_on
 from cluster.survey import survey
@@ -41,7 +43,7 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
     _log.info("resolved configuration: %s", config.model_dump_json())
     front = config.placement.front_labels
     hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind()
-    target = _target(config).bind(config, hub)
+    target = _target(config).bind(config, hub, _drafts(config).bind(config, hub) if uses_pool(config) else None)
     ingress = serve.deployment(**_options(config.ingress_replicas, INGRESS_CPUS, front))(serve.ingress()(Ingress))
     return ingress.bind(config, target, hub)
 
@@ -58,6 +60,11 @@ def _target(config: ResolvedConfig) -> serve.Deployment:
         placement_group_strategy=placement.strategy,
         **options,
     )(TargetReplica)
+
+
+def _drafts(config: ResolvedConfig) -> serve.Deployment:
+    check_draft(config)
+    return draft_deployment(config, _options(1, 0, {}))
 
 
 def _options(num_replicas: int, num_cpus: float, labels: Mapping[str, str]) -> dict[str, Any]:

@@ -43,6 +43,11 @@ def _ranks(config: ResolvedConfig, num_ranks: int) -> dict[str, float]:
     return resources
 
 
+def uses_pool(config: ResolvedConfig) -> bool:
+    """Whether there is a draft pool."""
+    return config.speculation.method == "pool"
+
+
 def draft_resources(config: ResolvedConfig) -> Resources:
     """What one replica of the draft pool asks for."""
     pool = config.speculation.pool
@@ -53,6 +58,6 @@ def draft_resources(config: ResolvedConfig) -> Resources:
 def total_cpus(config: ResolvedConfig) -> int:
     """The logical CPUs that the whole deployment asks for."""
     targets = config.target_replicas * (REPLICA_CPUS + config.engine.ranks * RANK_CPUS)
-    num_drafts = config.speculation.pool.max_replicas if config.speculation.method == "pool" else 0
+    num_drafts = config.speculation.pool.max_replicas if uses_pool(config) else 0
     drafts = num_drafts * draft_resources(config)["CPU"]
     return math.ceil(targets + drafts + config.ingress_replicas * INGRESS_CPUS + HUB_CPUS)

@@ -11,6 +11,7 @@ from cluster.channel.executor import ZmqExecutor
 from cluster.generation import GenerationOutcome, GenerationService, Refusal
 from cluster.metrics_hub import MetricsPusher
 from cluster.rank_group import RankGroup
+from cluster.speculation import TargetSpeculation
 from cluster.startup_times import StartupTimes
 from llama4coder.config import ResolvedConfig
 from llama4coder.engine.engine import Engine
@@ -27,14 +28,15 @@ class TargetReplica:
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, config: ResolvedConfig, hub: DeploymentHandle[Any]
+        self, config: ResolvedConfig, hub: DeploymentHandle[Any], drafts: DeploymentHandle[Any] | None
     ) -> None:
         metrics = Metrics(CollectorRegistry())
         times = StartupTimes(metrics)
         limits = QueueLimits(config.engine.max_sequences, config.engine.max_queued_requests)
         self._ranks = await RankGroup.start(config, times)
         self._executor = ZmqExecutor(self._ranks.endpoints, config.engine.heartbeat_timeout_s)
-        thread = EngineThread(Engine(config, self._executor, metrics), limits)
+        self._speculation = TargetSpeculation(config, drafts, metrics)
+        thread = EngineThread(Engine(config, self._executor, metrics, self._speculation.for_engine), limits)
         self._service = GenerationService(thread)
         thread.start()
         with times.phase("warm-up"):
@@ -64,6 +66,8 @@ class TargetReplica:
         """Called by Serve when the replica is stopped, also when `__init__` did not finish."""
         if hasattr(self, "_pusher"):
             await self._pusher.stop()
+        if hasattr(self, "_speculation"):
+            await self._speculation.stop()
         if hasattr(self, "_service"):
             await self._service.close()
         if hasattr(self, "_ranks"):

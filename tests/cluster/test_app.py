@@ -1,5 +1,8 @@
 """Building the application, without running it."""
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ def test_graph_of_deployments(tiny_args: dict[str, Any]) -> None:
     assert ingress.num_replicas == 2
     init_args: tuple[Any, ...] = ingress.init_args
     _, target, hub = init_args
+    assert target._bound_deployment.init_args[2] is None, "no draft pool"
     assert (target._bound_deployment.name, target._bound_deployment.num_replicas) == ("TargetReplica", 3)
     assert (hub._bound_deployment.name, hub._bound_deployment.num_replicas) == ("MetricsHub", 1)
     assert ingress.max_ongoing_requests > 10_000
@@ -41,3 +45,30 @@ def test_target_is_placed_as_configured(tiny_args: dict[str, Any]) -> None:
     assert config.placement_group_strategy == "PACK"
     assert len(config.placement_group_bundles) == 3
     assert config.placement_group_bundle_label_selector == [{"pool": "target"}] * 3
+
+
+def test_a_draft_pool_has_its_own_resources(tiny_args: dict[str, Any]) -> None:
+    pool = {"min_replicas": 1, "max_replicas": 3, "cpus_per_replica": 1.5, "node_labels": {"pool": "draft"}}
+    speculation = {"method": "pool", "draft": {"path": tiny_args["model"]["path"]}, "pool": pool}
+    app = build_app(tiny_args | {"speculation": speculation})
+    target: Any = app._bound_deployment.init_args[1]
+    drafts: Any = target._bound_deployment.init_args[2]._bound_deployment
+    assert drafts.name == "DraftReplica"
+    assert drafts.ray_actor_options["num_cpus"] == 1.5
+    assert drafts.ray_actor_options["label_selector"] == {"pool": "draft"}
+    scaling = drafts._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (1, 3)
+
+
+def test_a_draft_model_with_other_tokens_is_refused(tiny_args: dict[str, Any], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_args["model"]["path"], other)
+    file = other / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocabulary = content["model"]["vocab"]
+    first, second = list(vocabulary)[10:12]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="other tokens than the target: 2 of"):
+        build_app(tiny_args | {"speculation": {"method": "pool", "draft": {"path": str(other)}}})
+    assert build_app(tiny_args | {"speculation": {"method": "ngram", "draft": {"path": str(other)}}})

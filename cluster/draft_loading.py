@@ -1,0 +1,51 @@
+"""The draft model of the pool: whether it can be used, and as it is loaded on the machine of a replica."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.placement import draft_resources
+from llama4coder.checkpoint.folder import find_checkpoint
+from llama4coder.config import ResolvedConfig
+from llama4coder.env import cache_dir
+from llama4coder.machine import detect_machine
+from llama4coder.progress import NullProgress
+from llama4coder.resolve_draft import resolve_draft
+from llama4coder.shape import read_shape
+from llama4coder.spec.compatibility import check_same_tokens
+from llama4coder.tokenizer.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from llama4coder.spec.forecast import Drafter
+
+
+def check_draft(config: ResolvedConfig) -> None:
+    """Find the draft model, converting it if need be.
+
+    Raises:
+        ConfigError: it is not there, or has other tokens than the target.
+    """
+    checkpoint = find_checkpoint(config.speculation.draft.path, cache_dir(), NullProgress())
+    check_same_tokens(Tokenizer.from_folder(Path(config.model.path)), Tokenizer.from_folder(checkpoint))
+
+
+def load_drafter(config: ResolvedConfig) -> "Drafter":
+    """Read the weights and take the KV memory.
+
+    Torch is imported here: whoever only asks a replica where it is has no use for it.
+
+    Raises:
+        ConfigError: it cannot run here.
+    """
+    import torch
+
+    from llama4coder.spec.draft_model import DraftModel
+    from llama4coder.spec.drafter import DrafterLimits, TreeDrafter
+    from llama4coder.spec.ranking import Ranking
+
+    speculation, progress = config.speculation, NullProgress()
+    checkpoint = find_checkpoint(speculation.draft.path, cache_dir(), progress)
+    machine = detect_machine("cuda" if "GPU" in draft_resources(config) else "cpu", lends_gpus=True)
+    resolved = resolve_draft(speculation, checkpoint, read_shape(checkpoint), machine, config.engine.num_threads)
+    limits = DrafterLimits(max_draft_tokens=speculation.max_draft_tokens, max_forks=speculation.draft.max_forks)
+    torch.set_num_threads(resolved.num_threads)
+    return TreeDrafter(DraftModel.load(resolved, Ranking(limits.max_forks_per_place + 1), progress), limits)

@@ -1,0 +1,46 @@
+"""What a target replica guesses by, from the configuration and the draft pool, if there is one."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from cluster.channel.draft_client import PoolProposer
+from cluster.channel.draft_link import ZmqLinks
+from cluster.draft_directory import DraftDirectory
+from llama4coder.config import ResolvedConfig
+from llama4coder.obs.metrics import Metrics
+from llama4coder.shape import read_shape
+from llama4coder.spec.build import beside_ngrams, build_speculation, speculate
+from llama4coder.spec.pool_client import PoolClient, PoolLimits
+from llama4coder.spec.types import Speculation
+
+
+class TargetSpeculation:
+    """Made in the replica's event loop, which keeps the list of draft replicas up to date.
+
+    `for_engine` belongs to the engine, which closes it.
+    """
+
+    def __init__(self, config: ResolvedConfig, pool: DeploymentHandle[Any] | None, metrics: Metrics) -> None:
+        vocab_size = read_shape(Path(config.model.path)).vocab_size
+        self._directory: DraftDirectory | None = None
+        self.for_engine: Speculation
+        if pool is None:
+            self.for_engine = build_speculation(config, vocab_size, metrics)
+        else:
+            proposer = self._follow(config, pool, metrics)
+            self.for_engine = speculate(beside_ngrams(proposer), config, vocab_size, metrics)
+
+    async def stop(self) -> None:
+        """Follow the pool no more; idempotent."""
+        if self._directory is not None:
+            await self._directory.stop()
+
+    def _follow(self, config: ResolvedConfig, pool: DeploymentHandle[Any], metrics: Metrics) -> PoolProposer:
+        speculation = config.speculation
+        limits = PoolLimits(speculation.pool.silence_timeout_s, speculation.draft.window_tokens)
+        client = PoolClient(uuid.uuid4().hex, limits, metrics)
+        directory = self._directory = DraftDirectory(pool, lambda: client.num_sessions > 0)
+        return PoolProposer(client, lambda: directory.replicas, ZmqLinks(), metrics)

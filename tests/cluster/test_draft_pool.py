@@ -1,0 +1,128 @@
+"""A target with a draft pool on a real local Ray: what clients see of it, whatever becomes of the pool."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cluster.processes import Process, descendants
+from tests.support.live_server import LiveServer, live_server
+from tests.support.models import write_tiny_llama
+from tests.support.streams import Answer, stream
+
+pytestmark = pytest.mark.cluster
+
+NUM_STREAMS = 16
+MAX_TOKENS = 600
+
+
+@pytest.fixture(scope="module")
+def args(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    write_tiny_llama(folder, tokenizer=True, max_position_embeddings=4096)
+    return {
+        "model": {"path": str(folder), "dtype": "float32"},
+        "engine": {"kv_memory_bytes": 64 * 2**20, "num_threads": 1},
+    }
+
+
+@pytest.fixture(scope="module")
+def plain_answers(args: dict[str, Any]) -> Sequence[Answer]:
+    with live_server(args) as server:
+        return streams(server)
+
+
+@pytest.fixture(scope="module")
+def server(args: dict[str, Any], plain_answers: Sequence[Answer]) -> Iterator[LiveServer]:
+    """After the other one, so that they do not share the cores."""
+    draft = {"path": args["model"]["path"], "dtype": "float32", "num_threads": 1, "kv_memory_bytes": 64 * 2**20}
+    speculation = {"method": "pool", "max_draft_tokens": 4, "draft": draft}
+    with live_server(args | {"speculation": speculation}) as server:
+        yield server
+
+
+def body(number: int) -> dict[str, Any]:
+    """Greedy and seeded requests in turn, with prompts of their own."""
+    sampling = {"temperature": 0} if number % 2 else {"temperature": 0.9, "top_p": 0.9, "seed": number}
+    prompt = f"def function_{number}(argument):"
+    return {"model": "tiny", "prompt": prompt, "max_tokens": MAX_TOKENS, "ignore_eos": True, **sampling}
+
+
+def streams(server: LiveServer) -> list[Answer]:
+    with ThreadPoolExecutor(NUM_STREAMS) as pool:
+        return list(pool.map(lambda number: stream(server, body(number)), range(NUM_STREAMS)))
+
+
+def draft_replicas(server: LiveServer) -> set[Process]:
+    return {process for process in descendants({server.process.pid}) if b"DraftReplica" in command_line(process.pid)}
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:  # it has ended
+        return b""
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come to pass"
+        time.sleep(0.1)
+
+
+def metric(server: LiveServer, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that have these labels."""
+    families = text_string_to_metric_families(httpx.get(f"{server.url}/metrics", timeout=30).text)
+    samples = [sample for family in families for sample in family.samples if sample.name == f"llama4coder_{name}"]
+    return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+
+def accepted(server: LiveServer) -> float:
+    return metric(server, "draft_accepted_tokens_total")
+
+
+def test_answers_are_those_of_plain_decoding(server: LiveServer, plain_answers: Sequence[Answer]) -> None:
+    until(lambda: metric(server, "pool_replicas") == 1)
+    assert streams(server) == plain_answers
+
+
+def test_the_pool_has_a_part_in_them(server: LiveServer) -> None:
+    stream(server, body(1))
+    until(lambda: metric(server, "pool_lookups_total", result="hit") > 0)
+    until(lambda: metric(server, "draft_proposals_total", source="pool") > 0)
+    assert metric(server, "pool_round_trip_seconds_count") > 0
+    assert metric(server, "pool_round_seconds_count") > 0
+
+
+def kill_drafts(server: LiveServer) -> None:
+    for process in draft_replicas(server):
+        os.kill(process.pid, signal.SIGKILL)
+
+
+def test_streams_do_not_notice_the_death_of_a_draft_replica(
+    server: LiveServer, plain_answers: Sequence[Answer]
+) -> None:
+    """The pool goes from one replica to none and back to one."""
+    old = draft_replicas(server)
+    assert len(old) == 1
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(streams, server)
+        time.sleep(0.5)
+        kill_drafts(server)
+        assert running.result() == plain_answers
+    until(lambda: len(draft_replicas(server) - old) == 1)
+    before = metric(server, "pool_lookups_total", result="hit")
+
+    def hits_again() -> bool:
+        stream(server, body(1))
+        return metric(server, "pool_lookups_total", result="hit") > before
+
+    until(hits_again)
