@@ -99,7 +99,7 @@ class DraftConfig(_Frozen):
     kv_memory_bytes: PositiveInt | Auto = "auto"
     """Memory of the draft model's KV blocks; auto is 512 MiB on a CPU and 4 GiB on a GPU, or what four windows need."""
     num_threads: PositiveInt | Auto = "auto"
-    """CPU threads of the draft model; auto takes as many as a rank of the target."""
+    """CPU threads of the draft model; auto takes as many as a rank of the target, as `local` always does."""
     max_forks: Annotated[int, Field(ge=0, le=64)] = 8
     """Other outcomes of one verification that a pool drafts for, beside the likeliest."""
 

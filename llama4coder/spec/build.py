@@ -2,7 +2,9 @@
 
 from llama4coder.config import ResolvedConfig
 from llama4coder.errors import ConfigError
+from llama4coder.machine import detect_machine
 from llama4coder.obs.stats import SpeculationObserver
+from llama4coder.progress import NullProgress
 from llama4coder.spec.first_of import FirstOf
 from llama4coder.spec.ngram import LongMatches, NgramProposer
 from llama4coder.spec.speculator import Speculator
@@ -20,8 +22,14 @@ def build_speculation(config: ResolvedConfig, vocab_size: int, observer: Specula
             return NoSpeculation()
         case "ngram":
             return speculate(NgramProposer(), config, vocab_size, observer)
-        case "local" | "pool" as method:
-            raise ConfigError(f"speculation.method {method} is not available here; use ngram or none")
+        case "local":
+            # Needs torch, which an engine whose ranks are processes of their own does without otherwise.
+            from llama4coder.spec.local_loading import load_local
+
+            drafting = load_local(config, detect_machine(config.engine.device), NullProgress())
+            return speculate(beside_ngrams(drafting), config, vocab_size, observer)
+        case "pool" as method:
+            raise ConfigError(f"speculation.method {method} is not available here; use local, ngram or none")
 
 
 def speculate(

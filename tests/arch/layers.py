@@ -71,7 +71,7 @@ NEEDS_TORCH = tuple(
         *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "engine.wanted"),
         *("engine.forward", "engine.graph_pass", "engine.pending", "llm"),
         *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.session", "spec.sessions"),
-        *("spec.drafter", "spec.local"),
+        *("spec.drafter", "spec.local", "spec.local_loading"),
     )
 )
 
