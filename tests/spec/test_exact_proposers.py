@@ -1,0 +1,148 @@
+"""Whoever proposes, sound or broken, near or far: the answers are those of plain decoding, token for token."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from llama4coder.config import ResolvedConfig
+from llama4coder.engine.engine import Engine
+from llama4coder.engine.local_executor import LocalExecutor
+from llama4coder.engine.runner import ModelRunner
+from llama4coder.obs.stats import DraftStats, NullObserver
+from llama4coder.progress import NullProgress
+from llama4coder.spec.drafter import DrafterLimits, TreeDrafter
+from llama4coder.spec.local import LocalLimits, LocalProposer
+from llama4coder.spec.ngram import NgramProposer
+from llama4coder.spec.speculator import Speculator
+from llama4coder.spec.step_times import StepTimes
+from llama4coder.spec.types import Proposer
+from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
+from tests.support.drafts import load_draft
+from tests.support.engines import build_engine, resolved, run_all
+from tests.support.models import TINY, write_tiny_llama
+from tests.support.pool_links import HostLinks, proposer_of
+from tests.support.proposers import all_fakes
+from tests.support.unreliable import BAD, UnreliableLinks
+
+NUM_TOKENS = 40
+MAX_DRAFT_TOKENS = 4
+LIMITS = DrafterLimits(max_draft_tokens=MAX_DRAFT_TOKENS, max_forks=4)
+SAMPLINGS = {
+    "greedy": SamplingParams(temperature=0.0),
+    "0.3": SamplingParams(temperature=0.3, top_p=0.9),
+    "0.8": SamplingParams(temperature=0.8, top_p=0.9),
+    "1.2": SamplingParams(temperature=1.2, top_p=0.95),
+}
+
+
+class FlatTimes(StepTimes):
+    """Every step takes as long as any other, so that every guess is worth its time."""
+
+    def predict(self, num_tokens: int, max_extra: int) -> NDArray[np.float64]:
+        return np.ones(max_extra + 1)
+
+
+class Counting(NullObserver):
+    """How many guesses were checked, and how many of them were right."""
+
+    def __init__(self) -> None:
+        self.num_drafted = 0
+        self.num_accepted = 0
+
+    def on_drafts(self, drafts: Sequence[DraftStats]) -> None:
+        self.num_drafted += sum(draft.num_drafted for draft in drafts)
+        self.num_accepted += sum(draft.num_accepted for draft in drafts)
+
+
+@dataclass(frozen=True)
+class Models:
+    """A target, and drafts that are right always or hardly ever."""
+
+    target: Path
+    stranger: Path
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    made = Models(tmp_path_factory.mktemp("target"), tmp_path_factory.mktemp("stranger"))
+    write_tiny_llama(made.target)
+    write_tiny_llama(made.stranger, num_hidden_layers=1)
+    return made
+
+
+def requests(sampling: SamplingParams, number: int) -> list[GenerateRequest]:
+    """Prompts that repeat themselves, so that n-grams find something."""
+    return [
+        GenerateRequest(
+            str(index),
+            tuple((7 * index + place % (5 + index)) % 500 for place in range(12 + 5 * index)),
+            sampling,
+            StopConditions(NUM_TOKENS),
+            seed=index,
+        )
+        for index in range(number)
+    ]
+
+
+def plain(config: ResolvedConfig, batch: list[GenerateRequest]) -> dict[str, list[int]]:
+    return {name: result.token_ids for name, result in run_all(build_engine(config), batch).items()}
+
+
+def assert_same(config: ResolvedConfig, batch: list[GenerateRequest], proposer: Proposer) -> Counting:
+    """With the proposer's guesses as without."""
+    counting = Counting()
+    speculator = Speculator(proposer, TINY["vocab_size"], MAX_DRAFT_TOKENS, counting, FlatTimes())
+    executor = LocalExecutor(ModelRunner.load(config, NullProgress()).launch)
+    engine = Engine(config, executor, NullObserver(), speculator)
+    results = run_all(engine, batch)
+    engine.close()
+    assert {name: result.token_ids for name, result in results.items()} == plain(config, batch)
+    return counting
+
+
+def pool_of(folder: Path, number: int, wrap: Callable[[HostLinks], HostLinks | UnreliableLinks]) -> Proposer:
+    links = HostLinks({f"draft {index}": TreeDrafter(load_draft(folder), LIMITS) for index in range(number)})
+    return proposer_of(wrap(links), links.endpoints)
+
+
+def real_proposers(models: Models) -> Mapping[str, Proposer]:
+    limits = LocalLimits(max_draft_tokens=MAX_DRAFT_TOKENS)
+    return {
+        "n-gram": NgramProposer(),
+        "local": LocalProposer(load_draft(models.target), limits),
+        "local stranger": LocalProposer(load_draft(models.stranger), limits),
+        "pool": pool_of(models.target, 1, lambda links: links),
+        "pool of strangers": pool_of(models.stranger, 2, lambda links: links),
+        "unreliable pool": pool_of(models.target, 2, lambda links: UnreliableLinks(links, BAD)),
+    }
+
+
+REAL = ("n-gram", "local", "local stranger", "pool", "pool of strangers", "unreliable pool")
+
+
+@pytest.mark.parametrize("number", [1, 16])
+@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
+@pytest.mark.parametrize("name", REAL)
+def test_real_ones(models: Models, name: str, sampling: SamplingParams, number: int) -> None:
+    config = resolved(models.target, num_blocks=300)
+    counting = assert_same(config, requests(sampling, number), real_proposers(models)[name])
+    if name in ("local", "pool"):
+        assert counting.num_accepted > 0.6 * counting.num_drafted > 10 * number
+    elif name == "unreliable pool":
+        assert counting.num_accepted > 0
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
+@pytest.mark.parametrize("name", sorted(all_fakes({})))
+def test_fakes(models: Models, name: str, sampling: SamplingParams) -> None:
+    config, batch = resolved(models.target, num_blocks=300), requests(sampling, 6)
+    fake = all_fakes(plain(config, batch))[name]
+    counting = assert_same(config, batch, fake)
+    if name in ("AlwaysRight", "TooLong", "OutOfVocabulary"):
+        assert counting.num_accepted == counting.num_drafted > 0
+    elif name == "NeverRight":
+        assert counting.num_accepted == 0 < counting.num_drafted
