@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.channel.endpoint import Endpoint
 from cluster.errors import original_error
+from cluster.loading import new_rank_name
 from cluster.node import Place, here
 from cluster.placement import RANK_CPUS, target_placement
 from cluster.rank import Loaded, RankActor, RankTask
@@ -104,6 +105,7 @@ def _create(config: ResolvedConfig, group: PlacementGroup, bundle: int) -> Any:
         "num_cpus": RANK_CPUS,
         "num_gpus": 1 if config.engine.device == "cuda" else 0,
         "max_concurrency": _RANK_CONCURRENCY,
+        "name": new_rank_name(),
         "scheduling_strategy": PlacementGroupSchedulingStrategy(group, bundle),
     }
     return ray.remote(RankActor).options(**options).remote()

@@ -69,7 +69,7 @@ def serve_locally(file: ServeFile, console: Console) -> int:
             config = resolve_on(machine, file.config, RichProgress())
         console.print(f"  {config.model_dump_json()}", style="dim", highlight=False, markup=False, soft_wrap=True)
         with _private_ray(file, config, console, phases) as content:
-            _bring_up(content, file, phases)
+            _bring_up(content, file, console, phases)
             console.print(banner(base_url(file.host, file.port), config), highlight=False, soft_wrap=True)
             console.print(f"  ready after {time.monotonic() - started_s:.1f} s", style="dim", highlight=False)
             return _wait_for_signal()
@@ -141,14 +141,25 @@ def _choose_proxy(folder: Path, file: ServeFile, console: Console) -> Mapping[st
     return {**file.content, "http_options": {**file.content["http_options"], "host": LOOPBACK}}
 
 
-def _bring_up(content: Mapping[str, Any], file: ServeFile, phases: Phases) -> None:
+def _bring_up(content: Mapping[str, Any], file: ServeFile, console: Console, phases: Phases) -> None:
     with _signals_held():
+        from cluster.loading import LoadingBar, ask_ranks
         from cluster.startup import deploy, wait_until_ready, wait_until_running
+
+    bar = LoadingBar(RichProgress(console))
+
+    def look() -> None:
+        with _signals_held():
+            ranks = ask_ranks()
+        bar.show(ranks)
 
     with phases.phase("starting Ray Serve"):
         application = deploy(content)
     with phases.phase("starting the application"):
-        wait_until_running(application, phases.tell)
+        try:
+            wait_until_running(application, phases.tell, look)
+        finally:
+            bar.finish()
     with phases.phase("waiting for the first token"):
         wait_until_ready(file.host, file.port)
 
@@ -168,7 +179,7 @@ def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Ha
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """For imports: a compiled module may swallow what is raised while it loads, so it is raised afterwards."""
+    """For imports and waits in Ray: compiled code may swallow what is raised in it, so it is raised afterwards."""
     arrived: list[int] = []
     _handle_signals(lambda number, frame: arrived.append(number))
     try:

@@ -39,8 +39,13 @@ def deploy(content: Mapping[str, Any]) -> str:
     return schema.applications[0].name
 
 
-def wait_until_running(application: str, tell: Callable[[str], None]) -> None:
-    """Wait until every deployment runs, telling which do not; raises `ConfigError` with the cause if one cannot."""
+def wait_until_running(
+    application: str, tell: Callable[[str], None], meanwhile: Callable[[], None] = lambda: None
+) -> None:
+    """Wait until every deployment runs, telling which do not; raises `ConfigError` with the cause if one cannot.
+
+    `meanwhile` is called again and again.
+    """
     while True:
         overview = serve.status().applications.get(application)
         if overview is not None:
@@ -53,6 +58,7 @@ def wait_until_running(application: str, tell: Callable[[str], None]) -> None:
             tell(f"waiting for {', '.join(sorted(waiting)) or 'the application to be built'}")
             for message in filter(None, waiting.values()):  # Serve's own, such as which resources a replica waits for
                 tell(f"  {' '.join(message.split())}")
+        meanwhile()
         time.sleep(_POLL_S)
 
 
