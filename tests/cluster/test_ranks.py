@@ -151,7 +151,10 @@ def test_an_idle_replica_is_replaced_when_a_rank_is_frozen(server: LiveServer) -
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("loss", "times"), [(signal.SIGKILL, 20), (signal.SIGSTOP, 3)], ids=str)
-def test_losses_under_sixteen_streams(server: LiveServer, loss: signal.Signals, times: int) -> None:
+def test_losses_under_sixteen_streams(
+    server: LiveServer, loss: signal.Signals, times: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "httpx")  # it tells of every request
     chance = random.Random(1)
     pauses_s = sorted(lose_a_rank_under_streams(server, NUM_STREAMS, loss, chance) for _ in range(times))
     _log.info(
