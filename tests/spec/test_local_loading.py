@@ -87,10 +87,8 @@ class Unweighed(NoSpeculation):
         self._proposer.end(request_id)
 
 
-@pytest.mark.parametrize("number", [1, 16])
-@pytest.mark.parametrize("temperature", [0.0, 0.3, 0.8, 1.2])
-def test_outputs_are_those_of_plain_decoding(target: Path, other: Path, temperature: float, number: int) -> None:
-    batch = requests(SamplingParams(temperature=temperature, top_p=0.95), number)
+def test_a_loaded_draft_helps_an_engine_as_much_as_it_is_like_the_target(target: Path, other: Path) -> None:
+    batch = requests(SamplingParams(temperature=0.8, top_p=0.95), 8)
     expected = tokens_of(run_all(build_engine(resolved(target, num_blocks=200)), batch))
     accepted = []
     for draft in (target, other):
@@ -100,7 +98,7 @@ def test_outputs_are_those_of_plain_decoding(target: Path, other: Path, temperat
         executor = LocalExecutor(ModelRunner.load(config, NullProgress()).launch)
         assert tokens_of(run_all(Engine(config, executor, NullObserver(), speculation), batch)) == expected
         proposer.check_integrity()
-        assert speculation.num_drafted > 10 * number
+        assert speculation.num_drafted > 10 * len(batch)
         accepted.append(speculation.num_accepted / speculation.num_drafted)
     assert accepted[0] > max(0.3, accepted[1] + 0.2)
 
