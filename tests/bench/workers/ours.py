@@ -2,13 +2,13 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
 from torch import Tensor
 
-from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig
+from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, ResolvedConfig, SpeculationConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.runner import ModelRunner
@@ -18,6 +18,7 @@ from llama4coder.progress import NullProgress
 from llama4coder.resolve import resolve
 from llama4coder.sampling.sampler import Sampler, SamplingRow
 from llama4coder.shape import read_shape
+from llama4coder.spec.types import Speculation
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
 from tests.bench.workers.protocol import Measure, Task, serve
 
@@ -49,15 +50,25 @@ class SamplerTime:
 
 
 class Ours:
-    def __init__(self, folder: Path, dtype: str, num_threads: int, quant: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dtype: str,
+        num_threads: int,
+        quant: str,
+        speculation: SpeculationConfig | None = None,
+        speculate: Callable[[ResolvedConfig], Speculation] | None = None,
+    ) -> None:
         config = DeploymentConfig(
             model=ModelConfig.model_validate({"dtype": dtype, "quant": quant, "context_length": 4096}),
             engine=EngineConfig(prefix_caching=False, kv_memory_bytes=KV_BYTES, num_threads=num_threads),
+            speculation=speculation or SpeculationConfig(),
         )
         resolved = resolve(config, folder, read_shape(folder), detect_machine())
         runner = ModelRunner.load(resolved, NullProgress())
         self._model_time = ModelTime()
-        self._engine = Engine(resolved, LocalExecutor(runner.launch), self._model_time)
+        guesses = speculate(resolved) if speculate is not None else None
+        self._engine = Engine(resolved, LocalExecutor(runner.launch), self._model_time, guesses)
         self._num_requests = 0
 
     def measures(self) -> Mapping[str, Measure]:

@@ -1,0 +1,120 @@
+"""Our engine with a draft model: `python -m tests.bench.workers.speculating FOLDER DTYPE NUM_THREADS METHOD QUANT`.
+
+METHOD is `none`, `local` or `pool`; the draft model is the target itself with its weights in QUANT. The pool is one
+replica in a process of its own, with one thread.
+"""
+
+import multiprocessing
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from cluster.channel.draft_client import PoolProposer
+from cluster.channel.draft_link import ZmqLinks
+from cluster.channel.draft_server import DraftServer
+from cluster.channel.endpoint import Endpoint, bind_encrypted
+from cluster.draft_loading import load_drafter
+from llama4coder.config import DraftConfig, ResolvedConfig, SpeculationConfig
+from llama4coder.obs.pool import NullPoolObserver, PoolLookup
+from llama4coder.obs.stats import DraftStats, NullObserver
+from llama4coder.shape import read_shape
+from llama4coder.spec.build import build_speculation, speculate
+from llama4coder.spec.pool_client import PoolClient, PoolLimits
+from llama4coder.spec.pool_host import PoolHost
+from llama4coder.spec.types import Speculation
+from tests.bench.workers.ours import Ours
+from tests.bench.workers.protocol import Measure, Task, serve
+
+_TARGET = "bench"
+_SESSION_TIMEOUT_S = 600.0
+
+
+class Counting(NullObserver):
+    """Guesses since `clear`."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.num_drafts = self.num_drafted = self.num_judged = self.num_accepted = 0
+
+    def on_drafts(self, drafts: Sequence[DraftStats]) -> None:
+        self.num_drafts += len(drafts)
+        self.num_drafted += sum(draft.num_drafted for draft in drafts)
+        self.num_judged += sum(min(draft.num_accepted + 1, draft.num_drafted) for draft in drafts)
+        self.num_accepted += sum(draft.num_accepted for draft in drafts)
+
+
+class Lookups(NullPoolObserver):
+    """What was found since `clear`."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.found = dict.fromkeys(PoolLookup, 0)
+        self.round_trips_s: list[float] = []
+
+    def on_pool_lookup(self, found: PoolLookup) -> None:
+        self.found[found] += 1
+
+    def on_pool_round_trip(self, time_s: float) -> None:
+        self.round_trips_s.append(time_s)
+
+
+class Speculating:
+    def __init__(self, folder: Path, dtype: str, num_threads: int, method: str, quant: str) -> None:
+        self._counting, self._lookups = Counting(), Lookups()
+        draft = DraftConfig.model_validate({"path": str(folder), "quant": quant})
+        speculation = SpeculationConfig.model_validate({"method": method, "draft": draft})
+        self._ours = Ours(folder, dtype, num_threads, "none", speculation, self._speculate)
+
+    def measures(self) -> Mapping[str, Measure]:
+        """Speed, and then how the run of the last speed went."""
+        return {
+            "decode": self._decode,
+            "acceptance": lambda task: self._counting.num_accepted / max(1, self._counting.num_judged),
+            "draft_length": lambda task: self._counting.num_drafted / max(1, self._counting.num_drafts),
+            "hit_rate": lambda task: self._lookups.found[PoolLookup.HIT] / max(1, sum(self._lookups.found.values())),
+            "late_rate": lambda task: self._lookups.found[PoolLookup.LATE] / max(1, sum(self._lookups.found.values())),
+            "round_trip_ms": lambda task: 1000 * statistics.median(self._lookups.round_trips_s or [0.0]),
+        }
+
+    def _decode(self, task: Task) -> float:
+        self._counting.clear()
+        self._lookups.clear()
+        return self._ours.measures()["decode"](task)
+
+    def _speculate(self, config: ResolvedConfig) -> Speculation:
+        vocab_size = read_shape(Path(config.model.path)).vocab_size
+        if config.speculation.method != "pool":
+            return build_speculation(config, vocab_size, self._counting)
+        replicas: Mapping[str, Endpoint] = {"draft": _start_replica(config)}
+        client = PoolClient(_TARGET, PoolLimits(config.speculation.pool.silence_timeout_s, 4096), self._lookups)
+        pool = PoolProposer(client, lambda: replicas, ZmqLinks(), self._lookups)
+        return speculate(pool, config, vocab_size, self._counting)
+
+
+def _start_replica(config: ResolvedConfig) -> Endpoint:
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    draft = config.speculation.draft.model_copy(update={"num_threads": 1})
+    speculation = config.speculation.model_copy(update={"draft": draft})
+    config = config.model_copy(update={"speculation": speculation})
+    spawn.Process(target=_serve, args=(theirs, config), daemon=True).start()
+    endpoint: Endpoint = ours.recv()
+    return endpoint
+
+
+def _serve(pipe: "Connection[Endpoint, None]", config: ResolvedConfig) -> None:
+    host = PoolHost(load_drafter(config), _SESSION_TIMEOUT_S)
+    server = DraftServer(host, lambda socket: bind_encrypted(socket, "127.0.0.1"), NullPoolObserver())
+    pipe.send(server.start())
+    server.join()
+
+
+if __name__ == "__main__":
+    folder, dtype, num_threads, method, quant = sys.argv[1:]
+    serve(lambda: Speculating(Path(folder), dtype, int(num_threads), method, quant).measures())
