@@ -28,7 +28,7 @@ def load_draft(folder: Path, *, num_blocks: int = 64, window_tokens: int = 256, 
         kv_bytes=0,
         num_threads=1,
     )
-    return DraftModel.load(config, Ranking(num_ranked, TINY["vocab_size"]), NullProgress())
+    return DraftModel.load(config, Ranking(num_ranked, num_perturbed=TINY["vocab_size"]), NullProgress())
 
 
 class Reference:
