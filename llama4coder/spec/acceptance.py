@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from llama4coder.spec.types import DraftSource
 
 _ROW_MEMORY, _SOURCE_MEMORY = 0.9, 0.99  # what a verdict leaves of those before it
-_ROW_IDLE, _SOURCE_IDLE = 0.99, 0.998  # what a step without a verdict leaves of them: refusal is not for ever
-_ROW_PRIOR_WEIGHT, _SOURCE_PRIOR_WEIGHT = 4.0, 16.0  # in verdicts
+_ROW_IDLE, _SOURCE_IDLE = 0.995, 0.998  # what a step without a verdict leaves of them: refusal is not for ever
+_ROW_PRIOR_WEIGHT, _SOURCE_PRIOR_WEIGHT = 4.0, 8.0  # in verdicts
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,10 +48,14 @@ class Follower:
             self._append(token_id)
 
     def guess(self, max_tokens: int) -> tuple[int, ...]:
-        """What stands at the cursor, which repeats itself where it reaches the text's end; may be empty."""
+        """What stands at the cursor, no longer than the match before it; may be empty.
+
+        Where that is the end of the text it repeats itself.
+        """
         cursor = self._cursor
         if cursor is None:
             return ()
+        max_tokens = min(max_tokens, self.num_matched)
         if cursor < self._prompt_start:
             return tuple(self._text[cursor : min(cursor + max_tokens, self._prompt_start - 1)])
         period = len(self._text) - cursor

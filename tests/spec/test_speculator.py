@@ -170,6 +170,15 @@ def test_useless_guesses_cost_next_to_nothing(
     assert stats.time_s < 1.05 * plain_time_s(num_rows, 600, step_time_s) + 600 * 0.0005
 
 
+@pytest.mark.parametrize("num_rows", [1, 16, 128])
+@pytest.mark.parametrize("step_time_s", [memory_bound, costly])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 0.8, 1.0])
+def test_no_batch_is_slower_than_plain_decoding(num_rows: int, step_time_s: StepTime, alpha: float) -> None:
+    num_tokens = 300 if num_rows < 128 else 100
+    stats = run(partial(SometimesRight, alpha=alpha), step_time_s, num_rows, num_tokens)
+    assert stats.time_s < plain_time_s(num_rows, num_tokens, step_time_s) / 0.96
+
+
 def test_refused_guesses_stop_and_are_tried_again_now_and_then() -> None:
     stats = run(NeverRight, costly, num_tokens=2000)
     late = stats.drafted[200:]

@@ -44,13 +44,26 @@ def test_sizes_out_of_order_share_their_mean() -> None:
     assert learned((1, 0.020), (2, 0.010), (3, 0.030)).predict(1, 2) == pytest.approx([0.015, 0.015, 0.030])
 
 
-def test_what_is_unknown_is_explored_by_doubling() -> None:
+def test_what_is_unknown_is_tried_little_by_little() -> None:
     times_s = learned((4, 0.01)).predict(4, 8)
-    assert list(np.isfinite(times_s)) == [True] * 5 + [False] * 4
+    assert list(np.isfinite(times_s)) == [True] * 3 + [False] * 6
+    assert list(times_s[:3]) == [0.01] * 3
 
 
-def test_before_the_first_step_a_row_may_have_one_guess() -> None:
-    assert list(np.isfinite(StepTimes().predict(3, 5))) == [True] * 4 + [False] * 2
+def test_beyond_the_largest_size_the_line_goes_on() -> None:
+    assert learned((8, 0.010), (12, 0.014)).predict(12, 4) == pytest.approx([0.014, 0.015, 0.016, 0.017, 0.018])
+
+
+def test_before_the_first_step_few_guesses_are_tried() -> None:
+    assert list(np.isfinite(StepTimes().predict(1, 3))) == [True] * 2 + [False] * 2
+    assert list(np.isfinite(StepTimes().predict(16, 9))) == [True] * 6 + [False] * 4
+
+
+def test_what_was_seen_once_is_soon_forgotten_and_what_is_seen_often_is_not() -> None:
+    """A first time at a bad moment would never be corrected, since the size would not be used again."""
+    times = learned(*[(2, 0.012)] * 20, (8, 0.500), *[(1, 0.010)] * 40)
+    assert times.predict(1, 1) == pytest.approx([0.010, 0.012])
+    assert times.predict(1, 2)[2] == pytest.approx(0.014)
 
 
 def test_a_disturbed_step_counts_little_and_is_soon_forgotten() -> None:
@@ -78,4 +91,4 @@ def test_the_table_stays_small(largest: int) -> None:
     times = StepTimes()
     for num_tokens in range(1, largest, max(1, largest // 500)):
         times.observe(num_tokens, 1.0)
-    assert len(times._time_s) <= 16 + 8 * largest.bit_length()
+    assert len(times._entries) <= 16 + 8 * largest.bit_length()
