@@ -10,7 +10,8 @@ from llama4coder.types import GenerateRequest
 
 _MAX_REPEATED = 32  # tokens that an advance says again, in case that the message before was lost
 _IDLE_STEPS = 32  # a sequence that has not been asked for so long is not drafted any more
-_OPENING_STEPS = 64  # for so long a replica is excused that has no guess yet
+_SILENT_STEPS = 16  # for so long a replica is excused that says nothing of a sequence
+_READING_STEPS = 256  # and for so long one that still reads the prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ class PoolSession:
     @property
     def should_be_answered(self) -> bool:
         """Whether its replica has begun to guess, or has had the time to."""
-        return self._chains.num_tokens > 0 or self._steps_open > _OPENING_STEPS
+        excused_steps = _READING_STEPS if self._num_known else _SILENT_STEPS
+        return self._chains.num_tokens > 0 or self._steps_open > excused_steps
 
     def assign(self, replica: str | None) -> None:
         """Give it to a replica, which knows nothing of it yet, or to none."""

@@ -3,7 +3,8 @@
 _WEIGHT = 1 / 32  # of one lookup
 _USELESS = 0.05  # share of useful lookups below which a replica costs more than it gives
 _USEFUL = 0.25
-_TRIAL = 0.15  # what one starts with after a rest: it has about 35 lookups to show that it is better now
+_FIRST = 0.3  # the share that one starts with: it has about 60 lookups to prove itself
+_TRIAL = 0.1  # and after a rest, about 20
 _FIRST_REST_S = 1.0
 _LONGEST_REST_S = 60.0
 
@@ -12,7 +13,7 @@ class Worth:
     """The recent share of lookups that were useful; a replica rests while it is useless, longer each time."""
 
     def __init__(self) -> None:
-        self._share = 1.0
+        self._share = _FIRST
         self._rest_s = _FIRST_REST_S
         self._resting_until_s = float("-inf")
 

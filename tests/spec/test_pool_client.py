@@ -274,6 +274,22 @@ def test_asking_whether_counts_as_asking() -> None:
     assert set(lookups(simulation)) >= {PoolLookup.LATE, PoolLookup.NO_REPLICA}, "it never answers, and is left alone"
 
 
+@pytest.mark.parametrize(("reads", "num_messages"), [(True, 201), (False, 74)])
+def test_a_replica_that_reads_a_long_prompt_is_left_in_peace(reads: bool, num_messages: int) -> None:
+    client = PoolClient("t", PoolLimits(60.0, 10_000), Lookups())
+    client.set_replicas(["a"])
+    client.begin(GenerateRequest("r", tuple(range(5000)), SamplingParams(), StopConditions(999), seed=0))
+    sent = [client.news(0.0)]
+    for length in range(5000, 5200):
+        now_s = length / 1000
+        if reads:
+            client.receive("a", Answer(len(sent), (Forecast("t/1", 5000, ()),)), now_s)
+        client.may_guess("r")
+        client.observe([RowOutcome("r", length, 0, 0, (1,), has_ended=False)], now_s)
+        sent.append(client.news(now_s))
+    assert sum(bool(news) for news in sent) == pytest.approx(num_messages, abs=10)
+
+
 def test_round_trips_are_measured() -> None:
     simulation = Simulation(targets=1, replicas=1)
     begun(simulation, 1)
