@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ray
@@ -21,10 +22,14 @@ class LocalRay:
         self._folder = folder
         self._num_cpus = num_cpus
         self._before = descendants({os.getpid()})
+        self._thread = ThreadPoolExecutor(1)  # whose end would be that of the processes that it has started
 
     def start(self) -> None:
-        """Start Ray and connect this process to it."""
+        """Start Ray and connect this process to it; in a thread, since in the main one Ray handles signals itself."""
         logging.getLogger("ray").setLevel(logging.ERROR)
+        self._thread.submit(self._start).result()
+
+    def _start(self) -> None:
         ray.init(
             address="local",
             namespace="serve",
@@ -45,6 +50,7 @@ class LocalRay:
         if ray.is_initialized():
             ray.shutdown()
         last_resort.cancel()
+        self._thread.shutdown()
         return kill(processes | self._started(), _KILL_TIMEOUT_S)
 
     def _started(self) -> set[Process]:

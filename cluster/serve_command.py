@@ -105,9 +105,8 @@ def _private_ray(
         local_ray = LocalRay(folder, max(os.cpu_count() or 1, total_cpus(config)))
         try:
             with (folder / "ray-messages.log").open("w") as log, redirect_stdout(log):  # Ray talks to sys.stdout
-                with phases.phase("starting Ray"):
+                with phases.phase("starting Ray"), _signals_held():
                     local_ray.start()
-                _handle_signals(_raise_stopped)  # Ray has set its own
                 yield content
         finally:
             _handle_signals(signal.SIG_IGN)
@@ -144,20 +143,22 @@ def _choose_proxy(folder: Path, file: ServeFile, console: Console) -> Mapping[st
 def _bring_up(content: Mapping[str, Any], file: ServeFile, console: Console, phases: Phases) -> None:
     with _signals_held():
         from cluster.loading import LoadingBar, ask_ranks
-        from cluster.startup import deploy, wait_until_ready, wait_until_running
+        from cluster.startup import POLL_S, deploy, is_running, wait_until_ready
 
     bar = LoadingBar(RichProgress(console))
 
-    def look() -> None:
+    def look() -> bool:
         with _signals_held():
-            ranks = ask_ranks()
+            running, ranks = is_running(application, phases.tell), ask_ranks()
         bar.show(ranks)
+        return running
 
-    with phases.phase("starting Ray Serve"):
+    with phases.phase("starting Ray Serve"), _signals_held():
         application = deploy(content)
     with phases.phase("starting the application"):
         try:
-            wait_until_running(application, phases.tell, look)
+            while not look():
+                time.sleep(POLL_S)
         finally:
             bar.finish()
     with phases.phase("waiting for the first token"):
@@ -179,7 +180,7 @@ def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Ha
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """For imports and waits in Ray: compiled code may swallow what is raised in it, so it is raised afterwards."""
+    """For imports and calls of Ray: compiled code may swallow what is raised in it, so it is raised afterwards."""
     arrived: list[int] = []
     _handle_signals(lambda number, frame: arrived.append(number))
     try:

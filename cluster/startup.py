@@ -16,7 +16,7 @@ from cluster.errors import error_line
 from cluster.settings import describe
 from llama4coder.errors import ConfigError, Unavailable
 
-_POLL_S = 0.2
+POLL_S = 0.2
 _READY_TIMEOUT_S = 60.0  # from a running application to its first token
 _FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 
@@ -39,27 +39,20 @@ def deploy(content: Mapping[str, Any]) -> str:
     return schema.applications[0].name
 
 
-def wait_until_running(
-    application: str, tell: Callable[[str], None], meanwhile: Callable[[], None] = lambda: None
-) -> None:
-    """Wait until every deployment runs, telling which do not; raises `ConfigError` with the cause if one cannot.
-
-    `meanwhile` is called again and again.
-    """
-    while True:
-        overview = serve.status().applications.get(application)
-        if overview is not None:
-            if overview.status == "RUNNING":
-                return
-            if overview.status in _FAILED:
-                reasons = [overview.message, *(one.message for one in overview.deployments.values())]
-                raise ConfigError(error_line("\n".join(reasons)))
-            waiting = {name: one.message for name, one in overview.deployments.items() if one.status != "HEALTHY"}
-            tell(f"waiting for {', '.join(sorted(waiting)) or 'the application to be built'}")
-            for message in filter(None, waiting.values()):  # Serve's own, such as which resources a replica waits for
-                tell(f"  {' '.join(message.split())}")
-        meanwhile()
-        time.sleep(_POLL_S)
+def is_running(application: str, tell: Callable[[str], None]) -> bool:
+    """Whether every deployment runs, telling which do not; raises `ConfigError` with the cause if one cannot."""
+    overview = serve.status().applications.get(application)
+    if overview is None:
+        return False
+    if overview.status in _FAILED:
+        reasons = [overview.message, *(one.message for one in overview.deployments.values())]
+        raise ConfigError(error_line("\n".join(reasons)))
+    if overview.status != "RUNNING":
+        waiting = {name: one.message for name, one in overview.deployments.items() if one.status != "HEALTHY"}
+        tell(f"waiting for {', '.join(sorted(waiting)) or 'the application to be built'}")
+        for message in filter(None, waiting.values()):  # Serve's own, such as which resources a replica waits for
+            tell(f"  {' '.join(message.split())}")
+    return overview.status == "RUNNING"
 
 
 def wait_until_ready(host: str, port: int) -> None:
@@ -71,7 +64,7 @@ def wait_until_ready(host: str, port: int) -> None:
             return
         if time.monotonic() > deadline_s:
             raise Unavailable(f"the endpoint did not become ready (/ready answers {status or 'nothing'})")
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
 
 
 def _get_status(host: str, port: int, path: str) -> int | None:

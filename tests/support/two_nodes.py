@@ -27,8 +27,10 @@ _STARTED = "started"
 _DEPLOY = """
 import sys, time, yaml, ray
 ray.init(address=sys.argv[1], namespace="serve", log_to_driver=False)
-from cluster.startup import deploy, wait_until_running
-wait_until_running(deploy(yaml.safe_load(open(sys.argv[2]))), print)
+from cluster.startup import POLL_S, deploy, is_running
+application = deploy(yaml.safe_load(open(sys.argv[2])))
+while not is_running(application, print):
+    time.sleep(POLL_S)
 print("started", flush=True)
 time.sleep(3600)
 """
