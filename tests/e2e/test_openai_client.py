@@ -89,6 +89,18 @@ def test_a_second_equal_prompt_is_served_from_the_cache(openai: OpenAI) -> None:
     assert first.choices[0].text == second.choices[0].text
 
 
+def test_a_prediction_and_speculation_change_nothing_but_the_count(openai: OpenAI) -> None:
+    ask = {"model": MODEL, "messages": QUESTION, "temperature": 0.7, "seed": 3, "max_tokens": 40}
+    plain = openai.chat.completions.create(**ask, extra_body={"speculation": False})
+    answer = plain.choices[0].message.content
+    predicted = openai.chat.completions.create(**ask, prediction={"type": "content", "content": answer})
+    assert predicted.choices[0].message.content == answer
+    assert plain.usage.completion_tokens_details.accepted_prediction_tokens == 0
+    details = predicted.usage.completion_tokens_details
+    assert 0 < details.accepted_prediction_tokens < plain.usage.completion_tokens
+    assert predicted.usage.completion_tokens == plain.usage.completion_tokens
+
+
 def test_a_prompt_that_is_too_long_is_refused_with_both_numbers(openai: OpenAI) -> None:
     with pytest.raises(sdk.BadRequestError) as caught:
         openai.completions.create(model=MODEL, prompt=[1] * (CONTEXT_LENGTH + 7))
