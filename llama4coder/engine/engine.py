@@ -21,7 +21,7 @@ class _InFlight:
     """A plan that has been submitted and not collected."""
 
     plan: StepPlan
-    planned_s: float  # when planning began
+    guess_s: float  # what guessing took for it
     submitted_s: float
     num_preemptions: int
 
@@ -124,15 +124,17 @@ class Engine:
     def _plan(self) -> bool:
         """Schedule and submit a step; False if there is nothing to compute before the next commit."""
         num_preemptions = self.scheduler.num_preemptions
-        planned_s = time.monotonic()
-        plan = self.scheduler.schedule(self._drafts())
+        started_s = time.monotonic()
+        drafts = self._drafts()
+        guess_s = time.monotonic() - started_s
+        plan = self.scheduler.schedule(drafts)
         if plan is None:
             assert self._in_flight or not self.has_work, "work that can never be scheduled"
             return False
         self._report_admissions()
         self._executor.submit(plan)
         num_preemptions = self.scheduler.num_preemptions - num_preemptions
-        self._in_flight.append(_InFlight(plan, planned_s, time.monotonic(), num_preemptions))
+        self._in_flight.append(_InFlight(plan, guess_s, time.monotonic(), num_preemptions))
         return True
 
     def _must_wait(self) -> bool:
@@ -165,11 +167,10 @@ class Engine:
     def _report_step(self, done: _InFlight, result: StepResult) -> None:
         now_s = time.monotonic()
         step_time_s = now_s - self._start_s(done)
-        round_time_s = now_s - max(done.planned_s, self._collected_s)  # what guessing took included
         self._collected_s = now_s
         self._pace.observe(done.plan.num_tokens, step_time_s)
         if done.plan.rows:  # others only tell the ranks what to forget
-            cost = StepCost(len(done.plan.rows), done.plan.num_tokens, round_time_s)
+            cost = StepCost(len(done.plan.rows), done.plan.num_tokens, step_time_s, done.guess_s)
             self._speculation.observe(self.scheduler.outcomes, cost)
         num_decode = sum(row.num_sampled for row in done.plan.rows if row.num_sampled == row.num_tokens)
         self.observer.on_step(

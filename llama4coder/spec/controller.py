@@ -1,9 +1,13 @@
 """The draft-length controller: learns how often guesses are right and how long steps take, and weighs the two."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from llama4coder.spec.acceptance import Acceptance
+from llama4coder.spec.guess_times import GuessTimes
 from llama4coder.spec.lengths import choose_lengths
 from llama4coder.spec.speedup import Speedup
 from llama4coder.spec.step_times import StepTimes
@@ -21,11 +25,21 @@ class Offer:
     num_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a proposer was last asked for, and who answered."""
+
+    source: DraftSource
+    num_rows: int
+    num_tokens: int  # at most, of each row
+
+
 class LengthController:
     """Pure: times come with the steps' costs."""
 
     def __init__(self, times: StepTimes) -> None:
         self._times = times
+        self._guess_times = GuessTimes()
         self._acceptance = Acceptance()
         self._speedup = Speedup()
 
@@ -42,16 +56,27 @@ class LengthController:
         """Forget a request; unknown ones are ignored."""
         self._acceptance.end(request_id)
 
-    def lengths(self, offers: Sequence[Offer], num_rows: int, *, waiting: bool = False) -> Mapping[str, int]:
+    def lengths(
+        self, offers: Sequence[Offer], num_rows: int, *, asking: bool = False, waiting: bool = False
+    ) -> Mapping[str, int]:
         """How many guesses are worth checking in a step of `num_rows` rows; requests with none are left out.
 
-        `waiting` counts what it costs to wait for them.
+        `asking` counts what it will take to make them, and `waiting` what it costs to wait until they can be.
         """
         gains = [self._acceptance.rates(offer.request_id, offer.source).gains(offer.num_tokens) for offer in offers]
         times_s = self._times.predict(num_rows, sum(map(len, gains)))
         times_s[1:] += _WAIT_S if waiting else 0.0
+        if asking and offers:
+            times_s += self._guess_s(offers) * np.ceil(np.arange(len(times_s)) / len(offers))
         lengths = choose_lengths(gains, num_rows, times_s).of_rows
         return {offer.request_id: length for offer, length in zip(offers, lengths, strict=True) if length}
+
+    def observe_asking(self, asked: Asked | None, cost: StepCost) -> None:
+        """A step is over, before which somebody was asked, or nobody."""
+        if asked is None:
+            self._guess_times.pass_over()
+        else:
+            self._guess_times.observe(asked.source, asked.num_rows, asked.num_tokens, cost.guess_s)
 
     def observe(self, outcomes: Sequence[RowOutcome], sources: Mapping[str, DraftSource], cost: StepCost) -> None:
         """A step is over; `sources` says of each begun request whose guesses it had, if any."""
@@ -77,4 +102,9 @@ class LengthController:
         if outcomes and cost.num_tokens == len(outcomes) + num_drafted:
             num_new = sum(len(outcome.new_token_ids) for outcome in outcomes)
             plain_s = float(self._times.predict(len(outcomes), 0)[0]) * num_new / len(outcomes)
-            self._speedup.observe(plain_s, cost.time_s)
+            self._speedup.observe(plain_s, cost.time_s + cost.guess_s)
+
+    def _guess_s(self, offers: Sequence[Offer]) -> float:
+        """Of one more token for each; whoever takes longest is waited for by all."""
+        counts = Counter(offer.source for offer in offers)
+        return max(self._guess_times.per_token_s(source, number) for source, number in counts.items())

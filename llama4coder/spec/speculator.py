@@ -1,11 +1,12 @@
 """Decides when to ask a proposer, what to believe of its answers, and how much of them a step should check."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
 from llama4coder.obs.stats import DraftFallback, DraftStats, SpeculationObserver
-from llama4coder.spec.controller import LengthController, Offer
+from llama4coder.spec.controller import Asked, LengthController, Offer
 from llama4coder.spec.step_times import StepTimes
 from llama4coder.spec.types import Draft, DraftQuery, DraftSource, Proposer, RowOutcome, StepCost
 from llama4coder.types import GenerateRequest
@@ -31,6 +32,7 @@ class Speculator:
         self._controller = LengthController(times or StepTimes())
         self._sources: dict[str, DraftSource] = {}  # of each request's last draft, or of what it will likely be
         self._num_drafting_steps = 0  # since the last one without guesses
+        self._asked: Asked | None = None  # since the last step was over
 
     def begin(self, request: GenerateRequest) -> None:
         """See `Proposer.begin`; a request that wants no guesses is not begun."""
@@ -46,7 +48,7 @@ class Speculator:
             for request_id in request_ids
             if request_id in self._sources and self._proposer.may_guess(request_id)
         ]
-        return bool(offers) and bool(self._controller.lengths(offers, len(request_ids), waiting=True))
+        return bool(offers) and bool(self._controller.lengths(offers, len(request_ids), asking=True, waiting=True))
 
     def propose(self, queries: Sequence[DraftQuery]) -> Mapping[str, tuple[int, ...]]:
         """See `Speculation.propose`."""
@@ -64,6 +66,8 @@ class Speculator:
         known = [outcome for outcome in outcomes if outcome.request_id in self._sources]
         self._proposer.observe(known)
         self._controller.observe(outcomes, self._sources, cost)
+        self._controller.observe_asking(self._asked, cost)
+        self._asked = None
         drafted = [outcome for outcome in known if outcome.num_drafted]
         self._num_drafting_steps = self._num_drafting_steps + 1 if drafted else 0
         self._observer.on_drafts(
@@ -88,7 +92,7 @@ class Speculator:
             for query in queries
             if self._proposer.may_guess(query.request_id)
         ]
-        lengths = self._controller.lengths(offers, num_rows)
+        lengths = self._controller.lengths(offers, num_rows, asking=True)
         self._go_without(DraftFallback.NO_GUESS, len(queries) - len(offers))
         self._go_without(DraftFallback.NOT_WORTH, len(offers) - len(lengths))
         return [
@@ -99,6 +103,7 @@ class Speculator:
         """Answers, cut to what was asked for and before what is no token."""
         answers = self._proposer.propose(queries) if queries else {}
         answered = [query for query in queries if query.request_id in answers]
+        self._note_asking(queries, answers)
         drafts = {}
         for query in answered:
             draft = answers[query.request_id]
@@ -114,6 +119,12 @@ class Speculator:
         lengths = self._controller.lengths(offers, num_rows)
         self._go_without(DraftFallback.NOT_WORTH, len(drafts) - len(lengths))
         return lengths
+
+    def _note_asking(self, queries: Sequence[DraftQuery], answers: Mapping[str, Draft]) -> None:
+        """Who answered most took the time, as far as can be told."""
+        sources = Counter(draft.source for draft in answers.values()).most_common(1)
+        for source, _ in sources:
+            self._asked = Asked(source, len(queries), max(query.max_tokens for query in queries))
 
     def _is_token(self, token_id: int) -> bool:
         return 0 <= token_id < self._vocab_size

@@ -59,6 +59,7 @@ class StepCost:
     num_rows: int
     num_tokens: int
     time_s: float
+    guess_s: float = 0.0  # before it, in `Speculation.propose`
 
 
 class Proposer(Protocol):

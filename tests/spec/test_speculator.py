@@ -17,6 +17,7 @@ from tests.support.proposer_contract import make_request
 from tests.support.proposers import (
     AlwaysRight,
     FakeProposer,
+    Laborious,
     NeverRight,
     OutOfVocabulary,
     Silent,
@@ -302,3 +303,14 @@ def test_why_a_row_went_without_is_told() -> None:
             return [-5]
 
     assert record(Senseless, memory_bound).fallbacks[DraftFallback.INVALID] > 0
+
+
+@pytest.mark.parametrize(("per_token_s", "least_gain"), [(0.001, 3.0), (0.01, 1.2), (0.03, 0.97)])
+def test_guesses_that_take_long_are_asked_for_where_they_save_more(per_token_s: float, least_gain: float) -> None:
+    """Plain steps take 20 ms; with all guesses right, eight save 160."""
+    texts = outputs(1, 2000)
+    proposer = Laborious(texts, per_token_s)
+    pairs = [(make_request(name), text) for name, text in texts.items()]
+    stats = SpeculationLoop(speculator(proposer), pairs, memory_bound, proposer.time_s).run()
+    assert stats.texts == texts
+    assert plain_time_s(1, 2000, memory_bound) / stats.time_s > least_gain

@@ -51,6 +51,24 @@ class AlwaysRight(FakeProposer):
     """Every guess is right."""
 
 
+class Laborious(AlwaysRight):
+    """Every guess is right, and takes so long for each token."""
+
+    def __init__(self, continuations: Mapping[str, Sequence[int]], per_token_s: float) -> None:
+        super().__init__(continuations)
+        self._per_token_s = per_token_s
+        self._spent_s = 0.0
+
+    def propose(self, queries: Sequence[DraftQuery]) -> Mapping[str, Draft]:
+        self._spent_s += self._per_token_s * max((query.max_tokens for query in queries), default=0)
+        return super().propose(queries)
+
+    def time_s(self) -> float:
+        """What it has taken since it was last asked."""
+        spent_s, self._spent_s = self._spent_s, 0.0
+        return spent_s
+
+
 class NeverRight(FakeProposer):
     """Every guess is wrong, though it could have been right."""
 

@@ -38,11 +38,13 @@ class SpeculationLoop:
         speculation: Speculation,
         outputs: Sequence[tuple[GenerateRequest, Sequence[int]]],
         step_time_s: Callable[[int], float],
+        guess_time_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._speculation = speculation
         self._requests = {request.request_id: request for request, _ in outputs}
         self._outputs = {request.request_id: list(output) for request, output in outputs}
         self._step_time_s = step_time_s
+        self._guess_time_s = guess_time_s  # since it was last asked
         self.stats = LoopStats(texts={request_id: [] for request_id in self._requests})
         self._must_wait = True  # the first step has nothing to be planned beside
 
@@ -65,16 +67,16 @@ class SpeculationLoop:
         drafts = self._speculation.propose(queries) if waits else {}
         outcomes = [self._verify(query, drafts.get(query.request_id)) for query in queries]
         num_drafted = sum(outcome.num_drafted for outcome in outcomes)
-        time_s = self._step_time_s(len(running) + num_drafted)
+        time_s, guess_s = self._step_time_s(len(running) + num_drafted), self._guess_time_s()
         for outcome in outcomes:
             self.stats.texts[outcome.request_id] += outcome.new_token_ids
             self.stats.num_tokens += len(outcome.new_token_ids)
         self.stats.num_steps += 1
         self.stats.num_waited += waits
-        self.stats.time_s += time_s + (_PLANNING_S if waits else 0.0)
+        self.stats.time_s += time_s + guess_s + (_PLANNING_S if waits else 0.0)
         self.stats.drafted.append(num_drafted)
         self._must_wait = num_drafted > 0
-        self._speculation.observe(outcomes, StepCost(len(running), len(running) + num_drafted, time_s))
+        self._speculation.observe(outcomes, StepCost(len(running), len(running) + num_drafted, time_s, guess_s))
         return [outcome.request_id for outcome in outcomes if not outcome.has_ended]
 
     def _known(self, request_id: str) -> tuple[int, ...]:
