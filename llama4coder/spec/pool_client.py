@@ -64,11 +64,14 @@ class PoolClient:
     def observe(self, outcomes: Sequence[RowOutcome], now_s: float) -> None:
         """See `Proposer.observe`."""
         self._steps_unasked += 1
+        verdicts: dict[str, list[bool]] = {}  # by replica
         for outcome in outcomes:
             session = self._sessions.get(outcome.request_id)
             if session is not None:
-                self._judge(session, outcome.new_token_ids, now_s)
+                self._judge(session, outcome.new_token_ids, verdicts)
                 session.step(outcome.new_token_ids)
+        for name, verdict in verdicts.items():
+            self._share.replicas[name].worth.count(sum(verdict) / len(verdict), now_s)
 
     def may_guess(self, request_id: str) -> bool:
         """See `Proposer.may_guess`."""
@@ -112,11 +115,10 @@ class PoolClient:
                 news[replica.name] = posted
         return news
 
-    def _judge(self, session: PoolSession, new_token_ids: Sequence[int], now_s: float) -> None:
+    def _judge(self, session: PoolSession, new_token_ids: Sequence[int], verdicts: dict[str, list[bool]]) -> None:
         """Book what was found for a step, now that its outcome is known."""
-        found = session.found
-        if found is None:
+        if session.found is None:
             return
-        self._observer.on_pool_lookup(found.kind)
+        self._observer.on_pool_lookup(session.found.kind)
         if session.replica is not None and session.should_be_answered:
-            self._share.replicas[session.replica].worth.count(found.was_useful(new_token_ids), now_s)
+            verdicts.setdefault(session.replica, []).append(session.found.was_useful(new_token_ids))

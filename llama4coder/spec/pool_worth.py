@@ -1,10 +1,10 @@
 """Whether a replica's drafts are of any use, and when to try one again that was of none."""
 
-_WEIGHT = 1 / 32  # of one lookup
-_USELESS = 0.05  # share of useful lookups below which a replica costs more than it gives
+_WEIGHT = 1 / 32  # of one step
+_USELESS = 0.1  # share of useful lookups below which a replica costs more than it gives
 _USEFUL = 0.25
-_FIRST = 0.3  # the share that one starts with: it has about 60 lookups to prove itself
-_TRIAL = 0.1  # and after a rest, about 20
+_FIRST = 0.3  # the share that one starts with: it has about 35 steps to prove itself
+_TRIAL = 0.15  # and after a rest, about 13
 _FIRST_REST_S = 1.0
 _LONGEST_REST_S = 60.0
 
@@ -20,9 +20,9 @@ class Worth:
     def is_resting(self, now_s: float) -> bool:
         return now_s < self._resting_until_s
 
-    def count(self, was_useful: bool, now_s: float) -> None:
-        """Count one lookup."""
-        self._share += _WEIGHT * (was_useful - self._share)
+    def count(self, share: float, now_s: float) -> None:
+        """Count one step, of whose lookups such a share was useful."""
+        self._share += _WEIGHT * (share - self._share)
         if self._share > _USEFUL:
             self._rest_s = _FIRST_REST_S
         elif self._share < _USELESS:

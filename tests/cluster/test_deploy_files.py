@@ -66,6 +66,7 @@ def test_the_embedded_model_on_two_ranks_stripes_its_blocks() -> None:
         ("70b-2nodes-8.yaml", LLAMA_70B, A100, 2),
         ("embedded-cpu-tp2.yaml", SMOLLM2, LAPTOP, 1),
         ("embedded-cpu.yaml", SMOLLM2, LAPTOP, 1),
+        ("embedded-cpu-pool.yaml", SMOLLM2, LAPTOP, 1),
     ],
 )
 def test_there_is_room_on_the_nodes_that_a_file_is_for(

@@ -274,7 +274,7 @@ def test_asking_whether_counts_as_asking() -> None:
     assert set(lookups(simulation)) >= {PoolLookup.LATE, PoolLookup.NO_REPLICA}, "it never answers, and is left alone"
 
 
-@pytest.mark.parametrize(("reads", "num_messages"), [(True, 201), (False, 74)])
+@pytest.mark.parametrize(("reads", "num_messages"), [(True, 201), (False, 53)])
 def test_a_replica_that_reads_a_long_prompt_is_left_in_peace(reads: bool, num_messages: int) -> None:
     client = PoolClient("t", PoolLimits(60.0, 10_000), Lookups())
     client.set_replicas(["a"])
