@@ -126,7 +126,7 @@ class PoolConfig(_Frozen):
 class SpeculationConfig(_Frozen):
     """Who guesses the next tokens, so that one step of the target can check several; it never changes an answer."""
 
-    method: SpeculationMethod = "none"
+    method: SpeculationMethod = "ngram"
     """`ngram` repeats what prompt, prediction and output say elsewhere; `local` runs a draft model beside the target;
     `pool` has draft models in processes of their own guess ahead. `local` and `pool` use n-grams where they know
     nothing."""
