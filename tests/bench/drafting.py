@@ -1,7 +1,7 @@
 """A draft model beside the target, and in a pool of its own, on equal cores: a real pair with real acceptance.
 
-    python -m tests.bench.drafting [--model FOLDER] [--draft-quant int4] [--batches 1 4 16] [--rounds 3]
-        [--tokens 96] [--temperatures 0 0.8]
+    python -m tests.bench.drafting [--model FOLDER] [--draft-quant int4] [--draft-tokens 4] [--forks 0]
+        [--batches 1 4 16] [--rounds 3] [--tokens 96] [--temperatures 0 0.8]
 
 The draft model is the target with its weights in fewer bits. Plain decoding and `local` have two threads; with `pool`
 the target has one and the draft replica, a process of its own, has the other. Prompts are pieces of Python source.
@@ -35,11 +35,12 @@ def main() -> None:
     options = _parse()
     folder = find_checkpoint(options.model, cache_dir(), NullProgress())
     workers = {
-        name: Worker(name, sys.executable, "speculating", _arguments(folder, name, options.draft_quant))
+        name: Worker(name, sys.executable, "speculating", _arguments(folder, name, options))
         for name in _THREADS
     }
     prompts = _prompts(folder, max(options.batches))
-    print(f"{folder.name}, bfloat16, draft {options.draft_quant}, {describe_machine(2)}")
+    print(f"{folder.name}, bfloat16, draft {options.draft_quant}, up to {options.draft_tokens} tokens and", end=" ")
+    print(f"{options.forks} forks, {describe_machine(2)}")
     rows = []
     for temperature in options.temperatures:
         for batch in options.batches:
@@ -75,8 +76,9 @@ def _measure(workers: dict[str, Worker], task: Task, rounds: int) -> list[str]:
     ]
 
 
-def _arguments(folder: Path, name: str, quant: str) -> list[str]:
-    return [str(folder), "bfloat16", str(_THREADS[name]), name.partition(",")[0], quant]
+def _arguments(folder: Path, name: str, options: argparse.Namespace) -> list[str]:
+    target = [str(folder), "bfloat16", str(_THREADS[name])]
+    return [*target, name.partition(",")[0], options.draft_quant, str(options.draft_tokens), str(options.forks)]
 
 
 def _prompts(folder: Path, number: int) -> list[list[int]]:
@@ -89,6 +91,8 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--draft-quant", choices=("int8", "int4"), default="int4")
+    parser.add_argument("--draft-tokens", type=int, default=4)
+    parser.add_argument("--forks", type=int, default=0)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--temperatures", type=float, nargs="+", default=[0.0, 0.8])
     parser.add_argument("--rounds", type=int, default=3)

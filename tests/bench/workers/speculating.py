@@ -1,4 +1,6 @@
-"""Our engine with a draft model: `python -m tests.bench.workers.speculating FOLDER DTYPE NUM_THREADS METHOD QUANT`.
+"""Our engine with a draft model.
+
+    python -m tests.bench.workers.speculating FOLDER DTYPE NUM_THREADS METHOD QUANT MAX_DRAFT_TOKENS MAX_FORKS
 
 METHOD is `none`, `local` or `pool`; the draft model is the target itself with its weights in QUANT. The pool is one
 replica in a process of its own, with one thread.
@@ -65,10 +67,8 @@ class Lookups(NullPoolObserver):
 
 
 class Speculating:
-    def __init__(self, folder: Path, dtype: str, num_threads: int, method: str, quant: str) -> None:
+    def __init__(self, folder: Path, dtype: str, num_threads: int, speculation: SpeculationConfig) -> None:
         self._counting, self._lookups = Counting(), Lookups()
-        draft = DraftConfig.model_validate({"path": str(folder), "quant": quant})
-        speculation = SpeculationConfig.model_validate({"method": method, "draft": draft})
         self._ours = Ours(folder, dtype, num_threads, "none", speculation, self._speculate)
 
     def measures(self) -> Mapping[str, Measure]:
@@ -116,5 +116,9 @@ def _serve(pipe: "Connection[Endpoint, None]", config: ResolvedConfig) -> None:
 
 
 if __name__ == "__main__":
-    folder, dtype, num_threads, method, quant = sys.argv[1:]
-    serve(lambda: Speculating(Path(folder), dtype, int(num_threads), method, quant).measures())
+    folder, dtype, num_threads, method, quant, max_draft_tokens, max_forks = sys.argv[1:]
+    draft = DraftConfig.model_validate({"path": folder, "quant": quant, "max_forks": int(max_forks)})
+    speculation = SpeculationConfig.model_validate(
+        {"method": method, "max_draft_tokens": int(max_draft_tokens), "draft": draft}
+    )
+    serve(lambda: Speculating(Path(folder), dtype, int(num_threads), speculation).measures())
