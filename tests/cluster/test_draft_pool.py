@@ -35,7 +35,7 @@ def args(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def plain_answers(args: dict[str, Any]) -> Sequence[Answer]:
-    with live_server(args) as server:
+    with live_server(args | {"speculation": {"method": "none"}}) as server:
         return streams(server)
 
 
