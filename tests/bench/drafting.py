@@ -35,8 +35,7 @@ def main() -> None:
     options = _parse()
     folder = find_checkpoint(options.model, cache_dir(), NullProgress())
     workers = {
-        name: Worker(name, sys.executable, "speculating", _arguments(folder, name, options))
-        for name in _THREADS
+        name: Worker(name, sys.executable, "speculating", _arguments(folder, name, options)) for name in _THREADS
     }
     prompts = _prompts(folder, max(options.batches))
     print(f"{folder.name}, bfloat16, draft {options.draft_quant}, up to {options.draft_tokens} tokens and", end=" ")
