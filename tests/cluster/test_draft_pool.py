@@ -3,24 +3,25 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.processes import Process, descendants
+from cluster.processes import Process
 from tests.support.live_server import LiveServer, live_server
 from tests.support.models import write_tiny_llama
-from tests.support.streams import Answer, stream
+from tests.support.streams import Answer, stream, tiny_request
+from tests.support.watching import processes_named, until
 
 pytestmark = pytest.mark.cluster
 
 NUM_STREAMS = 16
 MAX_TOKENS = 600
+TIMEOUT_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -48,34 +49,13 @@ def server(args: dict[str, Any], plain_answers: Sequence[Answer]) -> Iterator[Li
         yield server
 
 
-def body(number: int) -> dict[str, Any]:
-    """Greedy and seeded requests in turn, with prompts of their own."""
-    sampling = {"temperature": 0} if number % 2 else {"temperature": 0.9, "top_p": 0.9, "seed": number}
-    prompt = f"def function_{number}(argument):"
-    return {"model": "tiny", "prompt": prompt, "max_tokens": MAX_TOKENS, "ignore_eos": True, **sampling}
-
-
 def streams(server: LiveServer) -> list[Answer]:
     with ThreadPoolExecutor(NUM_STREAMS) as pool:
-        return list(pool.map(lambda number: stream(server, body(number)), range(NUM_STREAMS)))
+        return list(pool.map(lambda number: stream(server, tiny_request(number, MAX_TOKENS)), range(NUM_STREAMS)))
 
 
 def draft_replicas(server: LiveServer) -> set[Process]:
-    return {process for process in descendants({server.process.pid}) if b"DraftReplica" in command_line(process.pid)}
-
-
-def command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:  # it has ended
-        return b""
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not come to pass"
-        time.sleep(0.1)
+    return processes_named(server.process.pid, b"DraftReplica")
 
 
 def metric(server: LiveServer, name: str, **labels: str) -> float:
@@ -90,14 +70,14 @@ def accepted(server: LiveServer) -> float:
 
 
 def test_answers_are_those_of_plain_decoding(server: LiveServer, plain_answers: Sequence[Answer]) -> None:
-    until(lambda: metric(server, "pool_replicas") == 1)
+    until(lambda: metric(server, "pool_replicas") == 1, TIMEOUT_S)
     assert streams(server) == plain_answers
 
 
 def test_the_pool_has_a_part_in_them(server: LiveServer) -> None:
-    stream(server, body(1))
-    until(lambda: metric(server, "pool_lookups_total", result="hit") > 0)
-    until(lambda: metric(server, "draft_proposals_total", source="pool") > 0)
+    stream(server, tiny_request(1, MAX_TOKENS))
+    until(lambda: metric(server, "pool_lookups_total", result="hit") > 0, TIMEOUT_S)
+    until(lambda: metric(server, "draft_proposals_total", source="pool") > 0, TIMEOUT_S)
     assert metric(server, "pool_round_trip_seconds_count") > 0
     assert metric(server, "pool_round_seconds_count") > 0
 
@@ -118,11 +98,11 @@ def test_streams_do_not_notice_the_death_of_a_draft_replica(
         time.sleep(0.5)
         kill_drafts(server)
         assert running.result() == plain_answers
-    until(lambda: len(draft_replicas(server) - old) == 1)
+    until(lambda: len(draft_replicas(server) - old) == 1, TIMEOUT_S)
     before = metric(server, "pool_lookups_total", result="hit")
 
     def hits_again() -> bool:
-        stream(server, body(1))
+        stream(server, tiny_request(1, MAX_TOKENS))
         return metric(server, "pool_lookups_total", result="hit") > before
 
-    until(hits_again)
+    until(hits_again, TIMEOUT_S)

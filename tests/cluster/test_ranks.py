@@ -3,7 +3,6 @@
 How long their streams pause is told with `pytest --log-cli-level=INFO`.
 """
 
-import json
 import logging
 import os
 import random
@@ -12,9 +11,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -23,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cluster.processes import Process
 from tests.support.live_server import LiveServer, live_server
 from tests.support.models import write_tiny_llama
+from tests.support.streams import stream, tiny_request
 from tests.support.watching import RANK, processes_named, until
 
 pytestmark = pytest.mark.cluster
@@ -43,43 +41,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         yield server
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    text: str
-    finish_reasons: tuple[str, ...]
-    num_output_tokens: int
-    longest_pause_s: float = field(compare=False)
-
-
 def ranks(server: LiveServer) -> list[Process]:
     return sorted(processes_named(server.process.pid, RANK), key=lambda process: process.pid)
-
-
-def body(number: int, max_tokens: int) -> dict[str, Any]:
-    """Greedy and seeded requests in turn, with prompts of their own."""
-    sampling = {"temperature": 0} if number % 2 else {"temperature": 0.9, "top_p": 0.9, "seed": number}
-    prompt = f"def function_{number}(argument):"
-    return {"model": "tiny", "prompt": prompt, "max_tokens": max_tokens, "ignore_eos": True, **sampling}
-
-
-def stream(server: LiveServer, request: dict[str, Any]) -> Answer:
-    text, reasons, num_tokens = "", [], 0
-    last_s, longest_s = time.monotonic(), 0.0
-    options = {"stream": True, "stream_options": {"include_usage": True}}
-    with httpx.stream("POST", f"{server.url}/v1/completions", json=request | options, timeout=120) as response:
-        assert response.status_code == 200
-        for line in response.iter_lines():
-            if not line.startswith("data: {"):
-                continue
-            now_s = time.monotonic()
-            last_s, longest_s = now_s, max(longest_s, now_s - last_s)
-            event = json.loads(line.removeprefix("data: "))
-            assert "error" not in event, event
-            for choice in event["choices"]:
-                text += choice["text"]
-                reasons += [choice["finish_reason"]] if choice["finish_reason"] else []
-            num_tokens = event["usage"]["completion_tokens"] if event.get("usage") else num_tokens
-    return Answer(text, tuple(reasons), num_tokens, longest_s)
 
 
 def used_blocks(server: LiveServer) -> float:
@@ -98,7 +61,7 @@ def lose_a_rank_under_streams(
 ) -> float:
     """Signal a rank at some moment of so many streams, and compare them with undisturbed ones; returns the longest
     pause that one of them made."""
-    requests = [body(number, MAX_TOKENS) for number in range(num_streams)]
+    requests = [tiny_request(number, MAX_TOKENS) for number in range(num_streams)]
     with ThreadPoolExecutor(num_streams) as pool:
         expected = list(pool.map(lambda request: stream(server, request), requests))
         old = ranks(server)
@@ -123,7 +86,7 @@ def check_replaced(server: LiveServer, old: list[Process]) -> None:
 def test_a_replica_has_its_ranks_and_tells_how_long_it_took(server: LiveServer) -> None:
     assert len(ranks(server)) == NUM_RANKS
     assert f"{NUM_RANKS} ranks, cpu" in server.output()
-    assert stream(server, body(1, 8)).finish_reasons == ("length",)
+    assert stream(server, tiny_request(1, 8)).finish_reasons == ("length",)
     metrics = httpx.get(f"{server.url}/metrics").text
     for phase in ("placement", "load", "warm-up"):
         assert f'llama4coder_startup_seconds{{phase="{phase}"' in metrics
