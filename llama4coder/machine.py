@@ -1,5 +1,6 @@
 """What this machine offers; detection is here, every decision about it in `resolve`."""
 
+import ctypes
 import os
 import shutil
 from dataclasses import dataclass
@@ -67,3 +68,10 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
         if line.lower().startswith(("flags", "features")):
             return frozenset(line.split(":", 1)[1].split())
     return frozenset()
+
+
+def return_freed_memory() -> None:
+    """Give back to the system what this process has freed, where the C library keeps it for later (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

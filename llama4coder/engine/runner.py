@@ -17,6 +17,7 @@ from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.gpu.transfer import Moment, download
 from llama4coder.kv.sizing import num_blocks_for
 from llama4coder.kv.tensors import allocate_kv
+from llama4coder.machine import return_freed_memory
 from llama4coder.models.loader import load_llama
 from llama4coder.models.weights import Placement
 from llama4coder.parallel.share import RankShare
@@ -67,6 +68,7 @@ class ModelRunner:
         runner = cls(state, forward, sampler)
         if placement.device.type == "cuda":
             runner.warm_up(min(config.engine.max_step_tokens, config.model.context_length - 1))
+        return_freed_memory()  # what reading needed in passing, some per cent of what was planned
         return runner
 
     def warm_up(self, num_tokens: int) -> None:
