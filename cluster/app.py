@@ -40,10 +40,12 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
     """
     wanted = parse_args(args)
     config = resolve_on(survey(wanted), wanted, NullProgress())
+    check_draft(config)
     _log.info("resolved configuration: %s", config.model_dump_json())
     front = config.placement.front_labels
     hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind()
-    target = _target(config).bind(config, hub, _drafts(config).bind(config, hub) if uses_pool(config) else None)
+    drafts = draft_deployment(config, _options(1, 0, {})).bind(config, hub) if uses_pool(config) else None
+    target = _target(config).bind(config, hub, drafts)
     ingress = serve.deployment(**_options(config.ingress_replicas, INGRESS_CPUS, front))(serve.ingress()(Ingress))
     return ingress.bind(config, target, hub)
 
@@ -60,11 +62,6 @@ def _target(config: ResolvedConfig) -> serve.Deployment:
         placement_group_strategy=placement.strategy,
         **options,
     )(TargetReplica)
-
-
-def _drafts(config: ResolvedConfig) -> serve.Deployment:
-    check_draft(config)
-    return draft_deployment(config, _options(1, 0, {}))
 
 
 def _options(num_replicas: int, num_cpus: float, labels: Mapping[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The draft model of the pool: whether it can be used, and as it is loaded on the machine of a replica."""
+"""The draft model: whether it can be used, and as the pool loads it on the machine of a replica."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ from cluster.placement import draft_resources
 from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.config import ResolvedConfig
 from llama4coder.env import cache_dir
+from llama4coder.errors import ConfigError
 from llama4coder.machine import detect_machine
 from llama4coder.progress import NullProgress
 from llama4coder.resolve_draft import resolve_draft
@@ -19,11 +20,19 @@ if TYPE_CHECKING:
 
 
 def check_draft(config: ResolvedConfig) -> None:
-    """Find the draft model, converting it if need be.
+    """Find the draft model if one is wanted, converting it if need be.
 
     Raises:
-        ConfigError: it is not there, or has other tokens than the target.
+        ConfigError: it is not there, has other tokens than the target, or cannot run where it would have to.
     """
+    method = config.speculation.method
+    if method not in ("local", "pool"):
+        return
+    if method == "local" and config.engine.device == "cuda":
+        raise ConfigError(
+            "speculation.method local drafts in the engine's own process, which has no GPU in a cluster: "
+            "use pool, whose replicas may share a GPU (speculation.pool.gpus_per_replica)"
+        )
     checkpoint = find_checkpoint(config.speculation.draft.path, cache_dir(), NullProgress())
     check_same_tokens(Tokenizer.from_folder(Path(config.model.path)), Tokenizer.from_folder(checkpoint))
 

@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from cluster.app import build_app
+from cluster.draft_loading import check_draft
+from cluster.settings import resolve_on
 from llama4coder.config import DeploymentConfig
 from llama4coder.errors import ConfigError
+from llama4coder.machine import Machine
+from llama4coder.progress import NullProgress
 
 
 def test_graph_of_deployments(tiny_args: dict[str, Any]) -> None:
@@ -72,3 +76,13 @@ def test_a_draft_model_with_other_tokens_is_refused(tiny_args: dict[str, Any], t
     with pytest.raises(ConfigError, match="other tokens than the target: 2 of"):
         build_app(tiny_args | {"speculation": {"method": "pool", "draft": {"path": str(other)}}})
     assert build_app(tiny_args | {"speculation": {"method": "ngram", "draft": {"path": str(other)}}})
+
+
+def test_drafting_beside_a_target_on_gpus_is_refused(tiny_args: dict[str, Any]) -> None:
+    draft = {"path": tiny_args["model"]["path"]}
+    wanted = DeploymentConfig.model_validate(tiny_args | {"speculation": {"method": "local", "draft": draft}})
+    config = resolve_on(Machine("cpu", 2**33, num_cpus=2, computes_bfloat16=False), wanted, NullProgress())
+    check_draft(config)
+    on_gpus = config.model_copy(update={"engine": config.engine.model_copy(update={"device": "cuda"})})
+    with pytest.raises(ConfigError, match="use pool"):
+        check_draft(on_gpus)
