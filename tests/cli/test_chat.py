@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -143,7 +144,7 @@ def test_ctrl_c_stops_the_answer_and_again_leaves(endpoint: Endpoint) -> None:
         stdout=inside,
         stderr=inside,
         start_new_session=True,
-        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # makes the terminal the controlling one
+        preexec_fn=take_terminal,
     )
     os.close(inside)
     try:
@@ -157,6 +158,12 @@ def test_ctrl_c_stops_the_answer_and_again_leaves(endpoint: Endpoint) -> None:
         process.kill()
         process.wait()
         os.close(terminal)
+
+
+def take_terminal() -> None:
+    """For the child: the terminal on its input is its own, and Ctrl-C counts even if the tests ignore it."""
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def press_until_seen(terminal: int, done: Callable[[str], bool]) -> None:

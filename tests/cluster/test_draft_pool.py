@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cluster
 
 NUM_STREAMS = 16
 MAX_TOKENS = 600
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,8 @@ def plain_answers(args: dict[str, Any]) -> Sequence[Answer]:
 def server(args: dict[str, Any], plain_answers: Sequence[Answer]) -> Iterator[LiveServer]:
     """After the other one, so that they do not share the cores."""
     draft = {"path": args["model"]["path"], "dtype": "float32", "num_threads": 1, "kv_memory_bytes": 64 * 2**20}
-    speculation = {"method": "pool", "max_draft_tokens": 4, "draft": draft}
+    # Target and draft are one model here: only long guesses of one outcome are ahead of it when they arrive.
+    speculation = {"method": "pool", "max_draft_tokens": 8, "draft": draft | {"max_forks": 0}}
     with live_server(args | {"speculation": speculation}) as server:
         yield server
 
@@ -69,14 +70,24 @@ def accepted(server: LiveServer) -> float:
     return metric(server, "draft_accepted_tokens_total")
 
 
+def stream_until_hit(server: LiveServer) -> None:
+    """One stream after the other: on a busy machine the replica is late at first, and is left alone for a while."""
+    before = metric(server, "pool_lookups_total", result="hit")
+
+    def has_hit() -> bool:
+        stream(server, tiny_request(1, MAX_TOKENS))
+        return metric(server, "pool_lookups_total", result="hit") > before
+
+    until(has_hit, TIMEOUT_S)
+
+
 def test_answers_are_those_of_plain_decoding(server: LiveServer, plain_answers: Sequence[Answer]) -> None:
     until(lambda: metric(server, "pool_replicas") == 1, TIMEOUT_S)
     assert streams(server) == plain_answers
 
 
 def test_the_pool_has_a_part_in_them(server: LiveServer) -> None:
-    stream(server, tiny_request(1, MAX_TOKENS))
-    until(lambda: metric(server, "pool_lookups_total", result="hit") > 0, TIMEOUT_S)
+    stream_until_hit(server)
     until(lambda: metric(server, "draft_proposals_total", source="pool") > 0, TIMEOUT_S)
     assert metric(server, "pool_round_trip_seconds_count") > 0
     assert metric(server, "pool_round_seconds_count") > 0
@@ -99,10 +110,4 @@ def test_streams_do_not_notice_the_death_of_a_draft_replica(
         kill_drafts(server)
         assert running.result() == plain_answers
     until(lambda: len(draft_replicas(server) - old) == 1, TIMEOUT_S)
-    before = metric(server, "pool_lookups_total", result="hit")
-
-    def hits_again() -> bool:
-        stream(server, tiny_request(1, MAX_TOKENS))
-        return metric(server, "pool_lookups_total", result="hit") > before
-
-    until(hits_again, TIMEOUT_S)
+    stream_until_hit(server)
