@@ -20,6 +20,7 @@ from tests.support.watching import processes_named, until
 pytestmark = pytest.mark.cluster
 
 NUM_STREAMS = 16
+NUM_REPLICAS = 2
 MAX_TOKENS = 600
 TIMEOUT_S = 120.0
 
@@ -45,7 +46,8 @@ def server(args: dict[str, Any], plain_answers: Sequence[Answer]) -> Iterator[Li
     """After the other one, so that they do not share the cores."""
     draft = {"path": args["model"]["path"], "dtype": "float32", "num_threads": 1, "kv_memory_bytes": 64 * 2**20}
     # Target and draft are one model here: only long guesses of one outcome are ahead of it when they arrive.
-    speculation = {"method": "pool", "max_draft_tokens": 8, "draft": draft | {"max_forks": 0}}
+    pool = {"min_replicas": NUM_REPLICAS, "max_replicas": NUM_REPLICAS}
+    speculation = {"method": "pool", "max_draft_tokens": 8, "draft": draft | {"max_forks": 0}, "pool": pool}
     with live_server(args | {"speculation": speculation}) as server:
         yield server
 
@@ -82,7 +84,7 @@ def stream_until_hit(server: LiveServer) -> None:
 
 
 def test_answers_are_those_of_plain_decoding(server: LiveServer, plain_answers: Sequence[Answer]) -> None:
-    until(lambda: metric(server, "pool_replicas") == 1, TIMEOUT_S)
+    until(lambda: metric(server, "pool_replicas") == NUM_REPLICAS, TIMEOUT_S)
     assert streams(server) == plain_answers
 
 
@@ -98,16 +100,16 @@ def kill_drafts(server: LiveServer) -> None:
         os.kill(process.pid, signal.SIGKILL)
 
 
-def test_streams_do_not_notice_the_death_of_a_draft_replica(
+def test_streams_do_not_notice_the_death_of_all_draft_replicas(
     server: LiveServer, plain_answers: Sequence[Answer]
 ) -> None:
-    """The pool goes from one replica to none and back to one."""
+    """The pool goes from two replicas to none and back to two."""
     old = draft_replicas(server)
-    assert len(old) == 1
+    assert len(old) == NUM_REPLICAS
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(streams, server)
         time.sleep(0.5)
         kill_drafts(server)
         assert running.result() == plain_answers
-    until(lambda: len(draft_replicas(server) - old) == 1, TIMEOUT_S)
+    until(lambda: len(draft_replicas(server) - old) == NUM_REPLICAS, TIMEOUT_S)
     stream_until_hit(server)
