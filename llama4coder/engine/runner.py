@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from llama4coder.config import DType, ResolvedConfig
+from llama4coder.config import ResolvedConfig
 from llama4coder.engine.forward import ForwardPass
 from llama4coder.engine.hardware import choose_forward, choose_kernels, choose_sampler
 from llama4coder.engine.pending import PendingStep
@@ -27,12 +27,6 @@ from llama4coder.sampling.logprobs import position_logprobs
 from llama4coder.sampling.sampler import Sampler
 from llama4coder.shape import read_shape
 from llama4coder.types import PositionLogprobs, SamplingParams
-
-_TORCH_DTYPES: dict[DType, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 _WARM_UP_ID = -1  # the scheduler's ids begin at 0
 
@@ -55,7 +49,7 @@ class ModelRunner:
         """Read one rank's weights and take its KV memory; raises `CheckpointError`."""
         torch.set_num_threads(config.engine.num_threads)
         folder, shape = Path(config.model.path), share.plan.shape
-        placement = Placement(_TORCH_DTYPES[config.model.dtype], torch.device(config.engine.device))
+        placement = Placement.of(config.model.dtype, config.engine.device)
         kernels = choose_kernels(placement, config.model.quant, config.engine.num_threads)
         with torch.inference_mode():
             model = load_llama(folder, share, config.model.context_length, kernels, placement, progress)
