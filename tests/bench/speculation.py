@@ -39,7 +39,7 @@ from llama4coder.machine import Machine
 from llama4coder.models.random_weights import SHAPES
 from llama4coder.models.weights import Placement
 from llama4coder.obs.pool import NullPoolObserver
-from llama4coder.obs.stats import DraftStats, NullObserver
+from llama4coder.obs.stats import NullObserver
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.resolve import resolve
 from llama4coder.spec.pool_client import PoolClient, PoolLimits
@@ -51,6 +51,7 @@ from tests.bench.gpu import TINY_SHAPE, kernels_for
 from tests.bench.gpu_subject import Batch, Lane, Subject, build_subject
 from tests.bench.measure import describe_machine, markdown_table, timed
 from tests.bench.oracle import BesideProposer, KnownTokens, Odds, TimedDrafter, token_at
+from tests.support.draft_counts import DraftCounts
 
 _MAX_DRAFT_TOKENS = 8
 _MAX_FORKS = 8
@@ -82,20 +83,6 @@ class Switch:
 
     def close(self) -> None:
         self.current.close()
-
-
-class Counting(NullObserver):
-    """How much was guessed."""
-
-    def __init__(self) -> None:
-        self.num_drafts = 0
-        self.num_drafted = 0
-        self.num_accepted = 0
-
-    def on_drafts(self, drafts: Sequence[DraftStats]) -> None:
-        self.num_drafts += len(drafts)
-        self.num_drafted += sum(draft.num_drafted for draft in drafts)
-        self.num_accepted += sum(draft.num_accepted for draft in drafts)
 
 
 class DraftSteps:
@@ -189,9 +176,9 @@ class Bench:
     def close(self) -> None:
         self._engine.close()
 
-    def _speculate(self, proposer: Proposer, batch: int) -> tuple[float, Counting]:
+    def _speculate(self, proposer: Proposer, batch: int) -> tuple[float, DraftCounts]:
         """Twice, since the first run is where step times and acceptance are learned."""
-        observer = Counting()
+        observer = DraftCounts()
         speculator = Speculator(proposer, self._vocab_size, _MAX_DRAFT_TOKENS, observer)
         self._tokens_per_s(speculator, batch)
         speed = self._tokens_per_s(speculator, batch)
@@ -330,7 +317,7 @@ def _expected(acceptance: float, k: int) -> float:
     return float(k + 1) if acceptance == 1 else (1 - acceptance ** (k + 1)) / (1 - acceptance)
 
 
-def _mean_length(count: Counting) -> str:
+def _mean_length(count: DraftCounts) -> str:
     return f"{count.num_drafted / count.num_drafts:.1f}" if count.num_drafts else "0"
 
 

@@ -1,6 +1,6 @@
 """Whoever proposes, sound or broken, near or far: the answers are those of plain decoding, token for token."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from llama4coder.config import ResolvedConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.runner import ModelRunner
-from llama4coder.obs.stats import DraftStats, NullObserver
+from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
 from llama4coder.spec.drafter import DrafterLimits, TreeDrafter
 from llama4coder.spec.local import LocalLimits, LocalProposer
@@ -21,6 +21,7 @@ from llama4coder.spec.speculator import Speculator
 from llama4coder.spec.step_times import StepTimes
 from llama4coder.spec.types import Proposer
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
+from tests.support.draft_counts import DraftCounts
 from tests.support.drafts import load_draft
 from tests.support.engines import build_engine, resolved, run_all
 from tests.support.models import TINY, write_tiny_llama
@@ -44,18 +45,6 @@ class FlatTimes(StepTimes):
 
     def predict(self, num_tokens: int, max_extra: int) -> NDArray[np.float64]:
         return np.ones(max_extra + 1)
-
-
-class Counting(NullObserver):
-    """How many guesses were checked, and how many of them were right."""
-
-    def __init__(self) -> None:
-        self.num_drafted = 0
-        self.num_accepted = 0
-
-    def on_drafts(self, drafts: Sequence[DraftStats]) -> None:
-        self.num_drafted += sum(draft.num_drafted for draft in drafts)
-        self.num_accepted += sum(draft.num_accepted for draft in drafts)
 
 
 @dataclass(frozen=True)
@@ -92,9 +81,9 @@ def plain(config: ResolvedConfig, batch: list[GenerateRequest]) -> dict[str, lis
     return {name: result.token_ids for name, result in run_all(build_engine(config), batch).items()}
 
 
-def assert_same(config: ResolvedConfig, batch: list[GenerateRequest], proposer: Proposer) -> Counting:
+def assert_same(config: ResolvedConfig, batch: list[GenerateRequest], proposer: Proposer) -> DraftCounts:
     """With the proposer's guesses as without."""
-    counting = Counting()
+    counting = DraftCounts()
     speculator = Speculator(proposer, TINY["vocab_size"], MAX_DRAFT_TOKENS, counting, FlatTimes())
     executor = LocalExecutor(ModelRunner.load(config, NullProgress()).launch)
     engine = Engine(config, executor, NullObserver(), speculator)

@@ -9,7 +9,7 @@ replica in a process of its own, with one thread.
 import multiprocessing
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from cluster.channel.endpoint import Endpoint, bind_encrypted
 from cluster.draft_loading import load_drafter
 from llama4coder.config import DraftConfig, ResolvedConfig, SpeculationConfig
 from llama4coder.obs.pool import NullPoolObserver, PoolLookup
-from llama4coder.obs.stats import DraftStats, NullObserver
 from llama4coder.shape import read_shape
 from llama4coder.spec.build import build_speculation, speculate
 from llama4coder.spec.pool_client import PoolClient, PoolLimits
@@ -28,25 +27,10 @@ from llama4coder.spec.pool_host import PoolHost
 from llama4coder.spec.types import Speculation
 from tests.bench.workers.ours import Ours
 from tests.bench.workers.protocol import Measure, Task, serve
+from tests.support.draft_counts import DraftCounts
 
 _TARGET = "bench"
 _SESSION_TIMEOUT_S = 600.0
-
-
-class Counting(NullObserver):
-    """Guesses since `clear`."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        self.num_drafts = self.num_drafted = self.num_judged = self.num_accepted = 0
-
-    def on_drafts(self, drafts: Sequence[DraftStats]) -> None:
-        self.num_drafts += len(drafts)
-        self.num_drafted += sum(draft.num_drafted for draft in drafts)
-        self.num_judged += sum(min(draft.num_accepted + 1, draft.num_drafted) for draft in drafts)
-        self.num_accepted += sum(draft.num_accepted for draft in drafts)
 
 
 class Lookups(NullPoolObserver):
@@ -68,7 +52,7 @@ class Lookups(NullPoolObserver):
 
 class Speculating:
     def __init__(self, folder: Path, dtype: str, num_threads: int, speculation: SpeculationConfig) -> None:
-        self._counting, self._lookups = Counting(), Lookups()
+        self._counting, self._lookups = DraftCounts(), Lookups()
         self._ours = Ours(folder, dtype, num_threads, "none", speculation, self._speculate)
 
     def measures(self) -> Mapping[str, Measure]:
