@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 Auto = Literal["auto"]
 DType = Literal["float32", "bfloat16", "float16"]
 QuantFormat = Literal["none", "int8", "int4", "fp8", "nf4"]
+KVFormat = Literal["dense", "fp8", "int8", "int4"]
 Device = Literal["cpu", "cuda"]
 PlacementStrategy = Literal["STRICT_PACK", "PACK"]
 SpeculationMethod = Literal["none", "ngram", "local", "pool"]
@@ -60,6 +61,10 @@ class EngineConfig(_Frozen):
     """Tokens that one step may compute; longer prompts are prefilled in chunks of what is left."""
     max_queued_requests: PositiveInt = 256
     """Requests that may wait; past it 429."""
+    kv_format: KVFormat = "dense"
+    """How keys and values are kept: dense in `model.dtype`; fp8 with a scale per block and head; int8 with a scale per
+    token and head; int4 with a scale and a low per block and channel for keys, per token for values. What a token reads
+    of its own block is dense in fp8 and int4."""
     prefix_caching: bool = True
     """Reuse the KV blocks of equal prompt beginnings."""
     num_threads: PositiveInt | Auto = "auto"
@@ -191,6 +196,7 @@ class ResolvedEngine(_Frozen):
     weight_bytes_per_rank: int  # of the rank that holds the most
     kv_bytes_per_rank: int
     block_size: int
+    kv_format: KVFormat
     max_sequences: int
     max_step_tokens: int
     max_queued_requests: int

@@ -78,6 +78,7 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
             weight_bytes_per_rank=memory.weight_bytes,
             kv_bytes_per_rank=memory.num_blocks * memory.block_bytes,
             block_size=BLOCK_SIZE,
+            kv_format=engine.kv_format,
             max_sequences=engine.max_sequences,
             max_step_tokens=engine.max_step_tokens,
             max_queued_requests=engine.max_queued_requests,
@@ -187,7 +188,7 @@ class _RankMemory:
     ) -> "_RankMemory":
         """Raises `NotEnoughMemory`."""
         plan = plans[0]  # all have equally many heads
-        block_bytes = kv_bytes_per_block(plan, dtype)
+        block_bytes = kv_bytes_per_block(plan, dtype, config.engine.kv_format)
         heaviest_bytes = max(weight_bytes(plan, dtype, config.model.quant) for plan in plans)
         one_sequence_bytes = num_blocks_for(context_length, plan.layout.kv_shards) * block_bytes
         budget = _Budget.of(config, heaviest_bytes, one_sequence_bytes, machine)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from llama4coder.config import DType, QuantFormat
+from llama4coder.config import DType, KVFormat, QuantFormat
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.shape import MatrixShape
 
@@ -11,17 +11,41 @@ BLOCK_SIZE = 16  # tokens per block (design section 7)
 INT4_GROUP = 32  # inputs that share a step and a low
 NF4_GROUP = 64  # inputs that share a scale
 
+SCALE_BYTES = 4  # float32
+INT4_PARAM_BYTES = 2  # float16: a scale, or a low
+TAILED_FORMATS: frozenset[KVFormat] = frozenset({"fp8", "int4"})  # that compress a block when it is full
+
 DTYPE_BYTES: dict[DType, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def kv_bytes_per_token(plan: RankPlan, dtype: DType) -> int:
-    """Keys and values of one token over all layers, of the heads of one rank."""
+    """Dense keys and values of one token over all layers, of the heads of one rank."""
     return 2 * plan.shape.num_layers * plan.num_kv_heads * plan.shape.head_dim * DTYPE_BYTES[dtype]
 
 
-def kv_bytes_per_block(plan: RankPlan, dtype: DType) -> int:
-    """One block on one rank."""
-    return BLOCK_SIZE * kv_bytes_per_token(plan, dtype)
+def kv_bytes_per_block(plan: RankPlan, dtype: DType, kv_format: KVFormat = "dense") -> int:
+    """One block on one rank, with its scales; `kv.formats` describes them."""
+    if kv_format == "dense":
+        return BLOCK_SIZE * kv_bytes_per_token(plan, dtype)
+    head_dim = plan.shape.head_dim
+    per_head = {
+        "fp8": 2 * (BLOCK_SIZE * head_dim + SCALE_BYTES),
+        "int8": 2 * BLOCK_SIZE * (head_dim + SCALE_BYTES),
+        "int4": BLOCK_SIZE * head_dim + 2 * INT4_PARAM_BYTES * (head_dim + BLOCK_SIZE),
+    }
+    return plan.shape.num_layers * plan.num_kv_heads * per_head[kv_format]
+
+
+def kv_tail_bytes(plan: RankPlan, dtype: DType, kv_format: KVFormat, max_sequences: int, max_draft_tokens: int) -> int:
+    """What one rank keeps dense of unfinished blocks; none where each token is compressed by itself."""
+    if kv_format not in TAILED_FORMATS:
+        return 0
+    return max_sequences * tail_tokens(max_draft_tokens) * kv_bytes_per_token(plan, dtype)
+
+
+def tail_tokens(max_draft_tokens: int) -> int:
+    """Tokens of a tail: an unfinished block, and what guesses may add to it before it is known which are right."""
+    return num_blocks_for(BLOCK_SIZE + max_draft_tokens) * BLOCK_SIZE
 
 
 def layer_matrices(plan: RankPlan) -> tuple[MatrixShape, ...]:
