@@ -140,6 +140,11 @@ class SpeculationConfig(_Frozen):
     draft: DraftConfig = DraftConfig()
     pool: PoolConfig = PoolConfig()
 
+    @property
+    def most_draft_tokens(self) -> int:
+        """Guesses that a step may check of one sequence."""
+        return 0 if self.method == "none" else self.max_draft_tokens
+
 
 class ServerConfig(_Frozen):
     """Limits and habits of the HTTP endpoint."""

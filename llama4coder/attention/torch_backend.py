@@ -12,14 +12,15 @@ from torch import Tensor
 from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
 from llama4coder.attention.merge import AttentionOutput, merge
 from llama4coder.attention.torch_shard import TorchShardAttention
+from llama4coder.kv.formats.int8 import Int8KV
 from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
-from llama4coder.kv.tensors import LayerKV
+from llama4coder.kv.tensors import DenseKV, LayerKV
 from llama4coder.layers.rope import Rotation
 
 
 @dataclass(frozen=True, slots=True)
 class TorchAttention:
-    """Implements `attention.backend.ShardableAttention`.
+    """Implements `attention.backend.ShardableAttention` for formats that keep each token by itself.
 
     Gathers each sequence's blocks into a contiguous run and uses scaled_dot_product_attention.
     """
@@ -55,6 +56,7 @@ class TorchStepAttention:
     prefills: tuple["PrefillRow", ...]
 
     def __call__(self, qkv: Tensor, rotation: Rotation, kv: LayerKV) -> Tensor:
+        assert isinstance(kv, DenseKV | Int8KV), "KV of another format"
         heads = qkv.view(len(qkv), -1, self.heads.head_dim)
         first_key, first_value = self.heads.num_heads, self.heads.num_heads + self.heads.num_kv_heads
         kv.write(self.slots, rotation(heads[:, first_key:first_value]), heads[:, first_value:])
@@ -78,11 +80,10 @@ class DecodeGroup:
     def attend(self, queries: Tensor, kv: LayerKV) -> Tensor:
         """Query heads that share a KV head become rows of one product, so keys and values are read once."""
         num_sequences, num_heads, head_dim = queries.shape
-        num_kv_heads = kv.keys.shape[2]
-        keys = (
-            kv.keys[self.block_table].flatten(1, 2).transpose(1, 2)
-        )  # [num_sequences, num_kv_heads, length, head_dim]
-        values = kv.values[self.block_table].flatten(1, 2).transpose(1, 2)
+        seen = kv.read(self.block_table)
+        # [num_sequences, num_kv_heads, length, head_dim]
+        keys, values = (part.flatten(1, 2).transpose(1, 2) for part in (seen.keys, seen.values))
+        num_kv_heads = keys.shape[1]
         grouped = queries.view(num_sequences, num_kv_heads, num_heads // num_kv_heads, head_dim)
         attended = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=self.mask)
         return attended.reshape(num_sequences, num_heads, head_dim)
@@ -105,8 +106,8 @@ class PrefillRow:
 
     def attend(self, queries: Tensor, kv: LayerKV) -> Tensor:
         """Queries and result are `[num_tokens, num_heads, head_dim]`."""
-        keys = kv.keys[self.block_ids].flatten(0, 1)[: self.length].transpose(0, 1)
-        values = kv.values[self.block_ids].flatten(0, 1)[: self.length].transpose(0, 1)
+        seen = kv.read(self.block_ids)
+        keys, values = (part.flatten(0, 1)[: self.length].transpose(0, 1) for part in (seen.keys, seen.values))
         mask = None
         if self.start:  # a later chunk: token i of it sees everything up to position start + i
             mask = torch.ones(len(queries), self.length, dtype=torch.bool, device=queries.device).tril(self.start)

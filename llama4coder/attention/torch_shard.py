@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
+from llama4coder.attention.masked import attend_masked
 from llama4coder.attention.merge import AttentionOutput
+from llama4coder.kv.formats.int8 import Int8KV
 from llama4coder.kv.sizing import BLOCK_SIZE
 from llama4coder.kv.striping import nums_held
-from llama4coder.kv.tensors import LayerKV
+from llama4coder.kv.tensors import DenseKV, LayerKV
 from llama4coder.layers.rope import Rotation
 
 
@@ -30,6 +32,7 @@ class TorchShardAttention:
         return cls(heads, kept, layout.slots[kept], tuple(row for row in rows if len(row.block_ids)))
 
     def __call__(self, qkv: Tensor, rotation: Rotation, kv: LayerKV) -> AttentionOutput:
+        assert isinstance(kv, DenseKV | Int8KV), "KV of another format"
         heads = qkv.view(len(qkv), -1, self.heads.head_dim)
         first_key, first_value = self.heads.num_heads, self.heads.num_heads + self.heads.num_kv_heads
         keys, values = rotation(heads[:, first_key:first_value]), heads[:, first_value:]
@@ -61,15 +64,5 @@ class ShardRow:
 
     def attend(self, queries: Tensor, kv: LayerKV) -> AttentionOutput:
         """Of `queries` `[num_tokens, num_heads, head_dim]` in float32."""
-        num_tokens, num_heads, head_dim = queries.shape
-        keys, values = (cache[self.block_ids].flatten(0, 1).transpose(0, 1).float() for cache in (kv.keys, kv.values))
-        # [num_kv_heads, queries that share a KV head, ...]: keys and values are read once
-        grouped = queries.view(num_tokens, len(keys), -1, head_dim).transpose(0, 1)
-        scores = grouped.flatten(1, 2) @ keys.transpose(1, 2) * head_dim**-0.5
-        hidden = self.hidden.repeat_interleave(num_heads // len(keys), dim=0)
-        scores = scores.masked_fill(hidden, -torch.inf)
-        lse = scores.logsumexp(-1)
-        weights = (scores - lse.masked_fill(lse.isneginf(), 0.0).unsqueeze(-1)).exp()
-        out = (weights @ values).view(len(keys), num_tokens, -1, head_dim).transpose(0, 1)
-        lse = lse.view(len(keys), num_tokens, -1).transpose(0, 1)
-        return AttentionOutput(out.reshape_as(queries), lse.reshape(num_tokens, num_heads))
+        seen = kv.read(self.block_ids)
+        return attend_masked(queries, DenseKV(seen.keys.flatten(0, 1), seen.values.flatten(0, 1)), self.hidden)

@@ -29,7 +29,7 @@ class EagerPass:
     """Implements `ForwardPass` for every plan, kernel by kernel."""
 
     model: Llama
-    kv: list[LayerKV]
+    kv: Sequence[LayerKV]
     state: RankState
 
     def __call__(self, plan: StepPlan, wanted: Sequence[int]) -> Tensor:

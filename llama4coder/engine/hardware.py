@@ -3,10 +3,11 @@
 import ctypes
 import importlib.util
 import logging
+from collections.abc import Sequence
 
 import torch
 
-from llama4coder.config import QuantFormat
+from llama4coder.config import KVFormat, QuantFormat
 from llama4coder.engine.forward import EagerPass, ForwardPass
 from llama4coder.engine.rank_state import RankState
 from llama4coder.env import cache_dir
@@ -30,29 +31,31 @@ from llama4coder.sampling.sampler import Sampler
 _log = logging.getLogger(__name__)
 
 
-def choose_kernels(placement: Placement, quant: QuantFormat, num_threads: int) -> Kernels:
-    """The fastest set that this machine can run, on so many CPU threads.
+def choose_kernels(
+    placement: Placement, quant: QuantFormat, num_threads: int, kv_format: KVFormat = "dense"
+) -> Kernels:
+    """The fastest set that this machine can run, on so many CPU threads, over KV of this format.
 
     Raises:
         ConfigError: a format that only Triton computes, without Triton.
     """
     if placement.device.type == "cuda":
-        return _choose_cuda_kernels(quant)
+        return _choose_cuda_kernels(quant, kv_format)
     library = _native_library(placement, num_threads)
     if library is not None:
-        return NativeKernels(library, quant)
-    return TorchKernels() if quant == "none" else QuantisedTorchKernels(quant)
+        return NativeKernels(library, quant, kv_format)
+    return TorchKernels(kv_format) if quant == "none" else QuantisedTorchKernels(quant, kv_format)
 
 
-def _choose_cuda_kernels(quant: QuantFormat) -> Kernels:
+def _choose_cuda_kernels(quant: QuantFormat, kv_format: KVFormat) -> Kernels:
     if _has_triton():
         from llama4coder.gpu.kernels import GpuKernels, GpuQuant
 
-        return GpuKernels({"none": GpuQuant.NONE, "fp8": GpuQuant.FP8, "nf4": GpuQuant.NF4}[quant])
+        return GpuKernels({"none": GpuQuant.NONE, "fp8": GpuQuant.FP8, "nf4": GpuQuant.NF4}[quant], kv_format)
     if quant != "none":
         raise ConfigError(f"model.quant {quant} needs the package triton: install llama4coder[gpu]")
     _log.warning("the GPU computes with torch's kernels, which are slower: triton is not installed (llama4coder[gpu])")
-    return TorchKernels()
+    return TorchKernels(kv_format)
 
 
 def choose_sampler(placement: Placement, num_threads: int, vocabulary: ShardedVocabulary) -> Sampler:
@@ -73,7 +76,7 @@ def _choose_cuda_draw() -> TokenDraw:
     return TritonDraw()
 
 
-def choose_forward(model: Llama, kv: list[LayerKV], state: RankState, sizes: GraphSizes) -> ForwardPass:
+def choose_forward(model: Llama, kv: Sequence[LayerKV], state: RankState, sizes: GraphSizes) -> ForwardPass:
     """Graphs of these sizes where the model's kernels can be recorded, else kernel by kernel."""
     eager = EagerPass(model, kv, state)
     if state.device.type != "cuda" or not _has_triton():

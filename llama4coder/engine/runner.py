@@ -15,8 +15,9 @@ from llama4coder.engine.rank_state import RankState
 from llama4coder.engine.wanted import WantedTokens
 from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.gpu.transfer import Moment, download
-from llama4coder.kv.sizing import num_blocks_for
-from llama4coder.kv.tensors import allocate_kv
+from llama4coder.kv.formats.allocate import allocate_kv
+from llama4coder.kv.formats.tail import TailSize
+from llama4coder.kv.sizing import num_blocks_for, tail_tokens
 from llama4coder.machine import return_freed_memory
 from llama4coder.models.loader import load_llama
 from llama4coder.models.weights import Placement
@@ -50,10 +51,10 @@ class ModelRunner:
         torch.set_num_threads(config.engine.num_threads)
         folder, shape = Path(config.model.path), share.plan.shape
         placement = Placement.of(config.model.dtype, config.engine.device)
-        kernels = choose_kernels(placement, config.model.quant, config.engine.num_threads)
+        kernels = choose_kernels(placement, config.model.quant, config.engine.num_threads, config.engine.kv_format)
         with torch.inference_mode():
             model = load_llama(folder, share, config.model.context_length, kernels, placement, progress)
-            kv = allocate_kv(share.plan, config.engine.num_blocks, placement.dtype, placement.device)
+            kv = allocate_kv(share.plan, config.engine.num_blocks, placement, config.engine.kv_format, _tails(config))
             max_blocks = num_blocks_for(config.model.context_length)
             kv_part = share.plan.layout.kv_part(share.plan.rank)
             state = RankState(config.engine.max_sequences, max_blocks, shape.vocab_size, placement.device, kv_part)
@@ -134,5 +135,8 @@ class ModelRunner:
 
 
 def _graph_sizes(config: ResolvedConfig) -> GraphSizes:
-    speculates = config.speculation.method != "none"
-    return GraphSizes.to_verify(config.engine.max_sequences, config.speculation.max_draft_tokens if speculates else 0)
+    return GraphSizes.to_verify(config.engine.max_sequences, config.speculation.most_draft_tokens)
+
+
+def _tails(config: ResolvedConfig) -> TailSize:
+    return TailSize(config.engine.max_sequences, tail_tokens(config.speculation.most_draft_tokens))

@@ -16,7 +16,7 @@ from llama4coder.gpu.rope import rotate_and_write
 from llama4coder.gpu.tiles import Tile, next_power_of_two
 from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
 from llama4coder.kv.striping import UNSHARDED, num_held
-from llama4coder.kv.tensors import LayerKV
+from llama4coder.kv.tensors import DenseKV, LayerKV
 from llama4coder.layers.rope import Rotation
 from llama4coder.parallel.layout import Part
 
@@ -97,6 +97,7 @@ class _PreparedStep:
 
     def run(self, qkv: Tensor, rotation: Rotation, kv: LayerKV, out_dtype: torch.dtype) -> AttentionOutput:
         """Rotate, write, and attend."""
+        assert isinstance(kv, DenseKV), "KV of another format"
         queries = rotate_and_write(qkv, rotation, self.metadata.slots, kv, self.heads)
         return attend(queries, kv, self.metadata, out_dtype=out_dtype)
 
@@ -126,7 +127,7 @@ def supports(heads: HeadLayout) -> bool:
 
 def attend(
     queries: Tensor,
-    kv: LayerKV,
+    kv: DenseKV,
     metadata: AttentionMetadata,
     device_programs: int | None = None,
     out_dtype: torch.dtype | None = None,
@@ -154,7 +155,7 @@ class _Launch:
     """
 
     def __init__(
-        self, queries: Tensor, kv: LayerKV, metadata: AttentionMetadata, result: AttentionOutput, device_programs: int
+        self, queries: Tensor, kv: DenseKV, metadata: AttentionMetadata, result: AttentionOutput, device_programs: int
     ) -> None:
         _, num_heads, self._head_dim = queries.shape
         self._queries, self._kv, self._metadata, self._result = queries, kv, metadata, result

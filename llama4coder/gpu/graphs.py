@@ -6,7 +6,7 @@ take part. So the host sends three integers per row, and not even the token that
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -73,7 +73,7 @@ class ModelGraphs:
         self,
         model: Llama,
         attention: GraphableAttention,
-        kv: list[LayerKV],
+        kv: Sequence[LayerKV],
         tables: SequenceTables,
         sizes: GraphSizes,
         recorder: Recorder,

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from llama4coder.attention.backend import ShardableAttention
 from llama4coder.attention.batch import HeadLayout
-from llama4coder.attention.torch_backend import TorchAttention
+from llama4coder.attention.by_format import torch_attention
+from llama4coder.config import KVFormat
 from llama4coder.gpu.attention import PagedAttention, supports
 from llama4coder.gpu.fp8 import ALIGNMENT, Fp8Linear
 from llama4coder.gpu.layer import Fp8Layer
@@ -31,8 +32,9 @@ class GpuQuant(Enum):
 class GpuKernels:
     """Implements `layers.kernels.Kernels`; matrices of sizes that a format does not cover stay in the model's dtype."""
 
-    def __init__(self, quant: GpuQuant = GpuQuant.NONE) -> None:
+    def __init__(self, quant: GpuQuant = GpuQuant.NONE, kv_format: KVFormat = "dense") -> None:
         self._quant = quant
+        self._kv_format = kv_format
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Fp8Linear | Nf4Linear | GpuLinear:
         """See `Kernels.linear`."""
@@ -53,7 +55,9 @@ class GpuKernels:
 
     def attention(self, heads: HeadLayout) -> ShardableAttention:
         """See `Kernels.attention`."""
-        return PagedAttention(heads) if supports(heads) else TorchAttention(heads)
+        if self._kv_format != "dense" or not supports(heads):
+            return torch_attention(heads, self._kv_format)
+        return PagedAttention(heads)
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
         """See `Kernels.swiglu`."""

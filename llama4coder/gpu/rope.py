@@ -6,13 +6,13 @@ from torch import Tensor
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.gpu.rope_kernels import rope_and_write_kernel
 from llama4coder.gpu.tiles import next_power_of_two
-from llama4coder.kv.tensors import LayerKV
+from llama4coder.kv.tensors import DenseKV
 from llama4coder.layers.rope import Rotation
 
 _BLOCK_HEADS = 4
 
 
-def rotate_and_write(qkv: Tensor, rotation: Rotation, slots: Tensor, kv: LayerKV, heads: HeadLayout) -> Tensor:
+def rotate_and_write(qkv: Tensor, rotation: Rotation, slots: Tensor, kv: DenseKV, heads: HeadLayout) -> Tensor:
     """Rotated queries `[num_tokens, num_heads, head_dim]`; keys and values go to their slots of `kv`.
 
     A token whose slot is negative is rotated and not stored.

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from llama4coder.attention.backend import ShardableAttention
 from llama4coder.attention.batch import HeadLayout
-from llama4coder.attention.torch_backend import TorchAttention
+from llama4coder.attention.by_format import torch_attention
+from llama4coder.config import KVFormat
 from llama4coder.layers.linear import DenseLinear, Head, Linear
 from llama4coder.layers.norm import Norm, RMSNorm
 from llama4coder.models.llama import DecoderLayer, Layer
@@ -24,7 +25,9 @@ class Kernels(Protocol):
 
     def norm(self, weight: Tensor, eps: float) -> Norm: ...
 
-    def attention(self, heads: HeadLayout) -> ShardableAttention: ...
+    def attention(self, heads: HeadLayout) -> ShardableAttention:
+        """Over KV of the one format that these kernels are for."""
+        ...
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
         """silu(gate) * up of `[num_tokens, 2 * width]`, whose first half is the gate."""
@@ -38,6 +41,9 @@ class Kernels(Protocol):
 class TorchKernels:
     """Torch's own, for every device and dtype."""
 
+    def __init__(self, kv_format: KVFormat = "dense") -> None:
+        self._kv_format = kv_format
+
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
         return DenseLinear(weight, bias)
 
@@ -48,7 +54,7 @@ class TorchKernels:
         return RMSNorm(weight, eps)
 
     def attention(self, heads: HeadLayout) -> ShardableAttention:
-        return TorchAttention(heads)
+        return torch_attention(heads, self._kv_format)
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
         gate, up = gate_up.chunk(2, dim=-1)

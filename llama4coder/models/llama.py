@@ -1,6 +1,6 @@
 """The Llama forward pass, written once: no parallel code, no cache policy, no sampling, no kernels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,7 +48,7 @@ class Llama:
     rope: RopeTable
     attention: AttentionBackend
 
-    def forward(self, token_ids: Tensor, positions: Tensor, kv: list[LayerKV], attention: StepAttention) -> Tensor:
+    def forward(self, token_ids: Tensor, positions: Tensor, kv: Sequence[LayerKV], attention: StepAttention) -> Tensor:
         """Hidden states `[num_tokens, hidden_size]` of a step's tokens; writes their keys and values to `kv`."""
         x = self.embedding(token_ids)
         rotation = self.rope.at(positions)

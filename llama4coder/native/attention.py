@@ -12,7 +12,7 @@ from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
 from llama4coder.attention.merge import AttentionOutput, merge
-from llama4coder.kv.tensors import LayerKV
+from llama4coder.kv.tensors import DenseKV, LayerKV
 from llama4coder.layers.rope import Rotation
 
 MAX_GROUP = 16  # query heads per KV head; see bfloat16.h
@@ -103,6 +103,7 @@ class _PreparedStep:
 
     def run(self, qkv: Tensor, rotation: Rotation, kv: LayerKV, to: _Result) -> None:
         """Rotate, write, and attend."""
+        assert isinstance(kv, DenseKV), "KV of another format"
         queries = torch.empty(len(qkv), self.heads.num_heads, self.heads.head_dim, dtype=torch.bfloat16)
         tensors = (qkv, rotation.cos, rotation.sin, kv.keys, kv.values, queries)
         pointers = (tensor.data_ptr() for tensor in tensors)

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from llama4coder.attention.backend import ShardableAttention
 from llama4coder.attention.batch import HeadLayout
-from llama4coder.attention.torch_backend import TorchAttention
-from llama4coder.config import QuantFormat
+from llama4coder.config import KVFormat, QuantFormat
 from llama4coder.layers.kernels import TorchKernels
 from llama4coder.layers.linear import DenseLinear, Head
 from llama4coder.layers.norm import Norm
@@ -32,10 +31,11 @@ class _SwigluArgs(ctypes.Structure):
 class NativeKernels:
     """Implements `layers.kernels.Kernels`; sizes that the C code does not cover fall back to torch, part by part."""
 
-    def __init__(self, library: ctypes.CDLL, quant: QuantFormat = "none") -> None:
+    def __init__(self, library: ctypes.CDLL, quant: QuantFormat = "none", kv_format: KVFormat = "dense") -> None:
         self._library = library
         self._quant = quant
-        self._torch = TorchKernels()
+        self._kv_format = kv_format
+        self._torch = TorchKernels(kv_format)
         self._scratch = Scratch()
 
     def linear(
@@ -62,7 +62,9 @@ class NativeKernels:
 
     def attention(self, heads: HeadLayout) -> ShardableAttention:
         """See `Kernels.attention`."""
-        return NativeAttention(self._library, heads) if supports(heads) else TorchAttention(heads)
+        if self._kv_format != "dense" or not supports(heads):
+            return self._torch.attention(heads)
+        return NativeAttention(self._library, heads)
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
         """See `Kernels.swiglu`."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from llama4coder.attention.backend import StepAttention
-from llama4coder.kv.tensors import LayerKV
+from llama4coder.kv.tensors import DenseKV, LayerKV
 from llama4coder.layers.rope import Rotation
 from llama4coder.models.llama import DecoderLayer
 from llama4coder.native.attention import NativeStepAttention
@@ -74,6 +74,7 @@ class FusedLayer:
         """See `DecoderLayer`; attention of other kernels is called between the parts."""
         if not isinstance(attention, NativeStepAttention):
             return self.parts(x, rotation, kv, attention)
+        assert isinstance(kv, DenseKV), "KV of another format"
         x = x.contiguous()
         out = torch.empty_like(x)
         layer, step = ctypes.addressof(self.weights), ctypes.addressof(attention.step)

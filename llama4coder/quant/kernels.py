@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llama4coder.config import QuantFormat
+from llama4coder.config import KVFormat, QuantFormat
 from llama4coder.layers.kernels import TorchKernels
 from llama4coder.layers.linear import Head, Linear
 from llama4coder.quant.formats import Int4Weights, Int8Weights, QuantisedWeights
@@ -34,7 +34,8 @@ class DequantisingLinear:
 class QuantisedTorchKernels(TorchKernels):
     """Torch's own kernels for everything but the products."""
 
-    def __init__(self, quant: QuantFormat) -> None:
+    def __init__(self, quant: QuantFormat, kv_format: KVFormat = "dense") -> None:
+        super().__init__(kv_format)
         self._quant = quant
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:

@@ -15,8 +15,10 @@ from llama4coder.engine.plan import NewSequence, StepPlan, StepRow
 from llama4coder.engine.rank_state import RankState
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.gpu.graph_sizes import GraphSizes
+from llama4coder.kv.formats.allocate import allocate_kv
+from llama4coder.kv.formats.tail import TailSize
 from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
-from llama4coder.kv.tensors import LayerKV, allocate_kv
+from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.kernels import Kernels
 from llama4coder.models.llama import Llama
 from llama4coder.models.loader import build_llama
@@ -145,7 +147,7 @@ def build_subject(
     with torch.inference_mode():
         model = build_llama(RandomWeights(placement), RankShare.whole(shape), max_context, kernels, placement)
         num_blocks = _num_blocks(shape, placement, max_rows, max_context)
-        kv = allocate_kv(RankPlan.alone(shape), num_blocks, placement.dtype, placement.device)
+        kv = allocate_kv(RankPlan.alone(shape), num_blocks, placement, "dense", TailSize(0, 0))
         for layer in kv:
             layer.keys.normal_()
             layer.values.normal_()

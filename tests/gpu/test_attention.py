@@ -8,7 +8,7 @@ from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.merge import AttentionOutput
 from llama4coder.attention.torch_backend import TorchAttention
 from llama4coder.gpu.attention import AttentionMetadata, PagedAttention, attend, supports
-from llama4coder.kv.tensors import LayerKV
+from llama4coder.kv.tensors import DenseKV
 from tests.support.steps import Row, assert_like, random_step
 
 HEADS = [
@@ -31,7 +31,7 @@ CASES = [(HEADS[0], kind, programs) for kind in STEPS for programs in (WHOLE, SP
 CASES += [(heads, "mixed", SPLIT) for heads in HEADS[1:]]
 
 
-def reference(queries: Tensor, kv: LayerKV, rows: list[Row], table: Tensor) -> AttentionOutput:
+def reference(queries: Tensor, kv: DenseKV, rows: list[Row], table: Tensor) -> AttentionOutput:
     """From the definition, in float32, one row after the other."""
     outs, lses = [], []
     num_kv_heads = kv.keys.shape[2]

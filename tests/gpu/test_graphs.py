@@ -15,8 +15,9 @@ from llama4coder.engine.runner import ModelRunner
 from llama4coder.gpu.attention import PagedAttention
 from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.gpu.graphs import CudaRecorder
+from llama4coder.kv.formats.allocate import allocate_kv
+from llama4coder.kv.formats.tail import TailSize
 from llama4coder.kv.sizing import num_blocks_for
-from llama4coder.kv.tensors import allocate_kv
 from llama4coder.layers.kernels import TorchKernels
 from llama4coder.models.loader import build_llama
 from llama4coder.models.random_weights import RandomWeights
@@ -72,7 +73,7 @@ class Rank:
         self.recorder = CountingCudaRecorder() if device.type == "cuda" else CallRecorder()
         with torch.inference_mode():
             self.model = build_llama(RandomWeights(placement), RankShare.whole(TINY), 128, TorchKernels(), placement)
-            self.kv = allocate_kv(RankPlan.alone(TINY), NUM_BLOCKS, placement.dtype, device)
+            self.kv = allocate_kv(RankPlan.alone(TINY), NUM_BLOCKS, placement, "dense", TailSize(0, 0))
             state = RankState(MAX_SEQUENCES, num_blocks_for(128), TINY.vocab_size, device)
             forward: EagerPass | GraphPass = EagerPass(self.model, self.kv, state)
             if graphs:

@@ -13,7 +13,8 @@ from llama4coder.gpu.kernels import GpuKernels, GpuQuant
 from llama4coder.gpu.layer import Fp8Layer
 from llama4coder.gpu.linear import GpuLinear
 from llama4coder.gpu.nf4 import Nf4Linear
-from llama4coder.kv.tensors import allocate_kv
+from llama4coder.kv.formats.allocate import allocate_kv
+from llama4coder.kv.formats.tail import TailSize
 from llama4coder.layers.kernels import Kernels, TorchKernels
 from llama4coder.models.llama import Llama
 from llama4coder.models.loader import load_llama
@@ -38,7 +39,7 @@ def logits(folder: Path, kernels: Kernels, placement: Placement) -> torch.Tensor
     shape = read_shape(folder)
     with torch.inference_mode():
         model = load(folder, kernels, placement)
-        kv = allocate_kv(RankPlan.alone(shape), len(TABLE[0]), placement.dtype, placement.device)
+        kv = allocate_kv(RankPlan.alone(shape), len(TABLE[0]), placement, "dense", TailSize(0, 0))
         token_ids = torch.randint(0, shape.vocab_size, (NUM_TOKENS,), generator=torch.Generator().manual_seed(1))
         outs, start = [], 0
         for num_tokens in (26, 5, 1):

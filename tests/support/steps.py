@@ -10,7 +10,7 @@ from torch import Tensor
 from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
 from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
 from llama4coder.kv.striping import UNSHARDED, slots_of
-from llama4coder.kv.tensors import LayerKV
+from llama4coder.kv.tensors import DenseKV
 from llama4coder.layers.rope import Rotation
 from llama4coder.parallel.layout import Part
 
@@ -34,7 +34,7 @@ class RandomStep:
     layout: StepLayout
     qkv: Tensor
     rotation: Rotation
-    kv: LayerKV
+    kv: DenseKV
 
     def exact(self) -> "RandomStep":
         """The same in float32 on the CPU, sharing nothing."""
@@ -46,7 +46,7 @@ class RandomStep:
             StepLayout(self.layout.rows, self.layout.slots.cpu(), self.layout.table, self.layout.shard),
             wide(self.qkv),
             Rotation(wide(self.rotation.cos), wide(self.rotation.sin)),
-            LayerKV(wide(self.kv.keys), wide(self.kv.values)),
+            DenseKV(wide(self.kv.keys), wide(self.kv.values)),
         )
 
     def on(self, shard: Part) -> "RandomStep":
@@ -59,7 +59,7 @@ class RandomStep:
             layout_of(rows, places, self.qkv.device, shard),
             self.qkv,
             self.rotation,
-            LayerKV(self.kv.keys[block_of], self.kv.values[block_of]),
+            DenseKV(self.kv.keys[block_of], self.kv.values[block_of]),
         )
 
 
@@ -80,7 +80,7 @@ def random_step(rows: list[Row], heads: HeadLayout, dtype: torch.dtype, device: 
         layout_of(rows, table, device),
         normal(num_tokens, width),
         Rotation(*(part.to(device=device, dtype=dtype) for part in (angles.cos(), angles.sin()))),
-        LayerKV(*(normal(num_blocks, BLOCK_SIZE, heads.num_kv_heads, heads.head_dim) for _ in range(2))),
+        DenseKV(*(normal(num_blocks, BLOCK_SIZE, heads.num_kv_heads, heads.head_dim) for _ in range(2))),
     )
 
 
