@@ -8,9 +8,9 @@ from llama4coder.kv.tensors import DenseKV
 
 
 def attend_masked(queries: Tensor, seen: DenseKV, hidden: Tensor) -> AttentionOutput:
-    """Of `queries` `[num_tokens, num_heads, head_dim]` in float32.
+    """Of `queries` `[num_tokens, num_heads, head_dim]` in float32 to `[num_keys, num_kv_heads, head_dim]`.
 
-    Keys and values are `[num_keys, num_kv_heads, head_dim]`; `hidden` `[num_tokens, num_keys]` is True where a query does not see a key; one that sees none gets zeros and -inf.
+    `hidden` `[num_tokens, num_keys]` is True where a query does not see a key; one that sees none gets zeros and -inf.
     """
     num_tokens, num_heads, head_dim = queries.shape
     keys, values = (part.transpose(0, 1).float() for part in (seen.keys, seen.values))
