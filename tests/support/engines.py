@@ -38,7 +38,9 @@ def resolved(
     """A configuration with an exact number of KV blocks."""
     shape = read_shape(folder)
     if num_blocks is not None:
-        engine["kv_memory_bytes"] = num_blocks * kv_bytes_per_block(RankPlan.alone(shape), dtype)
+        engine["kv_memory_bytes"] = num_blocks * kv_bytes_per_block(
+            RankPlan.alone(shape), dtype, engine.get("kv_format", "dense")
+        )
     config = DeploymentConfig(
         model=ModelConfig(path=str(folder), dtype=dtype, context_length=context_length, quant=quant),
         engine=EngineConfig(**engine),
