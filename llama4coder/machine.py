@@ -35,7 +35,7 @@ def detect_machine(device: Device | Auto = "auto", *, lends_gpus: bool = False) 
 
 def computes_bfloat16(flags: frozenset[str], *, has_compiler: bool) -> bool:
     """Whether bfloat16 is the faster choice: in hardware, or by our own kernels, which widen it on AVX2."""
-    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"}) or (has_compiler and {"avx2", "fma"} <= flags)
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"}) or (has_compiler and {"avx2", "fma", "f16c"} <= flags)
 
 
 def available_memory_bytes(proc: Path, cgroup: Path) -> int:

@@ -68,8 +68,8 @@ def test_this_machine_has_something_to_offer() -> None:
     ("flags", "has_compiler", "expected"),
     [
         ({"avx512_bf16"}, False, True),
-        ({"avx2", "fma"}, True, True),
-        ({"avx2", "fma"}, False, False),
+        ({"avx2", "fma", "f16c"}, True, True),
+        ({"avx2", "fma", "f16c"}, False, False),
         ({"sse4_2"}, True, False),
     ],
 )

@@ -2,17 +2,23 @@
 #include "attention.h"
 
 typedef struct {
-    const step *step;
     const bf16 *qkv, *cosine, *sine; /* see rope_args */
-    bf16 *keys, *values;             /* the layer's pool */
-    bf16 *queries;                   /* [m, heads, d], for our own use */
-    attention_result to;
+    attention_args attention;
 } step_attention_args;
 
-/* Rotate, write keys and values to their slots, and attend: rows [queries | keys | values] to what each token sees. */
-void l4c_step_attention(const step_attention_args *a) {
+/* Rotate, keep keys and values, and attend: rows [queries | keys | values] to what each token sees. */
+void l4c_step_attention(const step_attention_args *args) {
+    const attention_args *a = &args->attention;
     const step *s = a->step;
-    rope_and_write(&(rope_args){
-        a->qkv, a->cosine, a->sine, s->slots, a->queries, a->keys, a->values, s->m, s->heads, s->kv_heads, s->d});
-    paged_attention(&(attention_args){s, a->queries, a->keys, a->values, a->to});
+    rope_args rope = {args->qkv, args->cosine, args->sine, s->slots, a->queries, a->fresh.keys, a->fresh.values,
+                      s->m, s->heads, s->kv_heads, s->d};
+    if (a->kv->format == KV_DENSE)
+        rope.keys = (bf16 *)a->kv->keys, rope.values = (bf16 *)a->kv->values;
+    else
+        rope.slots = NULL;
+    rope_and_write(&rope);
+    if (a->kv->format == KV_INT8) parallel_for(put_tokens, a, s->m, 8);
+    if (a->kv->tail_tokens) parallel_for(seal_rows, a, s->num_rows * s->kv_heads, 1);
+    paged_attention(a);
+    if (a->kv->tail_tokens) parallel_for(keep_tails, a, s->num_rows, 8);
 }

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
 from llama4coder.attention.merge import AttentionOutput, merge
-from llama4coder.kv.tensors import DenseKV, LayerKV
+from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.rope import Rotation
+from llama4coder.native.kv import TokenKV, fresh_kv, pointers_to
 
 MAX_GROUP = 16  # query heads per KV head; see bfloat16.h
 MAX_HEAD_DIM = 256
@@ -24,8 +25,8 @@ class Step(ctypes.Structure):
     """`step` of attention.h."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("slots", "tiles", "tables")),
-        *((name, ctypes.c_int64) for name in ("m", "num_tiles", "table_width")),
+        *((name, ctypes.c_void_p) for name in ("slots", "tiles", "rows", "tables")),
+        *((name, ctypes.c_int64) for name in ("m", "num_tiles", "num_rows", "table_width")),
         *((name, ctypes.c_int64) for name in ("heads", "kv_heads", "d")),
         *((name, ctypes.c_int64) for name in ("shard", "num_shards")),
     ]
@@ -37,12 +38,22 @@ class _Result(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("out", "part", "lse")]
 
 
+class _AttentionArgs(ctypes.Structure):
+    """`attention_args` of attention.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("step", "kv", "queries")),
+        ("fresh", TokenKV),
+        ("to", _Result),
+    ]
+
+
 class _StepAttentionArgs(ctypes.Structure):
     """`step_attention_args` of attention.c."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("step", "qkv", "cosine", "sine", "keys", "values", "queries")),
-        ("to", _Result),
+        *((name, ctypes.c_void_p) for name in ("qkv", "cosine", "sine")),
+        ("attention", _AttentionArgs),
     ]
 
 
@@ -86,12 +97,16 @@ class _PreparedStep:
         tiles = _query_tiles(layout.rows, _QUERY_TILE // (heads.num_heads // heads.num_kv_heads))
         width = max((layout.num_blocks(row) for row in layout.rows), default=0)
         tables = np.ascontiguousarray(layout.table[[row.table_row for row in layout.rows], :width])
+        rows = [(row.first, row.num_tokens, row.start, row.table_row) for row in layout.rows]
+        step_rows = np.array(rows, dtype=np.int64).reshape(-1, 4)
         step = Step(
             layout.slots.data_ptr(),
             tiles.ctypes.data,
+            step_rows.ctypes.data,
             tables.ctypes.data,
             len(layout.slots),
             len(tiles),
+            len(rows),
             width,
             heads.num_heads,
             heads.num_kv_heads,
@@ -99,15 +114,22 @@ class _PreparedStep:
             layout.shard.index,
             layout.shard.count,
         )
-        return cls(library, heads, step, (layout.slots, tiles, tables))
+        return cls(library, heads, step, (layout.slots, tiles, step_rows, tables))
 
     def run(self, qkv: Tensor, rotation: Rotation, kv: LayerKV, to: _Result) -> None:
         """Rotate, write, and attend."""
-        assert isinstance(kv, DenseKV), "KV of another format"
         queries = torch.empty(len(qkv), self.heads.num_heads, self.heads.head_dim, dtype=torch.bfloat16)
-        tensors = (qkv, rotation.cos, rotation.sin, kv.keys, kv.values, queries)
-        pointers = (tensor.data_ptr() for tensor in tensors)
-        self.library.l4c_step_attention(ctypes.byref(_StepAttentionArgs(ctypes.addressof(self.step), *pointers, to)))
+        fresh = fresh_kv(kv, len(qkv), self.heads.num_kv_heads, self.heads.head_dim)
+        pool = pointers_to(kv)
+        attention = _AttentionArgs(
+            ctypes.addressof(self.step),
+            ctypes.addressof(pool),
+            queries.data_ptr(),
+            TokenKV(fresh[0].data_ptr(), fresh[1].data_ptr()),
+            to,
+        )
+        pointers = (tensor.data_ptr() for tensor in (qkv, rotation.cos, rotation.sin))
+        self.library.l4c_step_attention(ctypes.byref(_StepAttentionArgs(*pointers, attention)))
 
 
 class NativeStepAttention(_PreparedStep):

@@ -79,6 +79,50 @@ INLINE vec v_hide_after(vec x, int64_t last) {
     return (vec){_mm256_blendv_ps(x.a, hidden, after_a), _mm256_blendv_ps(x.b, hidden, after_b)};
 }
 
+/* -inf in the lanes before `first`. */
+INLINE vec v_hide_before(vec x, int64_t first) {
+    __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), begin = _mm256_set1_epi32((int)first);
+    __m256 hidden = _mm256_set1_ps(-INFINITY);
+    __m256 before_a = _mm256_castsi256_ps(_mm256_cmpgt_epi32(begin, lanes));
+    __m256 before_b = _mm256_castsi256_ps(_mm256_cmpgt_epi32(begin, _mm256_add_epi32(lanes, _mm256_set1_epi32(8))));
+    return (vec){_mm256_blendv_ps(x.a, hidden, before_a), _mm256_blendv_ps(x.b, hidden, before_b)};
+}
+
+typedef struct {
+    __m256i a, b;
+} ints; /* 16 of 32 bits */
+
+INLINE ints i_bytes(const uint8_t *from) {
+    return (ints){_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from)),
+                  _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(from + 8)))};
+}
+
+INLINE ints i_and(ints x, int mask) {
+    __m256i same = _mm256_set1_epi32(mask);
+    return (ints){_mm256_and_si256(x.a, same), _mm256_and_si256(x.b, same)};
+}
+
+INLINE ints i_or(ints x, ints y) { return (ints){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
+INLINE ints i_left(ints x, int bits) { return (ints){_mm256_slli_epi32(x.a, bits), _mm256_slli_epi32(x.b, bits)}; }
+INLINE ints i_right(ints x, int bits) { return (ints){_mm256_srai_epi32(x.a, bits), _mm256_srai_epi32(x.b, bits)}; }
+INLINE vec v_of_ints(ints x) { return (vec){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+INLINE ints i_bits(vec x) { return (ints){_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)}; }
+INLINE vec v_of_bits(ints x) { return (vec){_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)}; }
+INLINE ints i_nearest(vec x) { return (ints){_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; } /* ties to even */
+
+INLINE void i_store(int32_t *to, ints x) {
+    _mm256_storeu_si256((__m256i *)to, x.a), _mm256_storeu_si256((__m256i *)to + 1, x.b);
+}
+
+INLINE vec v_widen_half(const half *from) {
+    return (vec){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from)),
+                 _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from + 1))};
+}
+
+INLINE void v_narrow_half(half *to, vec x) { /* ties to even */
+    _mm_storeu_si128((__m128i *)to, _mm256_cvtps_ph(x.a, 0)), _mm_storeu_si128((__m128i *)to + 1, _mm256_cvtps_ph(x.b, 0));
+}
+
 INLINE pairs p_load(const void *from) {
     return (pairs){_mm256_loadu_si256(from), _mm256_loadu_si256((const __m256i *)from + 1)};
 }

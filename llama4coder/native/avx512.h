@@ -38,6 +38,28 @@ INLINE vec v_hide_after(vec a, int64_t last) {
     return _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), seen, a);
 }
 
+/* -inf in the lanes before `first`. */
+INLINE vec v_hide_before(vec a, int64_t first) {
+    __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __mmask16 seen = _mm512_cmpge_epi32_mask(lanes, _mm512_set1_epi32((int)first));
+    return _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), seen, a);
+}
+
+typedef __m512i ints; /* 16 of 32 bits */
+
+INLINE ints i_bytes(const uint8_t *from) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from)); }
+INLINE ints i_and(ints a, int mask) { return _mm512_and_si512(a, _mm512_set1_epi32(mask)); }
+INLINE ints i_or(ints a, ints b) { return _mm512_or_si512(a, b); }
+INLINE ints i_left(ints a, int bits) { return _mm512_slli_epi32(a, bits); }
+INLINE ints i_right(ints a, int bits) { return _mm512_srai_epi32(a, bits); }
+INLINE vec v_of_ints(ints a) { return _mm512_cvtepi32_ps(a); }
+INLINE ints i_bits(vec a) { return _mm512_castps_si512(a); }
+INLINE vec v_of_bits(ints a) { return _mm512_castsi512_ps(a); }
+INLINE ints i_nearest(vec a) { return _mm512_cvtps_epi32(a); } /* ties to even */
+INLINE void i_store(int32_t *to, ints a) { _mm512_storeu_si512(to, a); }
+INLINE vec v_widen_half(const half *from) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from)); }
+INLINE void v_narrow_half(half *to, vec a) { _mm256_storeu_si256((__m256i *)to, _mm512_cvtps_ph(a, 0)); } /* ties to even */
+
 INLINE pairs p_load(const void *from) { return (pairs)_mm512_loadu_si512(from); }
 INLINE pairs p_repeat(const bf16 *pair) { return (pairs)_mm512_set1_epi32(pair_at(pair)); }
 INLINE vec v_dot(vec sum, pairs a, pairs b) { return _mm512_dpbf16_ps(sum, a, b); } /* sum + a0 * b0 + a1 * b1 */

@@ -18,6 +18,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 typedef uint16_t bf16;
+typedef uint16_t half; /* IEEE float16 */
 
 INLINE float to_float(bf16 value) {
     uint32_t bits = (uint32_t)value << 16;

@@ -60,7 +60,7 @@ static inline void rotate(const bf16 *from, const bf16 *cosine, const bf16 *sine
 typedef struct {
     const bf16 *qkv;           /* [m, (heads + 2 * kv_heads) * d] */
     const bf16 *cosine, *sine; /* [m, d] */
-    const int64_t *slots;      /* [m]; negative: the token is rotated and not stored */
+    const int64_t *slots;      /* [m]; negative: the token is rotated and not stored; or NULL: token t at slot t */
     bf16 *queries;             /* [m, heads, d] */
     bf16 *keys, *values;       /* [slots of the pool, kv_heads, d] */
     int64_t m, heads, kv_heads, d;
@@ -71,7 +71,7 @@ static void rotate_tokens(const void *args, int64_t begin, int64_t end) {
     int64_t heads = a->heads, kv_heads = a->kv_heads, d = a->d;
     for (int64_t t = begin; t < end; t++) {
         const bf16 *row = a->qkv + t * (heads + 2 * kv_heads) * d, *c = a->cosine + t * d, *s = a->sine + t * d;
-        int64_t slot = a->slots[t] * kv_heads * d;
+        int64_t slot = (a->slots ? a->slots[t] : t) * kv_heads * d;
         for (int64_t h = 0; h < heads; h++) rotate(row + h * d, c, s, a->queries + (t * heads + h) * d, d);
         if (slot < 0) continue;
         for (int64_t h = 0; h < kv_heads; h++) rotate(row + (heads + h) * d, c, s, a->keys + slot + h * d, d);

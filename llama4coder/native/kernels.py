@@ -62,9 +62,7 @@ class NativeKernels:
 
     def attention(self, heads: HeadLayout) -> ShardableAttention:
         """See `Kernels.attention`."""
-        if self._kv_format != "dense" or not supports(heads):
-            return self._torch.attention(heads)
-        return NativeAttention(self._library, heads)
+        return NativeAttention(self._library, heads) if supports(heads) else self._torch.attention(heads)
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
         """See `Kernels.swiglu`."""

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from llama4coder.attention.backend import StepAttention
-from llama4coder.kv.tensors import DenseKV, LayerKV
+from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.rope import Rotation
 from llama4coder.models.llama import DecoderLayer
 from llama4coder.native.attention import NativeStepAttention
+from llama4coder.native.kv import pointers_to
 from llama4coder.native.linear import NativeLinear
 from llama4coder.native.norm import NativeNorm
 
@@ -28,9 +29,7 @@ class _Layer(ctypes.Structure):
 class _LayerArgs(ctypes.Structure):
     """`layer_args` of layer.c."""
 
-    _fields_ = [
-        (name, ctypes.c_void_p) for name in ("layer", "step", "x", "cosine", "sine", "keys", "values", "scratch", "out")
-    ]
+    _fields_ = [(name, ctypes.c_void_p) for name in ("layer", "step", "x", "cosine", "sine", "kv", "scratch", "out")]
 
 
 @dataclass(slots=True)
@@ -74,13 +73,13 @@ class FusedLayer:
         """See `DecoderLayer`; attention of other kernels is called between the parts."""
         if not isinstance(attention, NativeStepAttention):
             return self.parts(x, rotation, kv, attention)
-        assert isinstance(kv, DenseKV), "KV of another format"
         x = x.contiguous()
         out = torch.empty_like(x)
         layer, step = ctypes.addressof(self.weights), ctypes.addressof(attention.step)
         scratch = self.scratch.of(len(x) * self._numbers_per_token(attention))
-        tensors = (x, rotation.cos, rotation.sin, kv.keys, kv.values, scratch, out)
-        args = _LayerArgs(layer, step, *(tensor.data_ptr() for tensor in tensors))
+        pool = pointers_to(kv)
+        before = (tensor.data_ptr() for tensor in (x, rotation.cos, rotation.sin))
+        args = _LayerArgs(layer, step, *before, ctypes.addressof(pool), scratch.data_ptr(), out.data_ptr())
         self.library.l4c_decoder_layer(ctypes.byref(args))
         return out
 

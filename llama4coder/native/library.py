@@ -22,10 +22,10 @@ class InstructionSet:
 
 
 AVX512 = InstructionSet(
-    frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"}),
-    ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16", "-mfma"),
+    frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "f16c"}),
+    ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16", "-mfma", "-mf16c"),
 )
-AVX2 = InstructionSet(frozenset({"avx2", "fma"}), ("-mavx2", "-mfma"))
+AVX2 = InstructionSet(frozenset({"avx2", "fma", "f16c"}), ("-mavx2", "-mfma", "-mf16c"))
 
 # In this order one text, so that the compiler needs no folder of ours, and each file may use what is above it.
 SOURCES = (
@@ -41,7 +41,9 @@ SOURCES = (
     "rows.c",
     "quantise.c",
     "elementwise.c",
+    "kv_formats.h",
     "attention.h",
+    "kv_write.c",
     "paged_attention.c",
     "attention.c",
     "layer.c",

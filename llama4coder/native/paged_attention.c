@@ -11,13 +11,6 @@
 #define QUERY_TILE 96        /* rows (tokens times heads of a group) of a tile of queries */
 
 typedef struct {
-    const step *step;
-    const bf16 *queries;       /* [m, heads, d], rotated */
-    const bf16 *keys, *values; /* [num_blocks, 16, kv_heads, d] */
-    attention_result to;
-} attention_args;
-
-typedef struct {
     float keys[MAX_HEAD / 2][KEY_TILE];      /* pairs of features, token by token */
     uint32_t values[KEY_TILE / 2][MAX_HEAD]; /* pairs of tokens, feature by feature */
     float scores[QUERY_TILE][KEY_TILE];
@@ -25,8 +18,10 @@ typedef struct {
     float sums[QUERY_TILE][MAX_HEAD];
     float best[QUERY_TILE], total[QUERY_TILE], shrink[QUERY_TILE];
     const bf16 *rows[QUERY_TILE];
-    int64_t places[QUERY_TILE];    /* of the row in the step, counting heads */
-    int64_t last_seen[QUERY_TILE]; /* key that the row sees, -1 if none */
+    int64_t places[QUERY_TILE];     /* of the row in the step, counting heads */
+    int64_t first_seen[QUERY_TILE]; /* and last key that the row sees */
+    int64_t last_seen[QUERY_TILE];  /* below the first if it sees none */
+    bf16 wide_keys[4][MAX_HEAD], wide_values[4][MAX_HEAD]; /* of tokens that are not kept in bf16 */
     int64_t num_rows, num_keys;    /* of the tiles, keys in whole 32s */
 } __attribute__((aligned(64))) tile_state;
 
@@ -51,25 +46,58 @@ INLINE int64_t offset_of(const step *s, const int64_t *table, int64_t kv_head, i
 }
 
 INLINE void fetch(const attention_args *a, int64_t offset) {
+    const bf16 *keys = (const bf16 *)a->kv->keys + offset, *values = (const bf16 *)a->kv->values + offset;
     for (int64_t i = 0; i < a->step->d; i += 32) {
-        _mm_prefetch((const char *)(a->keys + offset + i), _MM_HINT_T0);
-        _mm_prefetch((const char *)(a->values + offset + i), _MM_HINT_T0);
+        _mm_prefetch((const char *)(keys + i), _MM_HINT_T0);
+        _mm_prefetch((const char *)(values + i), _MM_HINT_T0);
     }
 }
 
+static const bf16 nothing[MAX_HEAD];
+
+typedef struct {
+    const bf16 *keys[4], *values[4];
+} four_tokens;
+
+INLINE void pack_four(tile_state *s, const four_tokens *from, int64_t t, int64_t d) {
+    pack_keys(from->keys, s, t, d);
+    for (int64_t i = 0; i < 4; i += 2) pack_values(from->values[i], from->values[i + 1], s->values[(t + i) / 2], d);
+}
+
+/* Keys and values from `begin` to `end` of the shard's part of a sequence. */
 static void pack_tile(const attention_args *a, tile_state *s, const int64_t *table, int64_t kv_head, int64_t begin,
                       int64_t end) {
-    static const bf16 nothing[MAX_HEAD];
     int64_t d = a->step->d;
     for (int64_t t = 0; t < s->num_keys; t += 4) {
-        const bf16 *keys[4] = {nothing, nothing, nothing, nothing}, *values[4] = {nothing, nothing, nothing, nothing};
-        for (int64_t i = 0, at = begin + t; i < 4 && at < end; i++, at++) {
-            int64_t from = offset_of(a->step, table, kv_head, at);
-            keys[i] = a->keys + from, values[i] = a->values + from;
-            if (at + AHEAD < end) fetch(a, offset_of(a->step, table, kv_head, at + AHEAD));
+        four_tokens four = {{nothing, nothing, nothing, nothing}, {nothing, nothing, nothing, nothing}};
+        int64_t at = begin + t, count = end - at < 4 ? end - at : 4;
+        if (a->kv->format != KV_DENSE && count > 0) {
+            kv_place place = {table[at / BLOCK], at % BLOCK, kv_head, a->step->kv_heads, d};
+            decode(a->kv, place, count, s->wide_keys, s->wide_values);
         }
-        pack_keys(keys, s, t, d);
-        for (int64_t i = 0; i < 4; i += 2) pack_values(values[i], values[i + 1], s->values[(t + i) / 2], d);
+        for (int64_t i = 0; i < count; i++) {
+            if (a->kv->format != KV_DENSE) {
+                four.keys[i] = s->wide_keys[i], four.values[i] = s->wide_values[i];
+                continue;
+            }
+            int64_t from = offset_of(a->step, table, kv_head, at + i);
+            four.keys[i] = (const bf16 *)a->kv->keys + from, four.values[i] = (const bf16 *)a->kv->values + from;
+            if (at + i + AHEAD < end) fetch(a, offset_of(a->step, table, kv_head, at + i + AHEAD));
+        }
+        pack_four(s, &four, t, d);
+    }
+}
+
+/* Keys and values at positions from `begin` to `end` of a row's window, of blocks that the shard holds. */
+static void pack_window(const attention_args *a, tile_state *s, const step_row *row, int64_t kv_head, int64_t begin,
+                        int64_t end) {
+    for (int64_t t = 0; t < s->num_keys; t += 4) {
+        four_tokens four = {{nothing, nothing, nothing, nothing}, {nothing, nothing, nothing, nothing}};
+        for (int64_t i = 0, at = begin + t; i < 4 && at < end; i++, at++) {
+            token_kv token = window_token(a, row, kv_head, at);
+            four.keys[i] = token.keys, four.values[i] = token.values;
+        }
+        pack_four(s, &four, t, a->step->d);
     }
 }
 
@@ -90,9 +118,12 @@ INLINE void score_rows(tile_state *s, int64_t row, int64_t begin, int64_t d, con
         }
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) { /* what comes after the query is out of its sight */
-            int64_t last = s->last_seen[row + r] - begin - first;
-            v_store(&s->scores[row + r][first], v_hide_after(v_mul(low[r], scale), last));
-            v_store(&s->scores[row + r][first + 16], v_hide_after(v_mul(high[r], scale), last - 16));
+            int64_t last = s->last_seen[row + r] - begin - first, from = s->first_seen[row + r] - begin - first;
+            vec seen_low = v_hide_after(v_mul(low[r], scale), last);
+            vec seen_high = v_hide_after(v_mul(high[r], scale), last - 16);
+            if (from > 0) seen_low = v_hide_before(seen_low, from), seen_high = v_hide_before(seen_high, from - 16);
+            v_store(&s->scores[row + r][first], seen_low);
+            v_store(&s->scores[row + r][first + 16], seen_high);
         }
     }
 }
@@ -151,23 +182,53 @@ static void meet_tile_of_keys(tile_state *s, int64_t begin, int64_t d) {
     }
 }
 
+INLINE int64_t keys_in_tile(int64_t begin, int64_t end) {
+    return end - begin < KEY_TILE ? (end - begin + 31) / 32 * 32 : KEY_TILE;
+}
+
+/* The rows meet the shard's first `end` keys of the sequence. */
+static void meet_pool(const attention_args *a, tile_state *s, const query_tile *tile, int64_t kv_head, int64_t end) {
+    for (int64_t begin = 0; begin < end; begin += KEY_TILE) {
+        s->num_keys = keys_in_tile(begin, end);
+        pack_tile(a, s, a->step->tables + tile->row * a->step->table_width, kv_head, begin, end);
+        meet_tile_of_keys(s, begin, a->step->d);
+    }
+}
+
+/* Each row meets what there is of its own block, if the shard holds it. Tiles of keys begin where blocks do, so that a
+ * row meets its block in one tile, and in the same lanes whoever else is in the tile of queries. */
+static void meet_own_blocks(const attention_args *a, tile_state *s, const query_tile *tile, int64_t kv_head) {
+    int64_t group = a->step->heads / a->step->kv_heads;
+    const shard *shard = &a->step->shard;
+    for (int64_t row = 0; row < s->num_rows; row++) {
+        int64_t position = tile->start + row / group;
+        int is_held = position / BLOCK % shard->count == shard->index;
+        s->first_seen[row] = block_start(position), s->last_seen[row] = is_held ? position : -1;
+    }
+    int64_t end = tile->start + tile->count;
+    for (int64_t begin = block_start(tile->start); begin < end; begin += KEY_TILE) {
+        s->num_keys = keys_in_tile(begin, end);
+        pack_window(a, s, a->step->rows + tile->row, kv_head, begin, end);
+        meet_tile_of_keys(s, begin, a->step->d);
+    }
+}
+
 static void attend(const attention_args *a, const query_tile *tile, int64_t kv_head) {
     tile_state state, *s = &state;
-    int64_t group = a->step->heads / a->step->kv_heads, d = a->step->d;
+    int64_t group = a->step->heads / a->step->kv_heads, d = a->step->d, last = tile->start + tile->count - 1;
+    int reads_own_dense = a->kv->format == KV_FP8 || a->kv->format == KV_INT4;
     s->num_rows = tile->count * group;
     for (int64_t row = 0; row < s->num_rows; row++) {
+        int64_t position = tile->start + row / group;
         s->places[row] = (tile->first + row / group) * a->step->heads + kv_head * group + row % group;
         s->rows[row] = a->queries + s->places[row] * d;
-        s->last_seen[row] = num_held(tile->start + row / group + 1, &a->step->shard) - 1;
+        s->first_seen[row] = 0;
+        s->last_seen[row] = num_held(reads_own_dense ? block_start(position) : position + 1, &a->step->shard) - 1;
         s->best[row] = -INFINITY, s->total[row] = 0;
         memset(s->sums[row], 0, d * sizeof(float));
     }
-    int64_t end = num_held(tile->start + tile->count, &a->step->shard);
-    for (int64_t begin = 0; begin < end; begin += KEY_TILE) {
-        s->num_keys = end - begin < KEY_TILE ? (end - begin + 31) / 32 * 32 : KEY_TILE;
-        pack_tile(a, s, a->step->tables + tile->table_row * a->step->table_width, kv_head, begin, end);
-        meet_tile_of_keys(s, begin, d);
-    }
+    meet_pool(a, s, tile, kv_head, num_held(reads_own_dense ? block_start(last) : last + 1, &a->step->shard));
+    if (reads_own_dense) meet_own_blocks(a, s, tile, kv_head);
     for (int64_t row = 0; row < s->num_rows; row++)
         put_result(&a->to, s->places[row], s->sums[row], s->best[row], s->total[row], d);
 }

@@ -23,6 +23,8 @@ INLINE vec v_exp(vec x) { /* 2^n * p(f), relative error below 1e-6 */
     return v_times_power_of_2(p, n);
 }
 
+INLINE vec v_abs(vec x) { return v_of_bits(i_and(i_bits(x), 0x7fffffff)); }
+
 /* The first `count` of 16; the rest is zero. */
 INLINE vec v_widen_first(const bf16 *from, int64_t count) {
     if (count >= 16) return v_widen(from);

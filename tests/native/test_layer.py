@@ -9,13 +9,15 @@ from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.torch_backend import TorchAttention
-from llama4coder.config import QuantFormat
+from llama4coder.config import KVFormat, QuantFormat
 from llama4coder.layers.kernels import Kernels, TorchKernels
 from llama4coder.models.llama import DecoderLayer
 from llama4coder.native.attention import NativeAttention
 from llama4coder.native.kernels import NativeKernels
 from llama4coder.native.layer import FusedLayer
 from tests.native.steps import STEPS, bfloat16_step, random
+from tests.support.format_contract import FORMATS
+from tests.support.format_steps import format_step
 from tests.support.steps import Row
 
 HIDDEN, WIDTH = 96, 160
@@ -66,6 +68,22 @@ def test_the_parts_are_matched_bit_by_bit(
     assert torch.equal(actual, expected)
     assert torch.equal(actual_kv.keys, expected_kv.keys)
     assert torch.equal(actual_kv.values, expected_kv.values)
+
+
+@pytest.mark.parametrize("kv_format", FORMATS)
+def test_the_parts_are_matched_in_every_kv_format(library: ctypes.CDLL, kv_format: KVFormat) -> None:
+    kernels, heads = NativeKernels(library, kv_format=kv_format), LAYOUTS[0]
+    parts = build(kernels, heads, bias=False)
+    fused = kernels.fuse(parts)
+    results = []
+    for layer in (parts, fused):
+        step = format_step([Row(1, 200), Row(20, 30), Row(4, 5)], heads, kv_format, torch.bfloat16, torch.device("cpu"))
+        attention = NativeAttention(library, heads).prepare(step.layout)
+        results.append((layer(random(len(step.qkv), HIDDEN), step.rotation, step.kv, attention), step.kv.per_block))
+    (expected, expected_kv), (actual, actual_kv) = results
+    assert torch.equal(actual, expected)
+    for one, other in zip(actual_kv, expected_kv, strict=True):
+        assert torch.equal(one.view(torch.uint8), other.view(torch.uint8))
 
 
 def test_a_small_step_after_a_large_one(library: ctypes.CDLL) -> None:

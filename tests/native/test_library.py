@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llama4coder.native import library as subject
-from llama4coder.native.library import AVX2, AVX512, load_library
+from llama4coder.native.library import AVX2, AVX512, InstructionSet, load_library
 
 
 def test_a_cpu_without_the_instructions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -50,3 +50,10 @@ def test_the_second_load_compiles_nothing(
     assert load_library(tmp_path, AVX2.cpu_flags, 1) is not None
     monkeypatch.setattr(subject, "_compile", None)
     assert load_library(tmp_path, AVX2.cpu_flags, 1) is not None
+
+
+@pytest.mark.parametrize("instructions", [AVX512, AVX2], ids=["avx512", "avx2"])
+def test_the_source_compiles_for_cpus_that_this_one_is_not(tmp_path: Path, instructions: InstructionSet) -> None:
+    """And without a warning; what it computes is tested where it can run."""
+    flags = (*subject._COMPILE, "-Wall", "-Wextra", "-Werror", *instructions.compile_flags)
+    subject._compile(subject._source(), flags, tmp_path / "native" / "kernels.so")

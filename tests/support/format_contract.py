@@ -43,26 +43,25 @@ class FormatSubject:
 
 
 def by_definition(step: FormatStep) -> AttentionOutput:
-    """Token by token: compressed keys before its own block, and in its own what the format says; after the step."""
+    """Compressed keys before a token's own block, and in its own what the format says; after the step."""
     queries = step.queries().float()
     out, lse = torch.zeros_like(queries), torch.full(queries.shape[:2], -torch.inf)
-    group = step.heads.num_heads // step.heads.num_kv_heads
+    group, shard = step.heads.num_heads // step.heads.num_kv_heads, step.layout.shard
     for index, span in enumerate(step.layout.rows):
-        compressed, dense = step.compressed(index), step.dense[index]
-        for offset in range(span.num_tokens):
-            position = span.start + offset
-            own = position // BLOCK_SIZE * BLOCK_SIZE if isinstance(step.kv, TailedKV) else position + 1
-            parts = (
-                torch.cat((compressed.keys[:own], dense.keys[own : position + 1])),
-                torch.cat((compressed.values[:own], dense.values[own : position + 1])),
-            )
-            seen = torch.arange(position + 1)
-            seen = seen[seen // BLOCK_SIZE % step.layout.shard.count == step.layout.shard.index]
-            keys, values = (part[seen].repeat_interleave(group, 1) for part in parts)
-            scores = torch.einsum("hd,khd->hk", queries[span.first + offset], keys) * step.heads.head_dim**-0.5
-            lse[span.first + offset] = scores.logsumexp(-1)
-            if len(seen):
-                out[span.first + offset] = torch.einsum("hk,khd->hd", scores.softmax(-1), values)
+        tokens = slice(span.first, span.first + span.num_tokens)
+        positions, places = torch.arange(span.start, span.length).unsqueeze(1), torch.arange(span.length)
+        own = positions // BLOCK_SIZE * BLOCK_SIZE if isinstance(step.kv, TailedKV) else positions + 1
+        is_held = places // BLOCK_SIZE % shard.count == shard.index
+        scores, values = [], []
+        for kept, seen in ((step.compressed(index), places < own), (step.dense[index], places >= own)):
+            keys = kept.keys[: span.length].repeat_interleave(group, 1)
+            score = torch.einsum("qhd,khd->qhk", queries[tokens], keys) * step.heads.head_dim**-0.5
+            is_seen = seen & (places <= positions) & is_held
+            scores.append(score.masked_fill(~is_seen.unsqueeze(1), -torch.inf))
+            values.append(kept.values[: span.length].repeat_interleave(group, 1))
+        both = torch.cat(scores, dim=-1)
+        lse[tokens] = both.logsumexp(-1)
+        out[tokens] = torch.einsum("qhk,khd->qhd", both.softmax(-1).nan_to_num(0.0), torch.cat(values))
     return AttentionOutput(out, lse)
 
 
