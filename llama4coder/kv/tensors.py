@@ -16,6 +16,11 @@ class LayerKV:
     keys: Tensor
     values: Tensor
 
+    @property
+    def per_block(self) -> tuple[Tensor, ...]:
+        """Every tensor that holds something of each block, blocks first."""
+        return self.keys, self.values
+
     def write(self, slots: Tensor, keys: Tensor, values: Tensor) -> None:
         """Store tokens `[num_tokens, num_kv_heads, head_dim]` at flat slots `block_id * block_size + offset`."""
         self.keys.view(-1, *self.keys.shape[2:]).index_copy_(0, slots, keys)

@@ -38,8 +38,9 @@ LAYERS: Mapping[str, int] = {
                 "machine",
                 "resolve",
                 "resolve_draft",
+                "resolve_host",
             ),
-            ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", *PARALLEL),
+            ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", "kv.host", *PARALLEL),
             ("engine", "router", "planner", "workflows"),
             ("spec", "server", "cli", "llm"),
         )
@@ -67,7 +68,7 @@ TORCH = ("torch", "transformers", "safetensors.torch")
 NEEDS_TORCH = tuple(
     f"llama4coder.{name}"
     for name in (
-        *("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", *PARALLEL),
+        *("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", "kv.host", *PARALLEL),
         *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "engine.wanted"),
         *("engine.forward", "engine.graph_pass", "engine.pending", "llm"),
         *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.session", "spec.sessions"),
