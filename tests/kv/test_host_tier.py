@@ -179,6 +179,20 @@ def test_what_a_plan_loads_or_saves_keeps_its_slot_until_the_plan_is_complete() 
     assert tier.store(2, b"c") == BlockMove(2, 1)
 
 
+def test_what_was_loaded_is_the_last_to_be_evicted_its_tail_before_its_beginning() -> None:
+    tier = HostTier(3)
+    for block_id, name in enumerate((b"a", b"b", b"x")):
+        tier.store(block_id, name)
+    tier.hold([b"a", b"b"])
+    tier.end_plan()
+    evicted = []
+    for new in (b"1", b"2", b"3"):
+        before = {name for name in (b"a", b"b", b"x") if name in tier}
+        tier.store(9, new)
+        evicted += [name for name in before if name not in tier]
+    assert evicted == [b"x", b"b", b"a"]
+
+
 def test_content_must_be_held_before_it_is_loaded() -> None:
     tier = HostTier(1)
     tier.store(0, b"a")
