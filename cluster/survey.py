@@ -57,6 +57,7 @@ def weakest(machines: Sequence[Machine]) -> Machine:
         min(machine.memory_bytes for machine in alike),
         min(machine.num_cpus for machine in alike),
         all(machine.computes_bfloat16 for machine in alike),
+        min(machine.host_memory_bytes for machine in alike),
     )
 
 

@@ -7,7 +7,7 @@ once, by `llama4coder.resolve.resolve`, and printed at start.
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 Auto = Literal["auto"]
 DType = Literal["float32", "bfloat16", "float16"]
@@ -55,6 +55,10 @@ class EngineConfig(_Frozen):
     go, and blocks beyond that."""
     kv_memory_bytes: PositiveInt | Auto = "auto"
     """Memory of each rank's KV blocks; auto takes what suits the machine, at least one full sequence."""
+    host_memory_bytes: NonNegativeInt | Auto = "auto"
+    """Host memory of each rank for blocks of cached prefixes and preempted sequences that leave its KV memory; they
+    come back instead of being computed again. It needs `prefix_caching`; 0 is none. Auto is none on a CPU; beside a GPU
+    half of what is free on the node, divided by the ranks of all replicas as if it held them all, at most 32 GiB."""
     max_sequences: PositiveInt = 64
     """Sequences that one step may hold."""
     max_step_tokens: Annotated[int, Field(ge=16)] = 512
@@ -66,7 +70,7 @@ class EngineConfig(_Frozen):
     token and head; int4 with a scale and a low per block and channel for keys, per token for values. What a token reads
     of its own block is dense in fp8 and int4."""
     prefix_caching: bool = True
-    """Reuse the KV blocks of equal prompt beginnings."""
+    """Reuse the KV blocks of equal prompt beginnings. Without it a preempted sequence is computed again."""
     num_threads: PositiveInt | Auto = "auto"
     """CPU threads of one rank; auto divides the cores among the ranks of a machine."""
     step_timeout_s: Annotated[float, Field(gt=0)] = 60.0
@@ -200,6 +204,8 @@ class ResolvedEngine(_Frozen):
     num_blocks: int  # of each KV shard
     weight_bytes_per_rank: int  # of the rank that holds the most
     kv_bytes_per_rank: int
+    num_host_blocks: int  # slots in host memory, of each KV shard
+    host_bytes_per_rank: int
     block_size: int
     kv_format: KVFormat
     max_sequences: int

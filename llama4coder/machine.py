@@ -17,6 +17,7 @@ class Machine:
     memory_bytes: int  # free on the device that holds weights and KV, or all of it where nobody else may use it
     num_cpus: int
     computes_bfloat16: bool  # at least as fast as in float32
+    host_memory_bytes: int = 0  # free beside a GPU's own; none on a CPU, where `memory_bytes` is all that there is
 
 
 def detect_machine(device: Device | Auto = "auto", *, lends_gpus: bool = False) -> Machine:
@@ -29,8 +30,9 @@ def detect_machine(device: Device | Auto = "auto", *, lends_gpus: bool = False) 
     gpu = _detect_gpu(num_cpus, lends_gpus=lends_gpus) if looks_for_gpu else None
     if gpu is not None:
         return gpu
-    memory_bytes = available_memory_bytes(Path("/proc"), Path("/sys/fs/cgroup"))
-    return Machine("cpu", memory_bytes, num_cpus, computes_bfloat16(cpu_flags(), has_compiler=bool(shutil.which("cc"))))
+    return Machine(
+        "cpu", _host_memory_bytes(), num_cpus, computes_bfloat16(cpu_flags(), has_compiler=bool(shutil.which("cc")))
+    )
 
 
 def computes_bfloat16(flags: frozenset[str], *, has_compiler: bool) -> bool:
@@ -58,7 +60,12 @@ def _detect_gpu(num_cpus: int, *, lends_gpus: bool) -> Machine | None:
         return None
     free_bytes, total_bytes = torch.cuda.mem_get_info()
     memory_bytes = total_bytes if lends_gpus else free_bytes
-    return Machine("cuda", memory_bytes, num_cpus, torch.cuda.get_device_capability() >= (8, 0))
+    computes_bfloat16 = torch.cuda.get_device_capability() >= (8, 0)
+    return Machine("cuda", memory_bytes, num_cpus, computes_bfloat16, _host_memory_bytes())
+
+
+def _host_memory_bytes() -> int:
+    return available_memory_bytes(Path("/proc"), Path("/sys/fs/cgroup"))
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

@@ -29,6 +29,7 @@ from llama4coder.kv.sizing import (
 from llama4coder.machine import Machine
 from llama4coder.parallel.layout import choose_layout
 from llama4coder.parallel.plan import RankPlan
+from llama4coder.resolve_host import num_host_blocks
 from llama4coder.shape import ModelShape
 
 _PROCESS_RESERVE_BYTES = 768 * 2**20  # Python, torch and activations of a rank, measured at 350 to 600 MiB on a CPU
@@ -77,6 +78,8 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
             num_blocks=memory.num_blocks,
             weight_bytes_per_rank=memory.weight_bytes,
             kv_bytes_per_rank=memory.num_blocks * memory.block_bytes,
+            num_host_blocks=memory.num_host_blocks,
+            host_bytes_per_rank=memory.num_host_blocks * memory.block_bytes,
             block_size=BLOCK_SIZE,
             kv_format=engine.kv_format,
             max_sequences=engine.max_sequences,
@@ -181,6 +184,7 @@ class _RankMemory:
     weight_bytes: int
     block_bytes: int
     num_blocks: int
+    num_host_blocks: int
 
     @classmethod
     def of(
@@ -193,7 +197,14 @@ class _RankMemory:
         one_sequence_bytes = num_blocks_for(context_length, plan.layout.kv_shards) * block_bytes
         budget = _Budget.of(config, heaviest_bytes, one_sequence_bytes, machine)
         budget.check(context_length)
-        return cls(heaviest_bytes, block_bytes, budget.kv_bytes // block_bytes)
+        host_blocks = num_host_blocks(
+            config,
+            machine,
+            left_bytes=budget.free_bytes - budget.kv_bytes,
+            num_sharing=ranks_on_a_node(config),
+            block_bytes=block_bytes,
+        )
+        return cls(heaviest_bytes, block_bytes, budget.kv_bytes // block_bytes, host_blocks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,8 @@ class GenerateRequest:
 
     A request that was begun elsewhere goes on with `output_token_ids`, exactly where it was: its events begin at that
     offset, and `stop` counts from the end of the prompt as before. `prediction_token_ids` are what the client believes
-    the output to be much like; `speculates` and they decide how fast it comes, and nothing else.
+    the output to be much like; `speculates` and they decide how fast it comes, and nothing else. Only requests with the
+    same `cache_salt` share cached prefixes, so that nobody else can tell from the time of an answer what was asked.
     """
 
     request_id: str
@@ -62,6 +63,7 @@ class GenerateRequest:
     output_token_ids: tuple[int, ...] = ()  # generated already; fewer than stop.max_tokens
     prediction_token_ids: tuple[int, ...] = ()
     speculates: bool = True
+    cache_salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

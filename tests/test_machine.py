@@ -46,8 +46,9 @@ def test_a_gpu_offers_its_free_memory(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (100, 200))
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
-    assert machine._detect_gpu(4, lends_gpus=False) == machine.Machine("cuda", 100, 4, computes_bfloat16)
-    assert machine._detect_gpu(4, lends_gpus=True) == machine.Machine("cuda", 200, 4, computes_bfloat16)
+    monkeypatch.setattr(machine, "available_memory_bytes", lambda proc, cgroup: 1000)
+    assert machine._detect_gpu(4, lends_gpus=False) == machine.Machine("cuda", 100, 4, computes_bfloat16, 1000)
+    assert machine._detect_gpu(4, lends_gpus=True) == machine.Machine("cuda", 200, 4, computes_bfloat16, 1000)
 
 
 def test_ranks_on_a_cpu_are_told_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +58,7 @@ def test_ranks_on_a_cpu_are_told_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> 
     assert detect_machine("cuda") is detect_machine("auto") is gpu
     assert detect_machine("cpu").device == "cpu"
     assert detect_machine("cpu").memory_bytes > 100
+    assert detect_machine("cpu").host_memory_bytes == 0
 
 
 def test_this_machine_has_something_to_offer() -> None:

@@ -51,7 +51,8 @@ class Engine:
             max_step_tokens=engine.max_step_tokens,
             prefix_caching=engine.prefix_caching,
         )
-        self.scheduler = Scheduler(BlockPool(engine.num_blocks, engine.kv_shards), limits)
+        pool = BlockPool(engine.num_blocks, engine.kv_shards, engine.num_host_blocks)
+        self.scheduler = Scheduler(pool, limits)
         self._executor = executor
         self.observer = observer
         self._step_timeout_s = engine.step_timeout_s
@@ -102,7 +103,7 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """A snapshot between steps."""
-        usage = self.scheduler.pool.usage
+        usage, host = self.scheduler.pool.usage, self.scheduler.pool.host.usage
         return EngineStats(
             num_running=self.scheduler.num_running,
             num_waiting=self.scheduler.num_waiting,
@@ -111,6 +112,9 @@ class Engine:
             num_used_blocks=usage.used,
             num_cached_blocks=usage.cached,
             num_free_blocks=usage.free,
+            num_cached_host_blocks=host.cached,
+            num_pinned_host_blocks=host.pinned,
+            num_free_host_blocks=host.free,
         )
 
     def check_integrity(self) -> None:
@@ -162,7 +166,9 @@ class Engine:
     def _report_admissions(self) -> None:
         for admission in self.scheduler.admissions:
             queue_time_s = time.monotonic() - self._arrivals_s.pop(admission.request_id)
-            self.observer.on_admitted(queue_time_s, admission.num_prompt_tokens, admission.num_cached_tokens)
+            self.observer.on_admitted(
+                queue_time_s, admission.num_prompt_tokens, admission.num_cached_tokens, admission.num_host_tokens
+            )
 
     def _report_step(self, done: _InFlight, result: StepResult) -> None:
         now_s = time.monotonic()
@@ -180,6 +186,8 @@ class Engine:
                 num_prefill_tokens=done.plan.num_tokens - num_decode,
                 num_decode_tokens=num_decode,
                 num_preemptions=done.num_preemptions,
+                num_saved_blocks=len(done.plan.saves),
+                num_loaded_blocks=len(done.plan.loads),
             )
         )
 

@@ -7,6 +7,7 @@ them counted, after guesses, it learns from where the next row starts.
 
 from dataclasses import dataclass
 
+from llama4coder.kv.host_tier import BlockMove
 from llama4coder.types import PositionLogprobs, SamplingParams
 
 
@@ -51,12 +52,17 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """One forward pass: first forget `gone`, then learn `new`, then run `rows`."""
+    """One forward pass: first forget `gone`, then learn `new`, copy `saves` and then `loads`, then run `rows`.
+
+    `saves` take content of blocks to host memory, `loads` bring it back. No two of either write to the same place.
+    """
 
     step_id: int
     gone: tuple[int, ...]
     new: tuple[NewSequence, ...]
     rows: tuple[StepRow, ...]
+    saves: tuple[BlockMove, ...] = ()
+    loads: tuple[BlockMove, ...] = ()
 
     @property
     def num_tokens(self) -> int:

@@ -17,10 +17,13 @@ from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.gpu.transfer import Moment, download
 from llama4coder.kv.formats.allocate import allocate_kv
 from llama4coder.kv.formats.tail import TailSize
+from llama4coder.kv.host import HostBlocks
 from llama4coder.kv.sizing import num_blocks_for, tail_tokens
+from llama4coder.kv.tensors import LayerKV
 from llama4coder.machine import return_freed_memory
 from llama4coder.models.loader import load_llama
 from llama4coder.models.weights import Placement
+from llama4coder.parallel.layout import Part
 from llama4coder.parallel.share import RankShare
 from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.progress import Progress
@@ -35,10 +38,13 @@ _WARM_UP_ID = -1  # the scheduler's ids begin at 0
 class ModelRunner:
     """Executes plans in order; for one thread."""
 
-    def __init__(self, state: RankState, forward: ForwardPass, sampler: Sampler) -> None:
+    def __init__(
+        self, state: RankState, forward: ForwardPass, sampler: Sampler, host: HostBlocks | None = None
+    ) -> None:
         self._state = state
         self._forward = forward
         self._sampler = sampler
+        self._host = host
 
     @classmethod
     def load(cls, config: ResolvedConfig, progress: Progress) -> "ModelRunner":
@@ -59,8 +65,9 @@ class ModelRunner:
             kv_part = share.plan.layout.kv_part(share.plan.rank)
             state = RankState(config.engine.max_sequences, max_blocks, shape.vocab_size, placement.device, kv_part)
             forward = choose_forward(model, kv, state, _graph_sizes(config))
+            host = _host_blocks(kv, config.engine.num_host_blocks, kv_part)
         sampler = choose_sampler(placement, config.engine.num_threads, ShardedVocabulary.of(share))
-        runner = cls(state, forward, sampler)
+        runner = cls(state, forward, sampler, host)
         if placement.device.type == "cuda":
             runner.warm_up(min(config.engine.max_step_tokens, config.model.context_length - 1))
         return_freed_memory()  # what reading needed in passing, some per cent of what was planned
@@ -87,6 +94,9 @@ class ModelRunner:
         """
         start = Moment.of(self._state.device)
         self._state.apply(plan)
+        if self._host is not None:
+            self._host.save(plan.saves)
+            self._host.load(plan.loads)
         wanted = WantedTokens.of(plan, self._state)
         logits = self._forward(plan, wanted.places) if plan.rows else torch.empty(0)
         sampled = self._sample(wanted.sampling, logits)
@@ -132,6 +142,10 @@ class ModelRunner:
 
     def _whole(self, logits: Tensor) -> Tensor:
         return self._sampler.vocabulary.whole(logits)
+
+
+def _host_blocks(kv: Sequence[LayerKV], num_slots: int, shard: Part) -> HostBlocks | None:
+    return HostBlocks([tensor for layer in kv for tensor in layer.per_block], num_slots, shard) if num_slots else None
 
 
 def _graph_sizes(config: ResolvedConfig) -> GraphSizes:

@@ -8,7 +8,8 @@ whoever gets the block next writes later.
 Priorities within a step: running sequences that need one token; then guesses of what follows it, as far as there is
 room without taking it from anybody; then running prefills, oldest first; then admission in order of arrival. A sequence
 is admitted only when blocks for all its tokens are there, so a prefill never stalls for memory; when decoding outgrows
-the pool, the newest sequence is preempted and computed again later. Nothing is dropped.
+the pool, the newest sequence is preempted. Its full blocks are cached then like any prefix: they stay while nobody else
+needs the room, then move to host memory, and only what finds no room there is computed again. Nothing is dropped.
 Where blocks lie on several KV shards, the fullest of them decides in both cases.
 """
 
@@ -20,7 +21,7 @@ from llama4coder.engine.plan import RowResult, StepPlan, StepResult, StepRow
 from llama4coder.engine.sequence import Sequence
 from llama4coder.errors import ContextTooLong
 from llama4coder.kv.block_hash import BlockHash, extend_hashes
-from llama4coder.kv.block_pool import BlockPool
+from llama4coder.kv.block_pool import BlockPool, FoundPrefix
 from llama4coder.spec.types import DraftQuery, RowOutcome
 from llama4coder.types import GenerateRequest, TokenEvent
 
@@ -43,6 +44,7 @@ class Admission:
     request_id: str
     num_prompt_tokens: int
     num_cached_tokens: int
+    num_host_tokens: int  # of the cached ones, those that lay in host memory
 
 
 class Scheduler:
@@ -138,12 +140,13 @@ class Scheduler:
         preempted = self._schedule_running(step, drafts or {})
         if not preempted:
             self._admit(step)
-        if not step.rows and not self._gone:
+        moves = self.pool.take_moves()
+        if not step.rows and not self._gone and moves.is_empty:
             return None
         gone, self._gone = tuple(self._gone), []
         self._next_step_id += 1
         new = tuple(seq.announce() for seq in step.admitted)
-        return StepPlan(self._next_step_id, gone, new, tuple(step.rows.values()))
+        return StepPlan(self._next_step_id, gone, new, tuple(step.rows.values()), moves.saves, moves.loads)
 
     def commit(self, plan: StepPlan, result: StepResult) -> list[TokenEvent]:
         """Book what the step computed; returns what to tell the requests."""
@@ -158,6 +161,8 @@ class Scheduler:
         self.pool.check_integrity()
         if not self._running:
             assert self.pool.usage.used == 0, f"{self.pool.usage.used} blocks leaked"
+        if not self._waiting:
+            assert self.pool.host.usage.pinned == 0, "content is pinned for nobody"
         assert len(self._by_id) == len(self._running) + len(self._waiting), "a sequence is lost"
 
     # --- one step -------------------------------------------------------------------------------------------------
@@ -207,12 +212,23 @@ class Scheduler:
     def _preempt(self, seq: Sequence) -> None:
         """Under its new id the results of steps that are on their way mean nothing to it."""
         self.num_preemptions += 1
+        self._pin(seq)
         self.pool.release(seq.block_ids)
         self._gone.append(seq.seq_id)
         del self._by_id[seq.seq_id]
         seq.restart(self._take_seq_id())
         self._by_id[seq.seq_id] = seq
         self._waiting.appendleft(seq)
+
+    def _pin(self, seq: Sequence) -> None:
+        """What it has computed is to be found when it goes on, unless it must be computed whole."""
+        if not seq.wants_prompt_logprobs:
+            seq.num_pinned = seq.num_registered
+            self.pool.host.pin(seq.block_hashes[: seq.num_pinned])
+
+    def _unpin(self, seq: Sequence) -> None:
+        self.pool.host.unpin(seq.block_hashes[: seq.num_pinned])
+        seq.num_pinned = 0
 
     def _admit(self, step: "_StepDraft") -> None:
         pending = self._pending_hashes() if self._waiting else set()
@@ -227,44 +243,50 @@ class Scheduler:
             self._start(seq, cached)
             step.admitted.append(seq)
             self._add_row(step, seq, min(seq.num_unplanned, step.num_tokens_left))
-            pending.update(seq.block_hashes[len(cached) :])
+            pending.update(seq.block_hashes[cached.num_blocks :])
 
-    def _cached_prefix(self, seq: Sequence) -> list[int]:
+    def _cached_prefix(self, seq: Sequence) -> FoundPrefix:
         if not self.limits.prefix_caching:
-            return []
-        extend_hashes(seq.block_hashes, seq.token_ids, self.limits.block_size)
+            return FoundPrefix()
+        self._extend_hashes(seq)
         if seq.wants_prompt_logprobs:
-            return []
+            return FoundPrefix()
         num_usable = (len(seq.token_ids) - 1) // self.limits.block_size  # one token must be computed for its logits
         return self.pool.lookup(seq.block_hashes[:num_usable])
 
-    def _is_pending(self, seq: Sequence, cached: list[int], pending: set[BlockHash]) -> bool:
-        if seq.wants_prompt_logprobs or len(cached) >= len(seq.block_hashes):
+    def _extend_hashes(self, seq: Sequence) -> None:
+        extend_hashes(seq.block_hashes, seq.token_ids, self.limits.block_size, seq.request.cache_salt)
+
+    def _is_pending(self, seq: Sequence, cached: FoundPrefix, pending: set[BlockHash]) -> bool:
+        if seq.wants_prompt_logprobs or cached.num_blocks >= len(seq.block_hashes):
             return False
-        return seq.block_hashes[len(cached)] in pending
+        return seq.block_hashes[cached.num_blocks] in pending
 
     def _pending_hashes(self) -> set[BlockHash]:
         return {name for seq in self._running for name in seq.block_hashes[seq.num_registered :]}
 
-    def _fits(self, seq: Sequence, cached: list[int]) -> bool:
+    def _fits(self, seq: Sequence, cached: FoundPrefix) -> bool:
         """Blocks for all its tokens and the next one, and one spare block per running sequence to grow into."""
-        needed = self._missing_blocks(seq, len(seq.token_ids) + 1)[len(cached) :]
+        needed = self._missing_blocks(seq, len(seq.token_ids) + 1)[cached.num_blocks :]
         growth = [len(running.block_ids) for running in self._running]
-        return self.pool.can_allocate(needed, acquiring=cached, beside=growth)
+        return self.pool.can_allocate(needed, found=cached, beside=growth)
 
-    def _start(self, seq: Sequence, cached: list[int]) -> None:
+    def _start(self, seq: Sequence, cached: FoundPrefix) -> None:
         self._waiting.remove(seq)
         self._running.append(seq)
-        self.pool.acquire(cached)
-        num_cached_tokens = len(cached) * self.limits.block_size
-        seq.block_ids = list(cached)
+        num_cached_tokens = cached.num_blocks * self.limits.block_size
+        seq.block_ids = self.pool.take(cached)
+        self._unpin(seq)
         seq.block_ids += self.pool.allocate(self._missing_blocks(seq, len(seq.token_ids)))
         seq.num_computed = seq.num_planned = num_cached_tokens
-        seq.num_registered = len(cached)
+        seq.num_registered = cached.num_blocks
         if not seq.admitted:
             seq.admitted = True
             seq.num_cached = num_cached_tokens
-            self.admissions.append(Admission(seq.request.request_id, seq.num_prompt, num_cached_tokens))
+            num_host_tokens = len(cached.on_host) * self.limits.block_size
+            self.admissions.append(
+                Admission(seq.request.request_id, seq.num_prompt, num_cached_tokens, num_host_tokens)
+            )
 
     def _add_row(self, step: "_StepDraft", seq: Sequence, num_tokens: int) -> None:
         end = seq.num_planned + num_tokens
@@ -315,7 +337,7 @@ class Scheduler:
 
     def _register_blocks(self, seq: Sequence) -> None:
         num_full = seq.num_computed // self.limits.block_size
-        extend_hashes(seq.block_hashes, seq.token_ids, self.limits.block_size)
+        self._extend_hashes(seq)
         for index in range(seq.num_registered, num_full):
             self.pool.register(seq.block_ids[index], seq.block_hashes[index])
         seq.num_registered = num_full
@@ -327,6 +349,7 @@ class Scheduler:
     def _forget(self, seq: Sequence) -> None:
         del self._by_request[seq.request.request_id]
         del self._by_id[seq.seq_id]
+        self._unpin(seq)
         self.pool.release(seq.block_ids)
         if seq.num_sent_blocks:
             self._gone.append(seq.seq_id)

@@ -29,6 +29,7 @@ class Sequence:
     block_hashes: list[BlockHash] = field(default_factory=list)
     num_registered: int = 0  # blocks offered to the prefix cache
     num_sent_blocks: int = 0  # blocks the ranks know of
+    num_pinned: int = 0  # blocks whose content is kept for it while it waits after a preemption
     admitted: bool = False  # has left the queue once
     prompt_logprobs: list[PositionLogprobs] = field(default_factory=list)
 

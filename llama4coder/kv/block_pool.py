@@ -7,7 +7,8 @@
                             used ── release ──> cached ── allocate, when nothing is free ──> used
 
 A block is used while anybody refers to it. Cached blocks keep their content and their name, and are taken back, least
-recently used first, only when no block is free. Plain Python; the memory itself lives with the ranks.
+recently used first, only when no block is free; their content then moves to host memory, as far as `kv.host_tier` has
+room, and from there to another block when it is wanted. Plain Python; the memory itself lives with the ranks.
 
 A block belongs to one KV shard (`kv.striping`): the i-th block of a sequence comes from shard i mod `num_shards`, so
 the fullest of the shards decides what can be held. A cached block has the same place in every sequence that begins
@@ -15,10 +16,11 @@ with its content, hence the right shard.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llama4coder.kv.block_hash import BlockHash
+from llama4coder.kv.host_tier import BlockMove, HostTier
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,30 @@ class BlockUsage:
     used: int
     cached: int
     free: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPrefix:
+    """The longest beginning of a sequence whose content is there, by places in the sequence; each place is in one."""
+
+    block_ids: Mapping[int, int] = field(default_factory=dict)  # in the pool
+    on_host: Mapping[int, BlockHash] = field(default_factory=dict)
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self.block_ids) + len(self.on_host)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMoves:
+    """What ranks copy before the rows of a plan: first what is saved to host memory, then what is loaded from it."""
+
+    saves: tuple[BlockMove, ...]
+    loads: tuple[BlockMove, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.saves and not self.loads
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +70,17 @@ class _Shard:
 
 
 class BlockPool:
-    """Hands out blocks; ask `can_allocate` first, then `allocate`."""
+    """Hands out blocks; ask `can_allocate` first, then `allocate`.
 
-    def __init__(self, blocks_per_shard: int, num_shards: int = 1) -> None:
+    Whoever plans steps takes the moves that this caused along with each plan; without slots on the host there are none.
+    """
+
+    def __init__(self, blocks_per_shard: int, num_shards: int = 1, host_slots_per_shard: int = 0) -> None:
         self.num_blocks = blocks_per_shard * num_shards
         self.num_evicted = 0
+        self.host = HostTier(host_slots_per_shard, num_shards)
+        self._saves: list[BlockMove] = []
+        self._loads: dict[int, BlockMove] = {}  # by block
         self._ref_counts = [0] * self.num_blocks
         self._hashes: list[BlockHash | None] = [None] * self.num_blocks
         self._named: dict[BlockHash, int] = {}
@@ -64,16 +96,16 @@ class BlockPool:
         free = sum(len(shard.free) for shard in self._shards)
         return BlockUsage(used=self.num_blocks - cached - free, cached=cached, free=free)
 
-    def can_allocate(self, places: range, *, acquiring: Sequence[int] = (), beside: Sequence[int] = ()) -> bool:
+    def can_allocate(self, places: range, *, found: FoundPrefix | None = None, beside: Sequence[int] = ()) -> bool:
         """Whether `allocate(places)` would find its blocks now, on every shard.
 
-        If before it the blocks `acquiring` were acquired, and one block for each place in `beside` were handed out.
+        If before it what is `found` were taken, and one block for each place in `beside` were handed out.
         """
         count = len(self._shards)
         taken = [0] * count
-        for block_id in acquiring:
+        for block_id in found.block_ids.values() if found else ():
             taken[block_id % count] += self._ref_counts[block_id] == 0
-        for place in beside:
+        for place in (*beside, *(found.on_host if found else ())):
             taken[place % count] += 1
         for index, shard in enumerate(self._shards):
             num_wanted = len(places[(index - places.start) % count :: count])
@@ -86,18 +118,35 @@ class BlockPool:
         assert not places or self.can_allocate(places), "ask can_allocate before allocate"
         return [self._take_from(self._shards[place % len(self._shards)]) for place in places]
 
-    def lookup(self, hashes: Sequence[BlockHash]) -> list[int]:
-        """The longest run of blocks, from the first on, that hold the named content; acquires nothing."""
-        found: list[int] = []
-        for name in hashes:
-            block_id = self._named.get(name)
-            if block_id is None:
+    def lookup(self, hashes: Sequence[BlockHash]) -> FoundPrefix:
+        """The longest run of named content, from the first on, that lies in blocks or on the host; acquires nothing."""
+        block_ids: dict[int, int] = {}
+        on_host: dict[int, BlockHash] = {}
+        for place, name in enumerate(hashes):
+            if (block_id := self._named.get(name)) is not None:
+                block_ids[place] = block_id
+            elif name in self.host:
+                on_host[place] = name
+            else:
                 break
-            found.append(block_id)
-        return found
+        return FoundPrefix(block_ids, on_host)
+
+    def take(self, found: FoundPrefix) -> list[int]:
+        """Blocks with what `lookup` found, in order, with one more reference each.
+
+        For what lies on the host it allocates, and plans loads: ask `can_allocate` with `found` first.
+        """
+        self.acquire(list(found.block_ids.values()))
+        self.host.hold(found.on_host.values())
+        block_ids = dict(found.block_ids)
+        for place, name in found.on_host.items():
+            (block_ids[place],) = self.allocate(range(place, place + 1))
+            self._loads[block_ids[place]] = self.host.load(block_ids[place], name)
+            self.register(block_ids[place], name)
+        return [block_ids[place] for place in range(found.num_blocks)]
 
     def acquire(self, block_ids: Sequence[int]) -> None:
-        """Add one reference to blocks that `lookup` found."""
+        """Add one reference to blocks that are in use, or cached."""
         for block_id in block_ids:
             if self._ref_counts[block_id] == 0:
                 del self._shard_of(block_id).cached[block_id]
@@ -126,8 +175,16 @@ class BlockPool:
             self._named[name] = block_id
             self._hashes[block_id] = name
 
+    def take_moves(self) -> BlockMoves:
+        """What must be copied before the rows of the plan that is now complete."""
+        moves = BlockMoves(tuple(self._saves), tuple(self._loads.values()))
+        self._saves, self._loads = [], {}
+        self.host.end_plan()
+        return moves
+
     def check_integrity(self) -> None:
-        """Assert the invariants of the drawing above; cheap enough for every idle moment."""
+        """Assert the invariants of the drawing above, and the host's; cheap enough for every idle moment."""
+        self.host.check_integrity()
         free = [block_id for shard in self._shards for block_id in shard.free]
         cached = {block_id for shard in self._shards for block_id in shard.cached}
         assert len(free) == len(set(free)), "a block is free twice"
@@ -156,10 +213,18 @@ class BlockPool:
             block_id = shard.free.popleft()
         else:
             block_id, _ = shard.cached.popitem(last=False)
-            name = self._hashes[block_id]
-            assert name is not None
-            del self._named[name]
-            self._hashes[block_id] = None
-            self.num_evicted += 1
+            self._evict(block_id)
         self._ref_counts[block_id] = 1
         return block_id
+
+    def _evict(self, block_id: int) -> None:
+        """Forget its name; its content lives on in host memory, if there is room or it is there already."""
+        name = self._hashes[block_id]
+        assert name is not None
+        del self._named[name]
+        self._hashes[block_id] = None
+        self.num_evicted += 1
+        self._loads.pop(block_id, None)  # taken for somebody who was then preempted: what it would bring is on the host
+        save = self.host.store(block_id, name)
+        if save is not None:
+            self._saves.append(save)

@@ -13,6 +13,7 @@ NF4_GROUP = 64  # inputs that share a scale
 
 SCALE_BYTES = 4  # float32
 INT4_PARAM_BYTES = 2  # float16: a scale, or a low
+STAGING_BYTES = 32 * 2**20  # in which blocks on their way to host memory and back are gathered, on the device
 TAILED_FORMATS: frozenset[KVFormat] = frozenset({"fp8", "int4"})  # that compress a block when it is full
 
 DTYPE_BYTES: dict[DType, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -46,6 +47,11 @@ def kv_tail_bytes(plan: RankPlan, dtype: DType, kv_format: KVFormat, max_sequenc
 def tail_tokens(max_draft_tokens: int) -> int:
     """Tokens of a tail: an unfinished block, and what guesses may add to it before it is known which are right."""
     return num_blocks_for(BLOCK_SIZE + max_draft_tokens) * BLOCK_SIZE
+
+
+def num_staged_blocks(block_bytes: int) -> int:
+    """Blocks that are gathered at once on their way to host memory and back; one however large it is."""
+    return max(1, STAGING_BYTES // block_bytes)
 
 
 def layer_matrices(plan: RankPlan) -> tuple[MatrixShape, ...]:

@@ -42,6 +42,9 @@ class Metrics:
         self.kv_blocks.labels(state="used").set(state.num_used_blocks)
         self.kv_blocks.labels(state="cached").set(state.num_cached_blocks)
         self.kv_blocks.labels(state="free").set(state.num_free_blocks)
+        self.host_blocks.labels(state="cached").set(state.num_cached_host_blocks)
+        self.host_blocks.labels(state="pinned").set(state.num_pinned_host_blocks)
+        self.host_blocks.labels(state="free").set(state.num_free_host_blocks)
 
     def on_step(self, stats: StepStats) -> None:
         """Count one step."""
@@ -50,12 +53,17 @@ class Metrics:
         self.step_tokens.labels(phase="prefill").inc(stats.num_prefill_tokens)
         self.step_tokens.labels(phase="decode").inc(stats.num_decode_tokens)
         self.preemptions.inc(stats.num_preemptions)
+        self.saved_blocks.inc(stats.num_saved_blocks)
+        self.loaded_blocks.inc(stats.num_loaded_blocks)
 
-    def on_admitted(self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int) -> None:
+    def on_admitted(
+        self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int, num_host_tokens: int
+    ) -> None:
         """Count a request that left the queue."""
         self.queue_time.observe(queue_time_s)
         self.input_tokens.inc(num_prompt_tokens)
         self.cached_input_tokens.inc(num_cached_tokens)
+        self.host_input_tokens.inc(num_host_tokens)
 
     def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None:
         """Count a request that ended."""
@@ -152,6 +160,11 @@ class Metrics:
         self.cached_input_tokens = Counter(
             "llama4coder_cached_input_tokens_total", "Prompt tokens taken from the prefix cache", registry=registry
         )
+        self.host_input_tokens = Counter(
+            "llama4coder_host_input_tokens_total",
+            "Prompt tokens taken from the prefix cache that lay in host memory",
+            registry=registry,
+        )
         self.output_tokens = Counter(
             "llama4coder_output_tokens_total", "Output tokens of ended requests", registry=registry
         )
@@ -167,6 +180,18 @@ class Metrics:
             "llama4coder_queue_time_seconds", "Waiting for admission", buckets=_FIRST_TOKEN_BUCKETS_S, registry=registry
         )
         self.kv_blocks = Gauge("llama4coder_kv_blocks", "KV blocks of the pool by state", ("state",), registry=registry)
+        self.host_blocks = Gauge(
+            "llama4coder_host_blocks",
+            "Blocks' places in host memory by state: pinned for preempted sequences, cached prefixes, free",
+            ("state",),
+            registry=registry,
+        )
+        self.saved_blocks = Counter(
+            "llama4coder_host_saved_blocks_total", "KV blocks copied to host memory", registry=registry
+        )
+        self.loaded_blocks = Counter(
+            "llama4coder_host_loaded_blocks_total", "KV blocks copied back from host memory", registry=registry
+        )
         self.step_time = Histogram(
             "llama4coder_step_time_seconds",
             "One step, from submission or the end of the one before to commit",

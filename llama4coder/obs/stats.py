@@ -19,6 +19,9 @@ class EngineStats:
     num_used_blocks: int
     num_cached_blocks: int
     num_free_blocks: int
+    num_cached_host_blocks: int
+    num_pinned_host_blocks: int
+    num_free_host_blocks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class StepStats:
     num_prefill_tokens: int
     num_decode_tokens: int
     num_preemptions: int
+    num_saved_blocks: int  # to host memory
+    num_loaded_blocks: int  # from there
 
 
 class EngineObserver(Protocol):
@@ -42,7 +47,9 @@ class EngineObserver(Protocol):
 
     def on_step(self, stats: StepStats) -> None: ...
 
-    def on_admitted(self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int) -> None: ...
+    def on_admitted(
+        self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int, num_host_tokens: int
+    ) -> None: ...
 
     def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None: ...
 
@@ -84,7 +91,9 @@ class NullObserver:
     def on_step(self, stats: StepStats) -> None:
         pass
 
-    def on_admitted(self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int) -> None:
+    def on_admitted(
+        self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int, num_host_tokens: int
+    ) -> None:
         pass
 
     def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None:

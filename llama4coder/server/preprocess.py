@@ -33,6 +33,7 @@ class Options:
     num_choices: int = 1
     prediction: str = ""  # what the output may be much like
     speculates: bool = True
+    cache_salt: str = ""  # who may share cached prefixes with it
 
 
 class Preprocessor:
@@ -134,6 +135,7 @@ class Preprocessor:
                 seed=(seed + choice) % 2**64,
                 prediction_token_ids=prediction_token_ids,
                 speculates=options.speculates,
+                cache_salt=options.cache_salt,
             )
             for number, prompt in enumerate(prompts)
             for choice in range(options.num_choices)

@@ -22,6 +22,9 @@ PARALLEL = (
     "parallel.vocabulary",
 )
 
+# The part of `kv` that holds tensors; the others decide and count.
+KV_MEMORY = ("kv.tensors", "kv.formats", "kv.host")
+
 LAYERS: Mapping[str, int] = {
     f"llama4coder.{name}" if name else "llama4coder": layer
     for layer, names in enumerate(
@@ -38,19 +41,9 @@ LAYERS: Mapping[str, int] = {
                 "machine",
                 "resolve",
                 "resolve_draft",
+                "resolve_host",
             ),
-            (
-                "layers",
-                "attention",
-                "native",
-                "gpu",
-                "models",
-                "sampling",
-                "quant",
-                "kv.tensors",
-                "kv.formats",
-                *PARALLEL,
-            ),
+            ("layers", "attention", "native", "gpu", "models", "sampling", "quant", *KV_MEMORY, *PARALLEL),
             ("engine", "router", "planner", "workflows"),
             ("spec", "server", "cli", "llm"),
         )
@@ -78,7 +71,7 @@ TORCH = ("torch", "transformers", "safetensors.torch")
 NEEDS_TORCH = tuple(
     f"llama4coder.{name}"
     for name in (
-        *("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", "kv.formats", *PARALLEL),
+        *("layers", "attention", "native", "gpu", "models", "sampling", "quant", *KV_MEMORY, *PARALLEL),
         *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "engine.wanted"),
         *("engine.forward", "engine.graph_pass", "engine.pending", "llm"),
         *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.session", "spec.sessions"),

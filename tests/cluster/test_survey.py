@@ -51,8 +51,8 @@ def test_what_is_missing_is_told_by_node() -> None:
 
 
 def test_the_weakest_machine_decides() -> None:
-    small, large = Machine("cuda", 80, 64, True), Machine("cuda", 140, 32, True)
-    assert weakest([small, large]) == Machine("cuda", 80, 32, True)
+    small, large = Machine("cuda", 80, 64, True, 900), Machine("cuda", 140, 32, True, 700)
+    assert weakest([small, large]) == Machine("cuda", 80, 32, True, 700)
     assert weakest([small, Machine("cuda", 90, 64, False)]) == Machine("cuda", 80, 64, False)
 
 

@@ -76,8 +76,14 @@ def alone(folder: Path) -> dict[KVFormat, dict[str, list[int]]]:
 @formats
 @pytest.mark.parametrize(
     "overrides",
-    [{"max_step_tokens": 16, "max_sequences": 5}, {"num_blocks": 33}, {"max_sequences": 2}, {"prefix_caching": False}],
-    ids=["small chunks", "preemption", "few at a time", "no prefix cache"],
+    [
+        {"max_step_tokens": 16, "max_sequences": 5},
+        {"num_blocks": 33},
+        {"num_blocks": 33, "host_memory_bytes": 2**20},
+        {"max_sequences": 2},
+        {"prefix_caching": False},
+    ],
+    ids=["small chunks", "preemption", "swap", "few at a time", "no prefix cache"],
 )
 def test_company_chunks_and_preemption_change_nothing(
     folder: Path, alone: dict[KVFormat, dict[str, list[int]]], kv_format: KVFormat, overrides: dict[str, object]

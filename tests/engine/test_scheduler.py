@@ -20,10 +20,12 @@ BLOCK_SIZE = 4
 CONTEXT = 64
 
 
-def make_scheduler(num_blocks: int = 16, num_shards: int = 1, **overrides: int | bool) -> Scheduler:
-    """With so many blocks on each shard."""
+def make_scheduler(
+    num_blocks: int = 16, num_shards: int = 1, host_slots: int = 0, **overrides: int | bool
+) -> Scheduler:
+    """With so many blocks on each shard, and so many slots in its host memory."""
     limits = {"max_sequences": 4, "max_step_tokens": 16, "prefix_caching": True, **overrides}
-    return Scheduler(BlockPool(num_blocks, num_shards), SchedulerLimits(BLOCK_SIZE, CONTEXT, **limits))
+    return Scheduler(BlockPool(num_blocks, num_shards, host_slots), SchedulerLimits(BLOCK_SIZE, CONTEXT, **limits))
 
 
 def request(request_id: str, prompt: list[int], max_tokens: int, **sampling: int) -> GenerateRequest:
@@ -43,7 +45,8 @@ class Pipeline:
         self.num_accepted = 0
         self._guesses = guesses
         self.num_computed = 0  # tokens
-        self._rank = FakeRank(scheduler.limits.max_sequences, BLOCK_SIZE, scheduler.pool.num_shards)
+        pool = scheduler.pool
+        self.rank = FakeRank(scheduler.limits.max_sequences, BLOCK_SIZE, pool.num_shards, pool.host.num_slots)
         self._planned: deque[StepPlan] = deque()
 
     def step(self) -> list[TokenEvent]:
@@ -64,7 +67,7 @@ class Pipeline:
         if not self._planned:
             return []
         plan = self._planned.popleft()
-        events = self.scheduler.commit(plan, self._rank.execute(plan))
+        events = self.scheduler.commit(plan, self.rank.execute(plan))
         self.scheduler.check_integrity()
         self.num_accepted += sum(event.num_accepted for event in events)
         return events
@@ -116,11 +119,16 @@ class Setting:
     prefix_caching: bool
     chunk: int
     depth: int
+    host_slots: int
 
     def scheduler(self) -> Scheduler:
         blocks_per_shard = -(-(CONTEXT // BLOCK_SIZE + self.num_blocks) // self.num_shards)
         return make_scheduler(
-            blocks_per_shard, self.num_shards, prefix_caching=self.prefix_caching, max_step_tokens=self.chunk
+            blocks_per_shard,
+            self.num_shards,
+            self.host_slots,
+            prefix_caching=self.prefix_caching,
+            max_step_tokens=self.chunk,
         )
 
 
@@ -149,6 +157,7 @@ operations = st.lists(
         prefix_caching=st.booleans(),
         chunk=st.integers(4, 40),
         depth=st.integers(1, 3),
+        host_slots=st.integers(0, 8),
     ),
     guesses=st.none() | st.randoms(use_true_random=False),
 )

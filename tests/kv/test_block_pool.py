@@ -7,8 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from llama4coder.kv.block_hash import block_hash, extend_hashes
-from llama4coder.kv.block_pool import BlockPool, BlockUsage
+from llama4coder.kv.block_hash import block_hash, extend_hashes, root_hash
+from llama4coder.kv.block_pool import BlockPool, BlockUsage, FoundPrefix
+from llama4coder.kv.host_tier import BlockMove
 
 BLOCKS_PER_SHARD = 6
 MAX_BLOCKS = 24
@@ -59,7 +60,8 @@ class BlockPoolMachine(RuleBasedStateMachine):
             <= self.num_unused(shard)
             for shard in range(self.pool.num_shards)
         )
-        assert self.pool.can_allocate(places, acquiring=acquiring, beside=beside) == fits
+        found = FoundPrefix(dict(enumerate(acquiring)))
+        assert self.pool.can_allocate(places, found=found, beside=beside) == fits
 
     @precondition(lambda self: any(self.held))
     @rule(data=st.data(), name=st.binary(min_size=1, max_size=1))
@@ -73,9 +75,9 @@ class BlockPoolMachine(RuleBasedStateMachine):
     def share(self, name: bytes) -> None:
         expected = [block for block, its_name in self.content.items() if its_name == name]
         found = self.pool.lookup([name])
-        assert found == expected
-        self.pool.acquire(found)
-        self.held.append(found)
+        assert list(found.block_ids.values()) == expected and not found.on_host
+        assert self.pool.take(found) == expected
+        self.held.append(expected)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -112,8 +114,45 @@ def test_least_recently_used_cached_block_is_taken_first_and_tails_before_beginn
     pool.release(first)
     assert pool.usage == BlockUsage(used=0, cached=4, free=0)
     assert pool.allocate(range(3)) == [second[1], second[0], first[1]]
-    assert pool.lookup([b"a", b"b"]) == [first[0]]
+    assert pool.lookup([b"a", b"b"]) == FoundPrefix({0: first[0]})
     assert pool.num_evicted == 3
+
+
+def named(pool: BlockPool, names: list[bytes]) -> list[int]:
+    """Blocks with these names, cached."""
+    blocks = pool.allocate(range(len(names)))
+    for block, name in zip(blocks, names, strict=True):
+        pool.register(block, name)
+    pool.release(blocks)
+    return blocks
+
+
+def test_evicted_content_moves_to_the_host_and_comes_back_to_another_block() -> None:
+    pool = BlockPool(3, host_slots_per_shard=2)
+    named(pool, [b"a", b"b", b"c"])
+    blocks = pool.allocate(range(2))
+    assert pool.take_moves().saves == (BlockMove(2, 0), BlockMove(1, 1))
+    found = pool.lookup([b"a", b"b", b"c"])
+    assert found == FoundPrefix({0: 0}, {1: b"b", 2: b"c"}) and found.num_blocks == 3
+    assert not pool.can_allocate(range(0), found=found), "what lies on the host needs blocks, too"
+    pool.release(blocks)
+    assert pool.can_allocate(range(0), found=found)
+    taken = pool.take(found)
+    moves = pool.take_moves()
+    assert moves.loads == (BlockMove(taken[1], 1), BlockMove(taken[2], 0)) and not moves.saves
+    assert pool.lookup([b"a", b"b", b"c"]) == FoundPrefix(dict(enumerate(taken))), "named at once"
+    assert pool.take_moves().is_empty
+
+
+def test_a_block_that_is_taken_from_a_loaded_prefix_before_the_load_is_neither_loaded_nor_saved() -> None:
+    pool = BlockPool(1, host_slots_per_shard=1)
+    named(pool, [b"a"])
+    pool.release(pool.allocate(range(1)))
+    pool.take_moves()
+    pool.release(pool.take(pool.lookup([b"a"])))
+    pool.allocate(range(1))
+    assert pool.take_moves().is_empty
+    assert b"a" in pool.host
 
 
 def test_integrity_check_notices_a_leak() -> None:
@@ -148,7 +187,7 @@ def test_eviction_stays_within_the_shard() -> None:
     pool.register(second, b"b")
     pool.release([first, second])
     assert pool.allocate(range(1)) == [first]
-    assert pool.lookup([b"b"]) == [second]
+    assert pool.lookup([b"b"]) == FoundPrefix({0: second})
     assert pool.num_evicted == 1
 
 
@@ -167,7 +206,7 @@ def test_hashes_cover_everything_before_the_block() -> None:
     extend_hashes(other, [2] * 16 + same_block, 16)
     assert len(one) == len(other) == 2
     assert one[1] != other[1]
-    assert one[0] == block_hash(None, [1] * 16)
+    assert one[0] == block_hash(root_hash(""), [1] * 16)
 
 
 def test_only_full_blocks_are_named_and_extension_equals_starting_over() -> None:
@@ -178,3 +217,19 @@ def test_only_full_blocks_are_named_and_extension_equals_starting_over() -> None
     for end in range(41):
         extend_hashes(in_steps, tokens[:end], 16)
     assert in_steps == at_once and len(at_once) == 2
+
+
+def test_salts_have_no_name_in_common() -> None:
+    chains: list[list[bytes]] = [[], [], []]
+    for chain, salt in zip(chains, ("", "one", "other \ud800"), strict=True):
+        extend_hashes(chain, [1] * 48, 16, salt)
+    assert len({name for chain in chains for name in chain}) == 9
+    again: list[bytes] = []
+    extend_hashes(again, [1] * 48, 16, "one")
+    assert again == chains[1]
+
+
+def test_no_salt_makes_the_name_of_a_block() -> None:
+    """Else whoever chose it could find what follows that block in requests without salt."""
+    token_ids = [0x61616161] * 16
+    assert root_hash("a" * 64) != block_hash(root_hash(""), token_ids)

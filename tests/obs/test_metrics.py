@@ -29,10 +29,13 @@ def test_an_engine_feeds_every_engine_metric() -> None:
         num_used_blocks=5,
         num_cached_blocks=1,
         num_free_blocks=4,
+        num_cached_host_blocks=6,
+        num_pinned_host_blocks=2,
+        num_free_host_blocks=1,
     )
     observer.on_state(state)
-    observer.on_step(StepStats(0.02, 0.015, 30, 2, 1))
-    observer.on_admitted(0.5, 30, 16)
+    observer.on_step(StepStats(0.02, 0.015, 30, 2, 1, num_saved_blocks=9, num_loaded_blocks=8))
+    observer.on_admitted(0.5, 30, 16, num_host_tokens=12)
     observer.on_finished(FinishReason.STOP, 7)
     samples = _samples(metrics)
     expected = {
@@ -45,6 +48,9 @@ def test_an_engine_feeds_every_engine_metric() -> None:
         "llama4coder_queue_time_seconds_sum": 0.5,
         "llama4coder_input_tokens_total": 30,
         "llama4coder_cached_input_tokens_total": 16,
+        "llama4coder_host_input_tokens_total": 12,
+        "llama4coder_host_saved_blocks_total": 9,
+        "llama4coder_host_loaded_blocks_total": 8,
         "llama4coder_output_tokens_total": 7,
     }
     assert {name: samples[(name, ())] for name in expected} == expected
@@ -55,6 +61,11 @@ def test_an_engine_feeds_every_engine_metric() -> None:
         5,
         1,
         4,
+    ]
+    assert [samples[("llama4coder_host_blocks", (("state", state),))] for state in ("cached", "pinned", "free")] == [
+        6,
+        2,
+        1,
     ]
 
 

@@ -17,6 +17,7 @@ from llama4coder.shape import read_shape
 from llama4coder.spec.types import Speculation
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
 from tests.support.engines import Collected, build_engine, greedy_request, resolved, run_all
+from tests.support.host_counts import HostCounts
 from tests.support.models import TINY, write_tiny_llama, write_tiny_qwen2
 from tests.support.scripted import Scripted
 from tests.support.thread_group import execute_on_all, make_shares
@@ -134,6 +135,24 @@ def test_in_chunks_and_with_preemption(checkpoints: dict[str, Checkpoint], famil
     engine = parallel_engine(checkpoint.folder, layout, one_sequence, **TIGHT)
     assert_same(run_all(engine, [*requests(), *long_requests()]), checkpoint.expected)
     assert engine.scheduler.num_preemptions > 0
+
+
+@pytest.mark.parametrize("layout", [ParallelLayout(*layout) for layout in ((2, 1), (1, 2), (2, 2), (1, 3))], ids=str)
+def test_every_rank_keeps_its_part_of_a_block_in_host_memory(
+    checkpoints: dict[str, Checkpoint], layout: ParallelLayout
+) -> None:
+    """Preempted sequences and prompts that come again are loaded by all ranks, each from its own slots."""
+    checkpoint = checkpoints["tied"]
+    one_sequence = num_blocks_for(TINY["max_position_embeddings"], layout.kv_shards)
+    host_bytes = 64 * kv_bytes_per_block(RankPlan(read_shape(checkpoint.folder), layout, 0), "float32")
+    engine = parallel_engine(checkpoint.folder, layout, one_sequence, host_memory_bytes=host_bytes, **TIGHT)
+    assert engine.scheduler.pool.host.num_slots == 64 * layout.kv_shards
+    counts = HostCounts(engine)
+    assert_same(run_all(engine, [*requests(), *long_requests()]), checkpoint.expected)
+    assert engine.scheduler.num_preemptions > 0
+    assert_same(run_all(engine, long_requests()), checkpoint.expected)
+    assert_same(run_all(engine, requests()), checkpoint.expected)
+    assert counts.num_loaded > 0
 
 
 @every_case

@@ -45,6 +45,7 @@ BAD_VALUES: Mapping[str, list[object]] = {
         {"type": "content", "content": "x" * 200_000},
     ],
     "speculation": ["no", 0, {}],
+    "cache_salt": ["", "x" * 257, 5, ["x"], True],
     "max_tokens": [-1, 1.5, "5", True, [5], HUGE],
 }
 BAD_CHATS: Mapping[str, list[object]] = {

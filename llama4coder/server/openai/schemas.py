@@ -101,6 +101,7 @@ class GenerationFields(RequestModel):
     skip_special_tokens: bool | None = None
     prediction: Prediction | None = None
     speculation: bool | None = None
+    cache_salt: Annotated[str, Field(min_length=1, max_length=256)] | None = None
 
 
 class ChatMessage(RequestModel):

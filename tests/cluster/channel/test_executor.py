@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from cluster.channel.rank_server import RankServer
 from llama4coder.engine.executor import DoneStep, Executor, LaunchedStep
 from llama4coder.engine.plan import NewSequence, StepPlan, StepResult
 from llama4coder.errors import EngineDead
+from llama4coder.kv.host_tier import BlockMove
 from llama4coder.types import SamplingParams
 from tests.support.executor_contract import Execute, ExecutorContract, MakeExecutor, StalledRank, broken, echo, plan_of
 
@@ -66,6 +68,7 @@ def test_plan_travels_whole(tmp_path: Path) -> None:
     sampling = SamplingParams(temperature=0.5, logit_bias={3: -1.5}, num_logprobs=2)
     new = NewSequence(4, tuple(range(1000)), 1000, sampling, seed=2**64 - 1, min_tokens=1, stop_token_ids=(2, 9))
     plan = StepPlan(1, gone=(1, 2), new=(new, NewSequence(5, (1,), 1, SamplingParams(), 0, 0, ())), rows=())
+    plan = replace(plan, saves=(BlockMove(4, 0), BlockMove(3, 1)), loads=(BlockMove(4, 2),))
     server = RankServer(immediate(execute), lambda socket: bind_private(socket, tmp_path, "r.sock"))
     executor = ZmqExecutor([server.start()], HEARTBEAT_TIMEOUT_S)
     executor.submit(plan)
