@@ -12,12 +12,13 @@ the pool, the newest sequence is preempted and computed again later. Nothing is 
 Where blocks lie on several KV shards, the fullest of them decides in both cases.
 """
 
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from llama4coder.engine.plan import RowResult, StepPlan, StepResult, StepRow
 from llama4coder.engine.sequence import Sequence
+from llama4coder.engine.step_draft import StepDraft
+from llama4coder.engine.waiting import WaitingQueue
 from llama4coder.errors import ContextTooLong
 from llama4coder.kv.block_hash import BlockHash, extend_hashes
 from llama4coder.kv.block_pool import BlockPool
@@ -54,7 +55,7 @@ class Scheduler:
         self.num_preemptions = 0
         self.admissions: list[Admission] = []  # of the last schedule
         self.outcomes: list[RowOutcome] = []  # of the last commit
-        self._waiting: deque[Sequence] = deque()
+        self._waiting = WaitingQueue()
         self._running: list[Sequence] = []  # oldest first
         self._by_request: dict[str, Sequence] = {}
         self._by_id: dict[int, Sequence] = {}
@@ -72,7 +73,7 @@ class Scheduler:
 
     @property
     def num_waiting_tokens(self) -> int:
-        return sum(len(seq.token_ids) for seq in self._waiting)
+        return self._waiting.num_tokens
 
     @property
     def has_work(self) -> bool:
@@ -95,10 +96,7 @@ class Scheduler:
         seq = Sequence(self._take_seq_id(), request, [*request.prompt_token_ids, *request.output_token_ids])
         self._by_request[request.request_id] = seq
         self._by_id[seq.seq_id] = seq
-        if urgent:
-            self._waiting.appendleft(seq)
-        else:
-            self._waiting.append(seq)
+        self._waiting.add(seq, first=urgent)
 
     def abort(self, request_id: str) -> int | None:
         """Forget a request between steps; its blocks are free at once.
@@ -134,7 +132,7 @@ class Scheduler:
         alone knows how many tokens there will be.
         """
         self.admissions = []
-        step = _StepDraft(self.limits.max_step_tokens)
+        step = StepDraft(self.limits.max_step_tokens)
         preempted = self._schedule_running(step, drafts or {})
         if not preempted:
             self._admit(step)
@@ -162,7 +160,7 @@ class Scheduler:
 
     # --- one step -------------------------------------------------------------------------------------------------
 
-    def _schedule_running(self, step: "_StepDraft", drafts: Mapping[str, tuple[int, ...]]) -> bool:
+    def _schedule_running(self, step: StepDraft, drafts: Mapping[str, tuple[int, ...]]) -> bool:
         """Give rows to running sequences; returns whether one had to be preempted."""
         num_preemptions = self.num_preemptions
         decodes = [seq for seq in self._running if seq.num_unplanned == 1]
@@ -175,13 +173,13 @@ class Scheduler:
         self._continue(prefills, step)
         return self.num_preemptions > num_preemptions
 
-    def _continue(self, sequences: list[Sequence], step: "_StepDraft") -> None:
+    def _continue(self, sequences: list[Sequence], step: StepDraft) -> None:
         for seq in sequences:
             num_tokens = min(seq.num_unplanned, step.num_tokens_left)
             if num_tokens and self._find_blocks(seq, num_tokens, step):
                 self._add_row(step, seq, num_tokens)
 
-    def _add_draft(self, step: "_StepDraft", seq: Sequence, draft: tuple[int, ...]) -> None:
+    def _add_draft(self, step: StepDraft, seq: Sequence, draft: tuple[int, ...]) -> None:
         """Let the step check guesses as well: as many as are of use, and as have room."""
         num_tokens = min(len(draft), seq.room_for_draft, step.num_tokens_left)
         while num_tokens and not self.pool.can_allocate(self._missing_blocks(seq, seq.num_planned + num_tokens)):
@@ -191,7 +189,7 @@ class Scheduler:
             step.extend(seq.seq_id, draft[:num_tokens], new_block_ids)
             seq.num_planned += num_tokens
 
-    def _find_blocks(self, seq: Sequence, num_tokens: int, step: "_StepDraft") -> bool:
+    def _find_blocks(self, seq: Sequence, num_tokens: int, step: StepDraft) -> bool:
         """Make room for the next tokens of a running sequence, preempting the newest; False if that is itself."""
         if seq not in self._running:
             return False
@@ -212,11 +210,11 @@ class Scheduler:
         del self._by_id[seq.seq_id]
         seq.restart(self._take_seq_id())
         self._by_id[seq.seq_id] = seq
-        self._waiting.appendleft(seq)
+        self._waiting.add(seq, first=True)
 
-    def _admit(self, step: "_StepDraft") -> None:
+    def _admit(self, step: StepDraft) -> None:
         pending = self._pending_hashes() if self._waiting else set()
-        for seq in list(self._waiting):
+        for seq in self._waiting:
             if not step.num_tokens_left or len(self._running) >= self.limits.max_sequences:
                 return
             cached = self._cached_prefix(seq)
@@ -266,7 +264,7 @@ class Scheduler:
             seq.num_cached = num_cached_tokens
             self.admissions.append(Admission(seq.request.request_id, seq.num_prompt, num_cached_tokens))
 
-    def _add_row(self, step: "_StepDraft", seq: Sequence, num_tokens: int) -> None:
+    def _add_row(self, step: StepDraft, seq: Sequence, num_tokens: int) -> None:
         end = seq.num_planned + num_tokens
         samples = end == seq.num_expected and seq.request.stop.max_tokens > 0
         step.add(StepRow(seq.seq_id, seq.num_planned, num_tokens, self._grow(seq, end), samples))
@@ -330,26 +328,3 @@ class Scheduler:
         self.pool.release(seq.block_ids)
         if seq.num_sent_blocks:
             self._gone.append(seq.seq_id)
-
-
-class _StepDraft:
-    """A step while it is being filled."""
-
-    def __init__(self, max_tokens: int) -> None:
-        self.num_tokens_left = max_tokens
-        self.rows: dict[int, StepRow] = {}
-        self.admitted: list[Sequence] = []
-
-    def add(self, row: StepRow) -> None:
-        self.rows[row.seq_id] = row
-        self.num_tokens_left -= row.num_tokens
-
-    def extend(self, seq_id: int, draft: tuple[int, ...], new_block_ids: tuple[int, ...]) -> None:
-        row = self.rows[seq_id]
-        self.rows[seq_id] = replace(
-            row,
-            num_tokens=row.num_tokens + len(draft),
-            new_block_ids=row.new_block_ids + new_block_ids,
-            draft_token_ids=draft,
-        )
-        self.num_tokens_left -= len(draft)
