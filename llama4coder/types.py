@@ -17,6 +17,13 @@ class FinishReason(StrEnum):
     ERROR = "error"  # the engine failed underneath it
 
 
+class Priority(StrEnum):
+    """Who waits for whom."""
+
+    INTERACTIVE = "interactive"  # somebody is looking on
+    BATCH = "batch"  # after those, though never for ever
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How the next token is chosen; already validated and with every default resolved.
@@ -51,7 +58,8 @@ class GenerateRequest:
 
     A request that was begun elsewhere goes on with `output_token_ids`, exactly where it was: its events begin at that
     offset, and `stop` counts from the end of the prompt as before. `prediction_token_ids` are what the client believes
-    the output to be much like; `speculates` and they decide how fast it comes, and nothing else.
+    the output to be much like; `speculates` and they decide how fast it comes, and nothing else. `priority` decides how
+    soon it begins.
     """
 
     request_id: str
@@ -62,6 +70,7 @@ class GenerateRequest:
     output_token_ids: tuple[int, ...] = ()  # generated already; fewer than stop.max_tokens
     prediction_token_ids: tuple[int, ...] = ()
     speculates: bool = True
+    priority: Priority = Priority.INTERACTIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ BAD_VALUES: Mapping[str, list[object]] = {
         {"type": "content", "content": "x" * 200_000},
     ],
     "speculation": ["no", 0, {}],
+    "priority": ["urgent", "", 0, 5, True, ["batch"]],
+    "service_tier": ["scale", "fast", "", 0, True, {}],
     "max_tokens": [-1, 1.5, "5", True, [5], HUGE],
 }
 BAD_CHATS: Mapping[str, list[object]] = {
