@@ -67,14 +67,12 @@ class BlockPool:
     def can_allocate(self, places: range, *, acquiring: Sequence[int] = (), beside: Sequence[int] = ()) -> bool:
         """Whether `allocate(places)` would find its blocks now, on every shard.
 
-        If before it the blocks `acquiring` were acquired, and one block for each place in `beside` were handed out.
+        If before it the blocks `acquiring` were acquired, and so many blocks of each shard as `beside` says handed out.
         """
         count = len(self._shards)
-        taken = [0] * count
+        taken = list(beside) or [0] * count
         for block_id in acquiring:
             taken[block_id % count] += self._ref_counts[block_id] == 0
-        for place in beside:
-            taken[place % count] += 1
         for index, shard in enumerate(self._shards):
             num_wanted = len(places[(index - places.start) % count :: count])
             if num_wanted + taken[index] > shard.num_available:

@@ -8,6 +8,8 @@ from llama4coder.obs.pool import DraftObserver, PoolLookup, PoolObserver
 from llama4coder.obs.stats import DraftFallback, DraftStats, EngineObserver, EngineStats, SpeculationObserver, StepStats
 from llama4coder.types import FinishReason
 
+_OUTCOMES = ("restored", "recomputed", "abandoned")
+
 
 def _samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     families = text_string_to_metric_families(metrics.render().decode())
@@ -24,23 +26,29 @@ def test_an_engine_feeds_every_engine_metric() -> None:
     state = EngineStats(
         num_running=2,
         num_waiting=3,
+        num_waiting_batch=1,
         num_waiting_tokens=40,
         num_blocks=10,
         num_used_blocks=5,
         num_cached_blocks=1,
         num_free_blocks=4,
+        num_promised_blocks=3,
     )
     observer.on_state(state)
-    observer.on_step(StepStats(0.02, 0.015, 30, 2, 1))
+    observer.on_step(StepStats(0.02, 0.015, 30, 2))
     observer.on_admitted(0.5, 30, 16)
+    observer.on_readmitted(32, 5)
+    observer.on_readmitted(16, 20)
+    observer.on_readmitted(0, 3)
+    observer.on_abandoned()
+    observer.on_expired(2)
     observer.on_finished(FinishReason.STOP, 7)
     samples = _samples(metrics)
     expected = {
         "llama4coder_step_time_seconds_sum": 0.02,
         "llama4coder_model_time_seconds_sum": 0.015,
-        "llama4coder_preemptions_total": 1,
         "llama4coder_running_requests": 2,
-        "llama4coder_queue_depth_requests": 3,
+        "llama4coder_kv_promised_blocks": 3,
         "llama4coder_queue_depth_tokens": 40,
         "llama4coder_queue_time_seconds_sum": 0.5,
         "llama4coder_input_tokens_total": 30,
@@ -51,6 +59,14 @@ def test_an_engine_feeds_every_engine_metric() -> None:
     assert samples[("llama4coder_step_tokens_total", (("phase", "prefill"),))] == 30
     assert samples[("llama4coder_step_tokens_total", (("phase", "decode"),))] == 2
     assert samples[("llama4coder_finished_total", (("reason", "stop"),))] == 1
+    labelled = {(name, labels[0][1]): value for (name, labels), value in samples.items() if len(labels) == 1}
+    preemptions = {value: labelled["llama4coder_preemptions_total", value] for value in _OUTCOMES}
+    assert preemptions == {"restored": 1, "recomputed": 2, "abandoned": 1}
+    assert labelled["llama4coder_readmitted_tokens_total", "restored"] == 48
+    assert labelled["llama4coder_readmitted_tokens_total", "recomputed"] == 28
+    assert labelled["llama4coder_queue_depth_requests", "interactive"] == 2
+    assert labelled["llama4coder_queue_depth_requests", "batch"] == 1
+    assert labelled["llama4coder_admission_rejections_total", "queue_timeout"] == 2
     assert [samples[("llama4coder_kv_blocks", (("state", state),))] for state in ("used", "cached", "free")] == [
         5,
         1,
