@@ -4,7 +4,7 @@ Too little costs extensions, and a preemption once the pool is full; too much ke
 nobody comes to use. Clients mostly leave `max_tokens` at all that fits, which says nothing.
 """
 
-_QUANTILE = 0.8  # of outputs, that reserve enough at once; see `tests/bench/reserving.py`
+_QUANTILE = 0.7  # of outputs, that reserve enough at once; see `tests/bench/reserving.py`
 _DECAY = 0.99  # per output: the last hundred count
 _PRIOR_TOKENS = 256  # a function or a short answer of a chat; a guess that forty outputs outweigh
 _PRIOR_WEIGHT = 10.0
@@ -14,7 +14,8 @@ _NUM_BUCKETS = 32
 class OutputLengths:
     """A decayed histogram of output lengths; bucket b holds those of 2**(b-1) + 1 to 2**b tokens."""
 
-    def __init__(self) -> None:
+    def __init__(self, quantile: float = _QUANTILE) -> None:
+        self._quantile = quantile
         self._weights = [0.0] * _NUM_BUCKETS
         self._weights[_bucket(_PRIOR_TOKENS)] = _PRIOR_WEIGHT
 
@@ -36,7 +37,7 @@ class OutputLengths:
         seen = 0.0
         for bucket in range(first, _NUM_BUCKETS):
             seen += self._weights[bucket]
-            if seen >= _QUANTILE * total:
+            if seen >= self._quantile * total:
                 return 1 << bucket
         raise AssertionError("a part is more than the whole")
 

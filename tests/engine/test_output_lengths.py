@@ -25,7 +25,7 @@ def test_equal_outputs_are_expected_up_to_a_power_of_two(length: int, expected: 
 
 def test_most_outputs_are_to_have_room_and_not_the_longest_few() -> None:
     assert seen(*[100, 100, 100, 100, 100, 100, 100, 100, 100, 3000] * 20).expected(0) == 128
-    assert seen(*[100, 100, 100, 3000] * 40).expected(0) == 4096
+    assert seen(*[100, 100, 100, 3000, 3000] * 40).expected(0) == 4096
 
 
 def test_what_was_long_ago_is_forgotten() -> None:
