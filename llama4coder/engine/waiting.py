@@ -45,7 +45,7 @@ class WaitingQueue:
 
     def remove(self, seq: Sequence) -> None:
         """Take out a sequence that waits."""
-        self._places = [place for place in self._places if place.seq is not seq]
+        del self._places[next(index for index, place in enumerate(self._places) if place.seq is seq)]
 
     def new_since(self, time_s: float) -> list[Sequence]:
         """Those that have not begun and have been waiting since `time_s` or longer."""
@@ -55,7 +55,7 @@ class WaitingQueue:
 
     def __iter__(self) -> Iterator[Sequence]:
         """Over a copy: whoever is met may be removed."""
-        return iter([place.seq for place in self._places])
+        return (place.seq for place in list(self._places))
 
     def __len__(self) -> int:
         return len(self._places)
