@@ -37,6 +37,7 @@ def test_the_fullest_shard_decides() -> None:
     reservations.admit(second, 1, [])
     assert not reservations.extend(first, 7)
     assert reservations.extend(first, 6)
+    reservations.check_integrity([first, second])
     assert reservations.num_most(5) == 3
 
 
