@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from cluster.errors import NotBegun
-from llama4coder.errors import DeadlineExceeded, Overloaded, Unavailable
+from llama4coder.errors import DeadlineExceeded, Overloaded, QueueTimeout, Unavailable
 from llama4coder.types import GenerateRequest, TokenEvent
 
 _MAX_FRUITLESS = 3  # replicas lost in a row without a new token: this request may be what they die of
@@ -54,8 +54,13 @@ class Continuation:
         return seen
 
     def pause_after(self, error: Unavailable | Overloaded) -> float:
-        """Seconds to wait before the next attempt; raises `error`, or what it has come to, if there is to be none."""
-        if isinstance(error, DeadlineExceeded) or (isinstance(error, Overloaded) and self.deadline_s is None):
+        """Seconds to wait before the next attempt; raises `error`, or what it has come to, if there is to be none.
+
+        `QueueTimeout` is final: no replica was lost, nothing had begun, and the client has waited long enough.
+        """
+        if isinstance(error, DeadlineExceeded | QueueTimeout) or (
+            isinstance(error, Overloaded) and self.deadline_s is None
+        ):
             raise error
         if not isinstance(error, Overloaded | NotBegun):
             self._num_fruitless += 1

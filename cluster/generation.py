@@ -7,7 +7,7 @@ from cluster.channel.endpoint import Endpoint
 from cluster.channel.token_sender import TokenSender
 from llama4coder.engine.async_engine import AsyncEngine
 from llama4coder.engine.thread import EngineThread
-from llama4coder.errors import EngineDead, Overloaded, RequestError
+from llama4coder.errors import EngineDead, Overloaded, QueueTimeout, RequestError
 from llama4coder.types import FinishReason, GenerateRequest
 
 
@@ -23,7 +23,7 @@ class GenerationOutcome:
 class Refusal:
     """Why a request was not begun; an answer rather than a failure, which Serve would log with a traceback."""
 
-    error: RequestError | Overloaded | EngineDead
+    error: RequestError | Overloaded | EngineDead | QueueTimeout
 
 
 class GenerationService:
@@ -45,6 +45,8 @@ class GenerationService:
             return Refusal(error)
         try:
             last = await ending
+        except QueueTimeout as error:
+            return Refusal(error)
         finally:
             sink.forget(request.request_id)
             self._thread.abort(request.request_id)

@@ -65,6 +65,11 @@ class EngineConfig(_Frozen):
     """Tokens that one step may compute; longer prompts are prefilled in chunks of what is left."""
     max_queued_requests: PositiveInt = 256
     """Requests that may wait; past it 429."""
+    queue_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """A request that has waited so long without having begun gets 503; offline generation has no such limit."""
+    batch_delay_s: Annotated[float, Field(ge=0)] = 30.0
+    """A request of priority `batch` waits as if it had come so much later; interactive ones that come within that time
+    go first."""
     kv_format: KVFormat = "dense"
     """How keys and values are kept: dense in `model.dtype`; fp8 with a scale per block and head; int8 with a scale per
     token and head; int4 with a scale and a low per block and channel for keys, per token for values. What a token reads
@@ -211,6 +216,8 @@ class ResolvedEngine(_Frozen):
     max_sequences: int
     max_step_tokens: int
     max_queued_requests: int
+    queue_timeout_s: float
+    batch_delay_s: float
     prefix_caching: bool
     num_threads: int
     step_timeout_s: float

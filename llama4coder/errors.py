@@ -13,6 +13,7 @@
     ├── Overloaded                  try again later (429): the bounded queue is full
     └── Unavailable                 try again elsewhere (503)
         ├── EngineDead              the engine or one of its ranks has failed
+        ├── QueueTimeout            nobody had room for it in time; come back after `retry_after_s`
         ├── StreamLost              tokens were lost on the way; the answer would have had a hole
         └── DeadlineExceeded        the engine did not answer in time
 
@@ -93,6 +94,18 @@ class Unavailable(Llama4CoderError):
 
 class EngineDead(Unavailable):
     """The engine or one of its ranks has failed."""
+
+
+class QueueTimeout(Unavailable):
+    """The request waited for admission as long as requests may, and has not begun; come back after `retry_after_s`."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class StreamLost(Unavailable):

@@ -85,6 +85,8 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
             max_sequences=engine.max_sequences,
             max_step_tokens=engine.max_step_tokens,
             max_queued_requests=engine.max_queued_requests,
+            queue_timeout_s=engine.queue_timeout_s,
+            batch_delay_s=engine.batch_delay_s,
             prefix_caching=engine.prefix_caching,
             num_threads=_num_threads(config, machine),
             step_timeout_s=engine.step_timeout_s,

@@ -17,6 +17,13 @@ class FinishReason(StrEnum):
     ERROR = "error"  # the engine failed underneath it
 
 
+class Priority(StrEnum):
+    """Who waits for whom."""
+
+    INTERACTIVE = "interactive"  # somebody is looking on
+    BATCH = "batch"  # after those, though never for ever
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How the next token is chosen; already validated and with every default resolved.
@@ -51,8 +58,9 @@ class GenerateRequest:
 
     A request that was begun elsewhere goes on with `output_token_ids`, exactly where it was: its events begin at that
     offset, and `stop` counts from the end of the prompt as before. `prediction_token_ids` are what the client believes
-    the output to be much like; `speculates` and they decide how fast it comes, and nothing else. Only requests with the
-    same `cache_salt` share cached prefixes, so that nobody else can tell from the time of an answer what was asked.
+    the output to be much like; `speculates` and they decide how fast it comes, and nothing else. `priority` decides how
+    soon it begins. Only requests with the same `cache_salt` share cached prefixes, so that nobody else can tell from
+    the time of an answer what was asked.
     """
 
     request_id: str
@@ -63,6 +71,7 @@ class GenerateRequest:
     output_token_ids: tuple[int, ...] = ()  # generated already; fewer than stop.max_tokens
     prediction_token_ids: tuple[int, ...] = ()
     speculates: bool = True
+    priority: Priority = Priority.INTERACTIVE
     cache_salt: str = ""
 
 

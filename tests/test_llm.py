@@ -45,6 +45,14 @@ def test_a_stop_string_ends_one_completion_and_not_the_others(llm: LLM) -> None:
         assert after.text == before.text.partition(stop)[0]
 
 
+def test_offline_nobody_waits_too_long(tmp_path: Path) -> None:
+    write_tiny_llama(tmp_path, tokenizer=True, vocab_size=400)
+    engine = EngineConfig(kv_memory_bytes=2**20, num_threads=1, max_sequences=1, queue_timeout_s=0.001)
+    with LLM(str(tmp_path), model=ModelConfig(dtype="float32"), engine=engine) as llm:
+        completions = llm.generate(["a", "b", "c", "d"], GREEDY, max_tokens=8)
+    assert FinishReason.ABORT not in {completion.finish_reason for completion in completions}
+
+
 def test_seeds_follow_the_prompts(llm: LLM) -> None:
     prompts = ["import sys"] * 3
     first = llm.generate(prompts, SamplingParams(temperature=1.0), max_tokens=16, seed=5)

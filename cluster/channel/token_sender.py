@@ -9,7 +9,7 @@ import zmq
 
 from cluster.channel.endpoint import Endpoint, connect
 from cluster.channel.frames import encode
-from llama4coder.errors import StreamLost, Unavailable
+from llama4coder.errors import QueueTimeout, StreamLost, Unavailable
 from llama4coder.types import TokenEvent
 
 _MAX_QUEUED_FRAMES = 2048  # about 20 s of steps that an ingress may fall behind
@@ -21,7 +21,7 @@ class IngressSink:
     """Carries the events of all requests of one ingress; implements `llama4coder.engine.thread.EventSink`.
 
     `open` is called in the event loop and gives a future that ends with the request: with its last event, or with the
-    error that ended it. `publish` and `fail` are called in the engine's thread and never block.
+    error that ended it. `publish`, `reject` and `fail` are called in the engine's thread and never block.
     """
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: Endpoint) -> None:
@@ -53,6 +53,10 @@ class IngressSink:
         else:
             self._loop.call_soon_threadsafe(self._fail_all, StreamLost("the ingress does not take its tokens"))
 
+    def reject(self, request_id: str, error: QueueTimeout) -> None:
+        """See `EventSink.reject`; the ingress hears of it by the call's answer."""
+        self._loop.call_soon_threadsafe(self._reject, request_id, error)
+
     def fail(self, error: Unavailable) -> None:
         """See `EventSink.fail`."""
         self._loop.call_soon_threadsafe(self._fail_all, error)
@@ -81,6 +85,11 @@ class IngressSink:
             ending = self._endings.pop(event.request_id, None)
             if ending is not None and not ending.done():
                 ending.set_result(event)
+
+    def _reject(self, request_id: str, error: QueueTimeout) -> None:
+        ending = self._endings.pop(request_id, None)
+        if ending is not None and not ending.done():
+            ending.set_exception(error)
 
     def _fail_all(self, error: Unavailable) -> None:
         endings, self._endings = self._endings, {}

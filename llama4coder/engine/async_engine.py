@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from llama4coder.engine.probe import probe_request
 from llama4coder.engine.thread import EngineThread
-from llama4coder.errors import DeadlineExceeded, Unavailable
+from llama4coder.errors import DeadlineExceeded, QueueTimeout, Unavailable
 from llama4coder.types import GenerateRequest, TokenEvent
 
 
@@ -60,6 +60,9 @@ class _QueueSink:
     def publish(self, events: Sequence[TokenEvent]) -> None:
         for event in events:
             self._put(event)
+
+    def reject(self, request_id: str, error: QueueTimeout) -> None:
+        self._put(error)
 
     def fail(self, error: Unavailable) -> None:
         self._put(error)

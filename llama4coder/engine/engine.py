@@ -9,7 +9,9 @@ from llama4coder.config import ResolvedConfig
 from llama4coder.engine.executor import Executor
 from llama4coder.engine.pace import StepPace
 from llama4coder.engine.plan import StepPlan, StepResult
+from llama4coder.engine.queue_forecast import QueueForecast
 from llama4coder.engine.scheduler import Scheduler, SchedulerLimits
+from llama4coder.errors import QueueTimeout
 from llama4coder.kv.block_pool import BlockPool
 from llama4coder.obs.stats import EngineObserver, EngineStats, StepStats
 from llama4coder.spec.types import NoSpeculation, Speculation, StepCost
@@ -23,7 +25,6 @@ class _InFlight:
     plan: StepPlan
     guess_s: float  # what guessing took for it
     submitted_s: float
-    num_preemptions: int
 
 
 class Engine:
@@ -50,13 +51,15 @@ class Engine:
             max_sequences=engine.max_sequences,
             max_step_tokens=engine.max_step_tokens,
             prefix_caching=engine.prefix_caching,
+            queue_timeout_s=engine.queue_timeout_s,
+            batch_delay_s=engine.batch_delay_s,
         )
         pool = BlockPool(engine.num_blocks, engine.kv_shards, engine.num_host_blocks)
         self.scheduler = Scheduler(pool, limits)
         self._executor = executor
         self.observer = observer
         self._step_timeout_s = engine.step_timeout_s
-        self._arrivals_s: dict[str, float] = {}  # of requests that still wait
+        self._forecast = QueueForecast()
         self._in_flight: deque[_InFlight] = deque()  # at most two, oldest first
         self._collected_s = 0.0
         self._pace = StepPace()
@@ -72,17 +75,40 @@ class Engine:
 
     def add(self, request: GenerateRequest, *, urgent: bool = False) -> None:
         """Queue a request that fits; an urgent one goes first."""
-        self.scheduler.add(request, urgent=urgent)
+        self.scheduler.add(request, time.monotonic(), urgent=urgent)
         self._speculation.begin(request)
-        self._arrivals_s[request.request_id] = time.monotonic()
 
     def abort(self, request_id: str) -> None:
         """Drop a request and free its blocks; unknown ids are ignored."""
-        num_output = self.scheduler.abort(request_id)
-        self._arrivals_s.pop(request_id, None)
+        aborted = self.scheduler.abort(request_id)
         self._speculation.end(request_id)
-        if num_output is not None:
-            self.observer.on_finished(FinishReason.ABORT, num_output)
+        if aborted is None:
+            return
+        self.observer.on_finished(FinishReason.ABORT, aborted.num_output_tokens)
+        if aborted.was_preempted:
+            self.observer.on_abandoned()
+
+    def expire(self) -> dict[str, QueueTimeout]:
+        """Drop the requests that have waited for `engine.queue_timeout_s`; what each is to be told.
+
+        For callers who promise their clients an answer in time; whoever has no clients never asks.
+        """
+        expired = self.scheduler.expire(time.monotonic())
+        if not expired:
+            return {}
+        retry_after_s = self.retry_after_s(self.scheduler.num_waiting)
+        message = (
+            f"no room was free for this request within {self.scheduler.limits.queue_timeout_s:g} s; "
+            f"try again in {retry_after_s:.0f} s"
+        )
+        for request_id in expired:
+            self._speculation.end(request_id)
+        self.observer.on_expired(len(expired))
+        return {request_id: QueueTimeout(message, retry_after_s) for request_id in expired}
+
+    def retry_after_s(self, num_ahead: int) -> float:
+        """When whoever comes behind so many requests may hope to be admitted; needs no lock."""
+        return self._forecast.retry_after_s(num_ahead)
 
     def await_turn(self) -> None:
         """Return when it is time for `step`: just before the running step should end, or when it has ended."""
@@ -107,11 +133,13 @@ class Engine:
         return EngineStats(
             num_running=self.scheduler.num_running,
             num_waiting=self.scheduler.num_waiting,
+            num_waiting_batch=self.scheduler.num_waiting_batch,
             num_waiting_tokens=self.scheduler.num_waiting_tokens,
             num_blocks=self.scheduler.pool.num_blocks,
             num_used_blocks=usage.used,
             num_cached_blocks=usage.cached,
             num_free_blocks=usage.free,
+            num_promised_blocks=self.scheduler.num_promised_blocks,
             num_cached_host_blocks=host.cached,
             num_pinned_host_blocks=host.pinned,
             num_free_host_blocks=host.free,
@@ -127,7 +155,6 @@ class Engine:
 
     def _plan(self) -> bool:
         """Schedule and submit a step; False if there is nothing to compute before the next commit."""
-        num_preemptions = self.scheduler.num_preemptions
         started_s = time.monotonic()
         drafts = self._drafts()
         guess_s = time.monotonic() - started_s
@@ -137,8 +164,7 @@ class Engine:
             return False
         self._report_admissions()
         self._executor.submit(plan)
-        num_preemptions = self.scheduler.num_preemptions - num_preemptions
-        self._in_flight.append(_InFlight(plan, guess_s, time.monotonic(), num_preemptions))
+        self._in_flight.append(_InFlight(plan, guess_s, time.monotonic()))
         return True
 
     def _must_wait(self) -> bool:
@@ -164,11 +190,14 @@ class Engine:
         return max(step.submitted_s, self._collected_s)
 
     def _report_admissions(self) -> None:
-        for admission in self.scheduler.admissions:
-            queue_time_s = time.monotonic() - self._arrivals_s.pop(admission.request_id)
-            self.observer.on_admitted(
-                queue_time_s, admission.num_prompt_tokens, admission.num_cached_tokens, admission.num_host_tokens
-            )
+        now_s = time.monotonic()
+        admissions, readmissions = self.scheduler.admissions, self.scheduler.readmissions
+        self._forecast.observe(now_s, len(admissions) + len(readmissions), self.scheduler.num_waiting)
+        for one in admissions:
+            queue_time_s = now_s - one.arrival_s
+            self.observer.on_admitted(queue_time_s, one.num_prompt_tokens, one.num_cached_tokens, one.num_host_tokens)
+        for readmission in readmissions:
+            self.observer.on_readmitted(readmission.num_restored_tokens, readmission.num_recomputed_tokens)
 
     def _report_step(self, done: _InFlight, result: StepResult) -> None:
         now_s = time.monotonic()
@@ -185,7 +214,6 @@ class Engine:
                 model_time_s=result.model_time_s,
                 num_prefill_tokens=done.plan.num_tokens - num_decode,
                 num_decode_tokens=num_decode,
-                num_preemptions=done.num_preemptions,
                 num_saved_blocks=len(done.plan.saves),
                 num_loaded_blocks=len(done.plan.loads),
             )

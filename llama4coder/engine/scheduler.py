@@ -6,61 +6,65 @@ once when a sequence ends or is preempted, even if a planned step still writes t
 whoever gets the block next writes later.
 
 Priorities within a step: running sequences that need one token; then guesses of what follows it, as far as there is
-room without taking it from anybody; then running prefills, oldest first; then admission in order of arrival. A sequence
-is admitted only when blocks for all its tokens are there, so a prefill never stalls for memory; when decoding outgrows
-the pool, the newest sequence is preempted. Its full blocks are cached then like any prefix: they stay while nobody else
-needs the room, then move to host memory, and only what finds no room there is computed again. Nothing is dropped.
-Where blocks lie on several KV shards, the fullest of them decides in both cases.
+room without taking it from anybody; then running prefills, oldest first; then admission in the order of the queue. A
+sequence is admitted only when blocks for all its tokens and for the output to be expected can be promised to it, so
+a prefill never stalls for memory. Whoever outgrows its reservation is promised more; where that cannot be, the newest
+sequence is preempted. Its full blocks are cached then like any prefix: they stay while nobody else needs the room, then
+move to host memory, and only what finds no room there is computed again. Nothing is dropped.
+Where blocks lie on several KV shards, the fullest of them decides.
 """
 
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from llama4coder.engine.output_lengths import OutputLengths
+from llama4coder.engine.passages import Aborted, Admission, Readmission
 from llama4coder.engine.plan import RowResult, StepPlan, StepResult, StepRow
+from llama4coder.engine.preemption import choose_victim, readmission
+from llama4coder.engine.reservations import Reservations
 from llama4coder.engine.sequence import Sequence
+from llama4coder.engine.step_draft import StepDraft
+from llama4coder.engine.waiting import WaitingQueue
 from llama4coder.errors import ContextTooLong
 from llama4coder.kv.block_hash import BlockHash, extend_hashes
 from llama4coder.kv.block_pool import BlockPool, FoundPrefix
 from llama4coder.spec.types import DraftQuery, RowOutcome
-from llama4coder.types import GenerateRequest, TokenEvent
+from llama4coder.types import FinishReason, GenerateRequest, TokenEvent
+
+_EXTENSION_BLOCKS = 4  # of a reservation that was too small: asked for seldom, and given when little is left
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerLimits:
-    """The bounds of one step."""
+    """The bounds of one step, and how long requests wait."""
 
     block_size: int
     context_length: int
     max_sequences: int
     max_step_tokens: int
     prefix_caching: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """One request that left the queue for the first time in the last `schedule`."""
-
-    request_id: str
-    num_prompt_tokens: int
-    num_cached_tokens: int
-    num_host_tokens: int  # of the cached ones, those that lay in host memory
+    queue_timeout_s: float
+    batch_delay_s: float
 
 
 class Scheduler:
-    """Owns every sequence from `add` to its last event, and all references to its blocks."""
+    """Owns every sequence from `add` to its last event, and all references to its blocks; has no clock."""
 
     def __init__(self, pool: BlockPool, limits: SchedulerLimits) -> None:
         self.pool = pool
         self.limits = limits
+        self.output_lengths = OutputLengths()
         self.num_preemptions = 0
         self.admissions: list[Admission] = []  # of the last schedule
+        self.readmissions: list[Readmission] = []  # the same
         self.outcomes: list[RowOutcome] = []  # of the last commit
-        self._waiting: deque[Sequence] = deque()
+        self._reservations = Reservations(pool)
+        self._waiting = WaitingQueue(limits.batch_delay_s)
         self._running: list[Sequence] = []  # oldest first
         self._by_request: dict[str, Sequence] = {}
         self._by_id: dict[int, Sequence] = {}
         self._gone: list[int] = []  # the ranks still know them
+        self._num_added = 0
         self._next_seq_id = 0
         self._next_step_id = 0
 
@@ -73,8 +77,16 @@ class Scheduler:
         return len(self._waiting)
 
     @property
+    def num_waiting_batch(self) -> int:
+        return self._waiting.num_batch
+
+    @property
     def num_waiting_tokens(self) -> int:
-        return sum(len(seq.token_ids) for seq in self._waiting)
+        return self._waiting.num_tokens
+
+    @property
+    def num_promised_blocks(self) -> int:
+        return self._reservations.num_promised
 
     @property
     def has_work(self) -> bool:
@@ -83,39 +95,47 @@ class Scheduler:
     def check_fits(self, request: GenerateRequest) -> None:
         """Raise `ContextTooLong` if the request could never be held."""
         num_prompt, num_output = len(request.prompt_token_ids), request.stop.max_tokens
+        asked = f"{num_prompt} prompt tokens and {num_output} output tokens"
         if num_prompt == 0 or num_prompt + num_output > self.limits.context_length:
-            raise ContextTooLong(
-                f"{num_prompt} prompt tokens and {num_output} output tokens do not fit the context of "
-                f"{self.limits.context_length} tokens, or there is no prompt at all",
-                None,
-                num_prompt,
-                self.limits.context_length,
-            )
+            problem = f"do not fit the context of {self.limits.context_length} tokens, or there is no prompt at all"
+            raise ContextTooLong(f"{asked} {problem}", None, num_prompt, self.limits.context_length)
+        num_needed = self._reservations.num_most(self._num_blocks(num_prompt + max(0, num_output - 1)))
+        num_there = self.pool.num_blocks // self.pool.num_shards
+        if num_needed > num_there:
+            num_tokens = self.pool.num_blocks * self.limits.block_size
+            problem = f"need {num_needed} KV blocks of one shard, which has {num_there}: {num_tokens} tokens at most"
+            raise ContextTooLong(f"{asked} {problem}", None, num_prompt, num_tokens)
 
-    def add(self, request: GenerateRequest, *, urgent: bool = False) -> None:
-        """Queue a request that fits; an urgent one goes first."""
-        seq = Sequence(self._take_seq_id(), request, [*request.prompt_token_ids, *request.output_token_ids])
+    def add(self, request: GenerateRequest, arrival_s: float, *, urgent: bool = False) -> None:
+        """Queue a request that fits and came at this time; an urgent one goes first."""
+        token_ids = [*request.prompt_token_ids, *request.output_token_ids]
+        self._num_added += 1
+        seq = Sequence(self._take_seq_id(), request, token_ids, self._num_added, arrival_s, urgent)
         self._by_request[request.request_id] = seq
         self._by_id[seq.seq_id] = seq
-        if urgent:
-            self._waiting.appendleft(seq)
-        else:
-            self._waiting.append(seq)
+        self._waiting.add(seq)
 
-    def abort(self, request_id: str) -> int | None:
-        """Forget a request between steps; its blocks are free at once.
-
-        Returns the number of tokens it had generated, or None for an unknown id.
-        """
+    def abort(self, request_id: str) -> Aborted | None:
+        """Forget a request between steps; its blocks are free at once. None for an unknown id."""
         seq = self._by_request.get(request_id)
         if seq is None:
             return None
-        if seq in self._running:
+        is_running = seq in self._running
+        if is_running:
             self._running.remove(seq)
+            self._learn_length(seq, is_cut=False)  # most are aborted by their stop strings
         else:
             self._waiting.remove(seq)
         self._forget(seq)
-        return seq.num_output
+        return Aborted(seq.num_output, seq.preempted and not is_running)
+
+    def expire(self, now_s: float) -> list[str]:
+        """Forget the requests that have waited too long without having begun; returns their ids."""
+        expired = self._waiting.new_since(now_s - self.limits.queue_timeout_s)
+        for seq in expired:
+            self._waiting.remove(seq)
+            self._forget(seq)
+        return [seq.request.request_id for seq in expired]
 
     def decoding(self) -> list[str]:
         """The running requests that generate, whether or not their last token is known yet."""
@@ -135,8 +155,8 @@ class Scheduler:
         `drafts` answer `queries` in part. A plan with guesses must be committed before the next one is scheduled: it
         alone knows how many tokens there will be.
         """
-        self.admissions = []
-        step = _StepDraft(self.limits.max_step_tokens)
+        self.admissions, self.readmissions = [], []
+        step = StepDraft(self.limits.max_step_tokens)
         preempted = self._schedule_running(step, drafts or {})
         if not preempted:
             self._admit(step)
@@ -159,6 +179,7 @@ class Scheduler:
     def check_integrity(self) -> None:
         """Assert that blocks and sequences agree; with nothing running, that no block is in use."""
         self.pool.check_integrity()
+        self._reservations.check_integrity(self._running)
         if not self._running:
             assert self.pool.usage.used == 0, f"{self.pool.usage.used} blocks leaked"
         if not self._waiting:
@@ -167,9 +188,11 @@ class Scheduler:
 
     # --- one step -------------------------------------------------------------------------------------------------
 
-    def _schedule_running(self, step: "_StepDraft", drafts: Mapping[str, tuple[int, ...]]) -> bool:
+    def _schedule_running(self, step: StepDraft, drafts: Mapping[str, tuple[int, ...]]) -> bool:
         """Give rows to running sequences; returns whether one had to be preempted."""
         num_preemptions = self.num_preemptions
+        for seq in [seq for seq in self._running if seq.num_unplanned == 1]:
+            self._secure_growth(seq)
         decodes = [seq for seq in self._running if seq.num_unplanned == 1]
         prefills = [seq for seq in self._running if seq.num_unplanned > 1]
         self._continue(decodes, step)
@@ -180,45 +203,41 @@ class Scheduler:
         self._continue(prefills, step)
         return self.num_preemptions > num_preemptions
 
-    def _continue(self, sequences: list[Sequence], step: "_StepDraft") -> None:
+    def _continue(self, sequences: list[Sequence], step: StepDraft) -> None:
         for seq in sequences:
             num_tokens = min(seq.num_unplanned, step.num_tokens_left)
-            if num_tokens and self._find_blocks(seq, num_tokens, step):
+            if num_tokens:
                 self._add_row(step, seq, num_tokens)
 
-    def _add_draft(self, step: "_StepDraft", seq: Sequence, draft: tuple[int, ...]) -> None:
+    def _add_draft(self, step: StepDraft, seq: Sequence, draft: tuple[int, ...]) -> None:
         """Let the step check guesses as well: as many as are of use, and as have room."""
         num_tokens = min(len(draft), seq.room_for_draft, step.num_tokens_left)
-        while num_tokens and not self.pool.can_allocate(self._missing_blocks(seq, seq.num_planned + num_tokens)):
+        while num_tokens and not self._reservations.extend(seq, self._num_blocks(seq.num_planned + num_tokens)):
             num_tokens -= 1
         if num_tokens:
             new_block_ids = self._grow(seq, seq.num_planned + num_tokens)
             step.extend(seq.seq_id, draft[:num_tokens], new_block_ids)
             seq.num_planned += num_tokens
 
-    def _find_blocks(self, seq: Sequence, num_tokens: int, step: "_StepDraft") -> bool:
-        """Make room for the next tokens of a running sequence, preempting the newest; False if that is itself."""
-        if seq not in self._running:
-            return False
-        missing = self._missing_blocks(seq, seq.num_planned + num_tokens)
-        while missing and not self.pool.can_allocate(missing):
-            victim = self._running.pop()
-            assert victim.seq_id not in step.rows, "only decodes grow, and they are visited oldest first"
-            self._preempt(victim)
-            if victim is seq:
-                return False
-        return True
+    def _secure_growth(self, seq: Sequence) -> None:
+        """Have a running sequence promised what its next token needs, and some more; preempts others, or itself."""
+        needed = self._num_blocks(seq.num_planned + 1)
+        wished = min(needed + _EXTENSION_BLOCKS, self._num_blocks(seq.num_worthwhile))
+        while seq in self._running and needed > seq.num_reserved:
+            if not (self._reservations.extend(seq, wished) or self._reservations.extend(seq, needed)):
+                self._preempt(choose_victim(self._running))
 
     def _preempt(self, seq: Sequence) -> None:
         """Under its new id the results of steps that are on their way mean nothing to it."""
         self.num_preemptions += 1
+        self._running.remove(seq)
         self._pin(seq)
-        self.pool.release(seq.block_ids)
+        self._reservations.release(seq)
         self._gone.append(seq.seq_id)
         del self._by_id[seq.seq_id]
         seq.restart(self._take_seq_id())
         self._by_id[seq.seq_id] = seq
-        self._waiting.appendleft(seq)
+        self._waiting.add(seq)
 
     def _pin(self, seq: Sequence) -> None:
         """What it has computed is to be found when it goes on, unless it must be computed whole."""
@@ -230,16 +249,16 @@ class Scheduler:
         self.pool.host.unpin(seq.block_hashes[: seq.num_pinned])
         seq.num_pinned = 0
 
-    def _admit(self, step: "_StepDraft") -> None:
+    def _admit(self, step: StepDraft) -> None:
         pending = self._pending_hashes() if self._waiting else set()
-        for seq in list(self._waiting):
+        for seq in self._waiting:
             if not step.num_tokens_left or len(self._running) >= self.limits.max_sequences:
                 return
             cached = self._cached_prefix(seq)
             if self._is_pending(seq, cached, pending):
                 continue  # a running prefill is about to cache what this one would compute again
-            if not self._fits(seq, cached):
-                return  # in order of arrival: later, smaller ones do not overtake
+            if not self._reservations.can_admit(self._num_wanted_blocks(seq), cached):
+                return  # later, smaller ones do not overtake
             self._start(seq, cached)
             step.admitted.append(seq)
             self._add_row(step, seq, min(seq.num_unplanned, step.num_tokens_left))
@@ -265,30 +284,34 @@ class Scheduler:
     def _pending_hashes(self) -> set[BlockHash]:
         return {name for seq in self._running for name in seq.block_hashes[seq.num_registered :]}
 
-    def _fits(self, seq: Sequence, cached: FoundPrefix) -> bool:
-        """Blocks for all its tokens and the next one, and one spare block per running sequence to grow into."""
-        needed = self._missing_blocks(seq, len(seq.token_ids) + 1)[cached.num_blocks :]
-        growth = [len(running.block_ids) for running in self._running]
-        return self.pool.can_allocate(needed, found=cached, beside=growth)
+    def _num_wanted_blocks(self, seq: Sequence) -> int:
+        """What it is promised when it is admitted: its tokens and the output to be expected, or once preempted all."""
+        num_left = seq.num_worthwhile - len(seq.token_ids)
+        if not seq.preempted:
+            num_left = min(num_left, self.output_lengths.expected(seq.num_output) - seq.num_output)
+        return self._num_blocks(len(seq.token_ids) + num_left)
 
     def _start(self, seq: Sequence, cached: FoundPrefix) -> None:
         self._waiting.remove(seq)
         self._running.append(seq)
-        num_cached_tokens = cached.num_blocks * self.limits.block_size
-        seq.block_ids = self.pool.take(cached)
+        self._reservations.admit(seq, self._num_wanted_blocks(seq), cached)
         self._unpin(seq)
-        seq.block_ids += self.pool.allocate(self._missing_blocks(seq, len(seq.token_ids)))
+        self._reservations.take(seq, self._num_blocks(len(seq.token_ids)))
+        num_cached_tokens = cached.num_blocks * self.limits.block_size
         seq.num_computed = seq.num_planned = num_cached_tokens
         seq.num_registered = cached.num_blocks
         if not seq.admitted:
             seq.admitted = True
             seq.num_cached = num_cached_tokens
             num_host_tokens = len(cached.on_host) * self.limits.block_size
-            self.admissions.append(
-                Admission(seq.request.request_id, seq.num_prompt, num_cached_tokens, num_host_tokens)
+            admission = Admission(
+                seq.request.request_id, seq.arrival_s, seq.num_prompt, num_cached_tokens, num_host_tokens
             )
+            self.admissions.append(admission)
+        if seq.preempted:
+            self.readmissions.append(readmission(seq, num_cached_tokens))
 
-    def _add_row(self, step: "_StepDraft", seq: Sequence, num_tokens: int) -> None:
+    def _add_row(self, step: StepDraft, seq: Sequence, num_tokens: int) -> None:
         end = seq.num_planned + num_tokens
         samples = end == seq.num_expected and seq.request.stop.max_tokens > 0
         step.add(StepRow(seq.seq_id, seq.num_planned, num_tokens, self._grow(seq, end), samples))
@@ -297,14 +320,13 @@ class Scheduler:
 
     def _grow(self, seq: Sequence, num_tokens: int) -> tuple[int, ...]:
         """Give it the blocks for so many tokens; returns those that the ranks do not know yet."""
-        seq.block_ids.extend(self.pool.allocate(self._missing_blocks(seq, num_tokens)))
+        self._reservations.take(seq, self._num_blocks(num_tokens))
         new_block_ids = tuple(seq.block_ids[seq.num_sent_blocks :])
         seq.num_sent_blocks = len(seq.block_ids)
         return new_block_ids
 
-    def _missing_blocks(self, seq: Sequence, num_tokens: int) -> range:
-        """The places in the sequence whose blocks it must get to hold so many tokens."""
-        return range(len(seq.block_ids), -(-num_tokens // self.limits.block_size))
+    def _num_blocks(self, num_tokens: int) -> int:
+        return -(-num_tokens // self.limits.block_size)
 
     def _commit_row(self, row: StepRow, result: RowResult | None) -> TokenEvent | None:
         seq = self._by_id.get(row.seq_id)
@@ -333,6 +355,7 @@ class Scheduler:
         )
         if has_ended:
             self._running.remove(seq)
+            self._learn_length(seq, is_cut=event.finish_reason is FinishReason.LENGTH)
             self._forget(seq)
 
     def _register_blocks(self, seq: Sequence) -> None:
@@ -342,6 +365,10 @@ class Scheduler:
             self.pool.register(seq.block_ids[index], seq.block_hashes[index])
         seq.num_registered = num_full
 
+    def _learn_length(self, seq: Sequence, *, is_cut: bool) -> None:
+        if seq.num_output and not seq.urgent:
+            self.output_lengths.observe(seq.num_output, is_cut=is_cut)
+
     def _take_seq_id(self) -> int:
         self._next_seq_id += 1
         return self._next_seq_id - 1
@@ -350,29 +377,6 @@ class Scheduler:
         del self._by_request[seq.request.request_id]
         del self._by_id[seq.seq_id]
         self._unpin(seq)
-        self.pool.release(seq.block_ids)
+        self._reservations.release(seq)
         if seq.num_sent_blocks:
             self._gone.append(seq.seq_id)
-
-
-class _StepDraft:
-    """A step while it is being filled."""
-
-    def __init__(self, max_tokens: int) -> None:
-        self.num_tokens_left = max_tokens
-        self.rows: dict[int, StepRow] = {}
-        self.admitted: list[Sequence] = []
-
-    def add(self, row: StepRow) -> None:
-        self.rows[row.seq_id] = row
-        self.num_tokens_left -= row.num_tokens
-
-    def extend(self, seq_id: int, draft: tuple[int, ...], new_block_ids: tuple[int, ...]) -> None:
-        row = self.rows[seq_id]
-        self.rows[seq_id] = replace(
-            row,
-            num_tokens=row.num_tokens + len(draft),
-            new_block_ids=row.new_block_ids + new_block_ids,
-            draft_token_ids=draft,
-        )
-        self.num_tokens_left -= len(draft)

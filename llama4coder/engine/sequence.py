@@ -21,16 +21,22 @@ class Sequence:
     seq_id: int  # by which the ranks know it; a new one after each preemption
     request: GenerateRequest
     token_ids: list[int]
+    number: int  # counts arrivals
+    arrival_s: float
+    urgent: bool = False
     num_computed: int = 0
     num_planned: int = 0  # tokens that plans have put through the model, computed ones included
     num_awaited: int = 0  # tokens that planned steps will sample
     num_cached: int = 0  # computed tokens that came from the prefix cache at first admission
     block_ids: list[int] = field(default_factory=list)
+    num_reserved: int = 0  # blocks that it holds or has been promised
     block_hashes: list[BlockHash] = field(default_factory=list)
     num_registered: int = 0  # blocks offered to the prefix cache
     num_sent_blocks: int = 0  # blocks the ranks know of
     num_pinned: int = 0  # blocks whose content is kept for it while it waits after a preemption
     admitted: bool = False  # has left the queue once
+    preempted: bool = False  # has been sent back to it
+    num_lost: int = 0  # tokens that were computed when it was
     prompt_logprobs: list[PositionLogprobs] = field(default_factory=list)
 
     @property
@@ -49,10 +55,11 @@ class Sequence:
     @property
     def num_unplanned(self) -> int:
         """Tokens that later plans must still put through the model; its last output token needs no computing."""
-        return min(self.num_expected, self._num_worthwhile) - self.num_planned
+        return min(self.num_expected, self.num_worthwhile) - self.num_planned
 
     @property
-    def _num_worthwhile(self) -> int:
+    def num_worthwhile(self) -> int:
+        """Tokens that it can come to put through the model."""
         return max(self.num_prompt, self.num_prompt + self.request.stop.max_tokens - 1)
 
     @property
@@ -94,17 +101,18 @@ class Sequence:
     @property
     def room_for_draft(self) -> int:
         """Guesses that can be of use: beyond the tokens that are planned, and not beyond its last one."""
-        return self._num_worthwhile - self.num_planned
+        return self.num_worthwhile - self.num_planned
 
     def restart(self, seq_id: int) -> None:
         """After preemption: everything but the known tokens is gone, and what is awaited will be sampled again."""
         self.seq_id = seq_id
+        self.preempted = True
+        self.num_lost = self.num_computed
         self.num_computed = 0
         self.num_planned = 0
         self.num_awaited = 0
         self.num_registered = 0
         self.num_sent_blocks = 0
-        self.block_ids = []
         self.prompt_logprobs = []
 
     def announce(self) -> NewSequence:

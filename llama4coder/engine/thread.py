@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llama4coder.engine.engine import Engine
-from llama4coder.errors import EngineDead, Overloaded, Unavailable
+from llama4coder.errors import EngineDead, Overloaded, QueueTimeout, Unavailable
 from llama4coder.faults import log_fault
 from llama4coder.obs.stats import EngineStats
 from llama4coder.types import GenerateRequest, TokenEvent
@@ -19,11 +19,13 @@ _log = logging.getLogger(__name__)
 class EventSink(Protocol):
     """Receives the events of the requests that were submitted with it; called in the engine's thread, must not block.
 
-    `publish` is called once per step with all of them. `fail` is called once when the engine has died, instead of
-    any further event. No event follows an `abort`.
+    `publish` is called once per step with all of them. `reject` ends one request that has not begun, instead of any
+    event. `fail` is called once when the engine has died, instead of any further event. No event follows an `abort`.
     """
 
     def publish(self, events: Sequence[TokenEvent]) -> None: ...
+
+    def reject(self, request_id: str, error: QueueTimeout) -> None: ...
 
     def fail(self, error: Unavailable) -> None: ...
 
@@ -108,11 +110,14 @@ class EngineThread:
         num_accepted = self._stats.num_running + self._stats.num_waiting + len(self._arrivals)
         num_waiting = num_accepted - self._limits.max_sequences
         if num_waiting >= self._limits.max_queued_requests:
-            raise Overloaded(f"{num_waiting} requests are waiting already; try again soon", retry_after_s=1.0)
+            retry_after_s = self._engine.retry_after_s(num_waiting)
+            message = f"{num_waiting} requests are waiting already; try again in {retry_after_s:.0f} s"
+            raise Overloaded(message, retry_after_s)
 
     def _run(self) -> None:
         try:
             while self._await_turn():
+                self._reject_expired()
                 events = self._engine.step()
                 self._refresh_stats()
                 self._publish(events)
@@ -154,6 +159,10 @@ class EngineThread:
     def _refresh_stats(self) -> None:
         self._stats = self._engine.stats()
         self._engine.observer.on_state(self._stats)
+
+    def _reject_expired(self) -> None:
+        for request_id, error in self._engine.expire().items():
+            self._sinks.pop(request_id).reject(request_id, error)
 
     def _publish(self, events: list[TokenEvent]) -> None:
         by_sink: dict[EventSink, list[TokenEvent]] = defaultdict(list)

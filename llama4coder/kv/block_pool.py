@@ -99,13 +99,13 @@ class BlockPool:
     def can_allocate(self, places: range, *, found: FoundPrefix | None = None, beside: Sequence[int] = ()) -> bool:
         """Whether `allocate(places)` would find its blocks now, on every shard.
 
-        If before it what is `found` were taken, and one block for each place in `beside` were handed out.
+        If before it what is `found` were taken, and so many blocks of each shard as `beside` says handed out.
         """
         count = len(self._shards)
-        taken = [0] * count
+        taken = list(beside) or [0] * count
         for block_id in found.block_ids.values() if found else ():
             taken[block_id % count] += self._ref_counts[block_id] == 0
-        for place in (*beside, *(found.on_host if found else ())):
+        for place in found.on_host if found else ():
             taken[place % count] += 1
         for index, shard in enumerate(self._shards):
             num_wanted = len(places[(index - places.start) % count :: count])

@@ -7,7 +7,7 @@ from prometheus_client.metrics_core import Metric
 
 from llama4coder.obs.pool import PoolLookup
 from llama4coder.obs.stats import DraftFallback, DraftStats, EngineStats, StepStats
-from llama4coder.types import FinishReason
+from llama4coder.types import FinishReason, Priority
 
 _REQUEST_BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 _FIRST_TOKEN_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0)
@@ -27,6 +27,8 @@ class Metrics:
         self._registry = registry
         self._declare_front(registry)
         self._declare_engine(registry)
+        self._declare_queue(registry)
+        self._declare_blocks(registry)
         self._declare_drafts(registry)
         self._declare_pool(registry)
 
@@ -37,11 +39,14 @@ class Metrics:
     def on_state(self, state: EngineStats) -> None:
         """Show queue and blocks as they are now."""
         self.running_requests.set(state.num_running)
-        self.queue_depth_requests.set(state.num_waiting)
+        num_interactive = state.num_waiting - state.num_waiting_batch
+        self.queue_depth_requests.labels(priority=Priority.INTERACTIVE.value).set(num_interactive)
+        self.queue_depth_requests.labels(priority=Priority.BATCH.value).set(state.num_waiting_batch)
         self.queue_depth_tokens.set(state.num_waiting_tokens)
         self.kv_blocks.labels(state="used").set(state.num_used_blocks)
         self.kv_blocks.labels(state="cached").set(state.num_cached_blocks)
         self.kv_blocks.labels(state="free").set(state.num_free_blocks)
+        self.kv_promised_blocks.set(state.num_promised_blocks)
         self.host_blocks.labels(state="cached").set(state.num_cached_host_blocks)
         self.host_blocks.labels(state="pinned").set(state.num_pinned_host_blocks)
         self.host_blocks.labels(state="free").set(state.num_free_host_blocks)
@@ -52,7 +57,6 @@ class Metrics:
         self.model_time.observe(stats.model_time_s)
         self.step_tokens.labels(phase="prefill").inc(stats.num_prefill_tokens)
         self.step_tokens.labels(phase="decode").inc(stats.num_decode_tokens)
-        self.preemptions.inc(stats.num_preemptions)
         self.saved_blocks.inc(stats.num_saved_blocks)
         self.loaded_blocks.inc(stats.num_loaded_blocks)
 
@@ -64,6 +68,21 @@ class Metrics:
         self.input_tokens.inc(num_prompt_tokens)
         self.cached_input_tokens.inc(num_cached_tokens)
         self.host_input_tokens.inc(num_host_tokens)
+
+    def on_readmitted(self, num_restored_tokens: int, num_recomputed_tokens: int) -> None:
+        """Count a preemption by what came of it."""
+        outcome = "recomputed" if num_recomputed_tokens > num_restored_tokens else "restored"
+        self.preemptions.labels(outcome=outcome).inc()
+        self.readmitted_tokens.labels(source="restored").inc(num_restored_tokens)
+        self.readmitted_tokens.labels(source="recomputed").inc(num_recomputed_tokens)
+
+    def on_abandoned(self) -> None:
+        """Count a preemption whose request was aborted before it ran again."""
+        self.preemptions.labels(outcome="abandoned").inc()
+
+    def on_expired(self, num_requests: int) -> None:
+        """Count requests that waited too long."""
+        self.admission_rejections.labels(reason="queue_timeout").inc(num_requests)
 
     def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None:
         """Count a request that ended."""
@@ -169,29 +188,6 @@ class Metrics:
             "llama4coder_output_tokens_total", "Output tokens of ended requests", registry=registry
         )
         self.finished = Counter("llama4coder_finished_total", "Sequences ended", ("reason",), registry=registry)
-        self.running_requests = Gauge("llama4coder_running_requests", "Sequences being generated", registry=registry)
-        self.queue_depth_requests = Gauge(
-            "llama4coder_queue_depth_requests", "Sequences waiting for admission", registry=registry
-        )
-        self.queue_depth_tokens = Gauge(
-            "llama4coder_queue_depth_tokens", "Prompt tokens waiting for admission", registry=registry
-        )
-        self.queue_time = Histogram(
-            "llama4coder_queue_time_seconds", "Waiting for admission", buckets=_FIRST_TOKEN_BUCKETS_S, registry=registry
-        )
-        self.kv_blocks = Gauge("llama4coder_kv_blocks", "KV blocks of the pool by state", ("state",), registry=registry)
-        self.host_blocks = Gauge(
-            "llama4coder_host_blocks",
-            "Blocks' places in host memory by state: pinned for preempted sequences, cached prefixes, free",
-            ("state",),
-            registry=registry,
-        )
-        self.saved_blocks = Counter(
-            "llama4coder_host_saved_blocks_total", "KV blocks copied to host memory", registry=registry
-        )
-        self.loaded_blocks = Counter(
-            "llama4coder_host_loaded_blocks_total", "KV blocks copied back from host memory", registry=registry
-        )
         self.step_time = Histogram(
             "llama4coder_step_time_seconds",
             "One step, from submission or the end of the one before to commit",
@@ -207,8 +203,50 @@ class Metrics:
         self.step_tokens = Counter(
             "llama4coder_step_tokens_total", "Tokens computed by phase", ("phase",), registry=registry
         )
+
+    def _declare_queue(self, registry: CollectorRegistry) -> None:
+        self.running_requests = Gauge("llama4coder_running_requests", "Sequences being generated", registry=registry)
+        self.queue_depth_requests = Gauge(
+            "llama4coder_queue_depth_requests", "Sequences waiting for admission", ("priority",), registry=registry
+        )
+        self.queue_depth_tokens = Gauge(
+            "llama4coder_queue_depth_tokens", "Prompt tokens waiting for admission", registry=registry
+        )
+        self.queue_time = Histogram(
+            "llama4coder_queue_time_seconds", "Waiting for admission", buckets=_FIRST_TOKEN_BUCKETS_S, registry=registry
+        )
         self.preemptions = Counter(
-            "llama4coder_preemptions_total", "Sequences sent back to the queue", registry=registry
+            "llama4coder_preemptions_total",
+            "Sequences sent back to the queue, by what came of it: when they returned most of their tokens were found, "
+            "or most were to be computed again, or they were aborted before",
+            ("outcome",),
+            registry=registry,
+        )
+        self.readmitted_tokens = Counter(
+            "llama4coder_readmitted_tokens_total",
+            "Tokens that preempted sequences had computed: found again when they returned, or not",
+            ("source",),
+            registry=registry,
+        )
+
+    def _declare_blocks(self, registry: CollectorRegistry) -> None:
+        self.kv_blocks = Gauge("llama4coder_kv_blocks", "KV blocks of the pool by state", ("state",), registry=registry)
+        self.kv_promised_blocks = Gauge(
+            "llama4coder_kv_promised_blocks",
+            "Free and cached KV blocks that running sequences have been promised",
+            registry=registry,
+        )
+        self.host_blocks = Gauge(
+            "llama4coder_host_blocks",
+            "Blocks' places in host memory by state: pinned for preempted sequences, cached prefixes, free",
+            ("state",),
+            registry=registry,
+        )
+        self.saved_blocks = Counter(
+            "llama4coder_host_saved_blocks_total", "KV blocks copied to host memory", registry=registry
+        )
+        self.loaded_blocks = Counter(
+            "llama4coder_host_loaded_blocks_total", "KV blocks copied back from host memory", registry=registry
         )
 
     def _declare_drafts(self, registry: CollectorRegistry) -> None:

@@ -14,11 +14,13 @@ class EngineStats:
 
     num_running: int
     num_waiting: int
+    num_waiting_batch: int  # of them
     num_waiting_tokens: int
     num_blocks: int
     num_used_blocks: int
     num_cached_blocks: int
     num_free_blocks: int
+    num_promised_blocks: int  # of the free and cached ones
     num_cached_host_blocks: int
     num_pinned_host_blocks: int
     num_free_host_blocks: int
@@ -35,7 +37,6 @@ class StepStats:
     model_time_s: float
     num_prefill_tokens: int
     num_decode_tokens: int
-    num_preemptions: int
     num_saved_blocks: int  # to host memory
     num_loaded_blocks: int  # from there
 
@@ -50,6 +51,18 @@ class EngineObserver(Protocol):
     def on_admitted(
         self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int, num_host_tokens: int
     ) -> None: ...
+
+    def on_readmitted(self, num_restored_tokens: int, num_recomputed_tokens: int) -> None:
+        """A preempted sequence runs again: of the tokens that it had computed so many were found, so many were not."""
+        ...
+
+    def on_abandoned(self) -> None:
+        """A preempted sequence was aborted before it could run again."""
+        ...
+
+    def on_expired(self, num_requests: int) -> None:
+        """Requests had waited too long to be admitted."""
+        ...
 
     def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None: ...
 
@@ -94,6 +107,15 @@ class NullObserver:
     def on_admitted(
         self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int, num_host_tokens: int
     ) -> None:
+        pass
+
+    def on_readmitted(self, num_restored_tokens: int, num_recomputed_tokens: int) -> None:
+        pass
+
+    def on_abandoned(self) -> None:
+        pass
+
+    def on_expired(self, num_requests: int) -> None:
         pass
 
     def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None:

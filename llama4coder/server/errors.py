@@ -12,6 +12,7 @@ from llama4coder.errors import (
     InvalidRequest,
     ModelNotFound,
     Overloaded,
+    QueueTimeout,
     RequestError,
     Unavailable,
     UnsupportedOption,
@@ -46,12 +47,19 @@ def to_refusal(error: BaseException) -> Refusal:
         case RequestError():
             return _bad_request(error)
         case Overloaded():
-            retry_after_s = max(1, math.ceil(error.retry_after_s))
+            retry_after_s = _whole_seconds(error.retry_after_s)
             return Refusal(429, str(error), "rate_limit_error", "overloaded", retry_after_s=retry_after_s)
+        case QueueTimeout():
+            retry_after_s = _whole_seconds(error.retry_after_s)
+            return Refusal(503, str(error), "server_error", "queue_timeout", retry_after_s=retry_after_s)
         case Unavailable():
             return Refusal(503, str(error), "server_error", "unavailable", retry_after_s=_UNAVAILABLE_RETRY_AFTER_S)
         case _:
             return Refusal(500, "The server failed while it worked on this request.", "server_error", "internal_error")
+
+
+def _whole_seconds(retry_after_s: float) -> int:
+    return max(1, math.ceil(retry_after_s))
 
 
 def _bad_request(error: RequestError) -> Refusal:

@@ -10,7 +10,7 @@ from llama4coder.errors import ContextTooLong, InvalidRequest, ModelNotFound, Un
 from llama4coder.server.generation import Job, Prompt, TextOptions
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.tokenizer import Tokenizer
-from llama4coder.types import GenerateRequest, SamplingParams, ServedModel, StopConditions
+from llama4coder.types import GenerateRequest, Priority, SamplingParams, ServedModel, StopConditions
 
 _SYNC_CHARS = 8 * 1024  # longer texts are tokenised in a thread, so that other streams go on meanwhile
 # No vocabulary that we know has a token of more than 128 bytes, and normalisation shrinks a text less than four times.
@@ -33,6 +33,7 @@ class Options:
     num_choices: int = 1
     prediction: str = ""  # what the output may be much like
     speculates: bool = True
+    priority: Priority = Priority.INTERACTIVE
     cache_salt: str = ""  # who may share cached prefixes with it
 
 
@@ -135,6 +136,7 @@ class Preprocessor:
                 seed=(seed + choice) % 2**64,
                 prediction_token_ids=prediction_token_ids,
                 speculates=options.speculates,
+                priority=options.priority,
                 cache_salt=options.cache_salt,
             )
             for number, prompt in enumerate(prompts)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from llama4coder.engine.executor import LaunchedStep
 from llama4coder.engine.plan import StepPlan
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.engine.thread import EngineThread, QueueLimits
-from llama4coder.errors import ContextTooLong, DeadlineExceeded, Overloaded, StreamLost, Unavailable
+from llama4coder.errors import ContextTooLong, DeadlineExceeded, Overloaded, QueueTimeout, StreamLost, Unavailable
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
 from llama4coder.types import FinishReason, GenerateRequest
@@ -118,8 +118,16 @@ class Replica:
 
 
 @asynccontextmanager
-async def running_replica(checkpoint: Path, folder: Path, name: str) -> AsyncIterator[Replica]:
-    config = resolved(checkpoint, num_blocks=256, max_sequences=8, max_step_tokens=64)
+async def running_replica(
+    checkpoint: Path, folder: Path, name: str, max_sequences: int = 8, queue_timeout_s: float = 120.0
+) -> AsyncIterator[Replica]:
+    config = resolved(
+        checkpoint,
+        num_blocks=256,
+        max_sequences=max_sequences,
+        max_step_tokens=64,
+        queue_timeout_s=queue_timeout_s,
+    )
     rank = BreakableRank(ModelRunner.load(config, NullProgress()))
     server = RankServer(rank.launch, lambda socket: bind_private(socket, folder, name))
     executor = ZmqExecutor([server.start()], config.engine.heartbeat_timeout_s)
@@ -223,6 +231,22 @@ async def test_a_lost_request_goes_on_at_another_replica(
         assert len(recovered) == 4
         assert any(request.output_token_ids for request in replicas.requests)
         assert second.thread.stats().num_used_blocks == 0
+
+
+async def test_who_waits_too_long_at_one_replica_is_not_sent_to_another(
+    checkpoint: Path, tmp_path: Path, one_thread: None, receiver: TokenReceiver
+) -> None:
+    async with running_replica(checkpoint, tmp_path, "a", max_sequences=1, queue_timeout_s=0.05) as replica:
+        replicas = TwoReplicas(replica.service, replica.service)
+        handle: Any = FakeHandle(replicas)
+        pusher: Any = FakePusher()
+        backend = ClusterBackend(handle, receiver, pusher, recovery_within(20.0))
+        async with aclosing(backend.generate(make_request("long", max_tokens=500))) as events:
+            await anext(events)
+            with pytest.raises(QueueTimeout, match=r"within 0\.05 s") as caught:
+                await run(backend, make_request("late"))
+            assert caught.value.retry_after_s >= 1.0
+        assert [request.request_id for request in replicas.requests] == ["long", "late"]
 
 
 class Scripted:

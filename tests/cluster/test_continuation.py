@@ -6,7 +6,7 @@ import pytest
 
 from cluster.continuation import Continuation
 from cluster.errors import NotBegun
-from llama4coder.errors import DeadlineExceeded, EngineDead, Overloaded, Unavailable
+from llama4coder.errors import DeadlineExceeded, EngineDead, Overloaded, QueueTimeout, Unavailable
 from llama4coder.types import (
     FinishReason,
     GenerateRequest,
@@ -146,6 +146,16 @@ def test_a_full_queue_refuses_a_new_request_and_delays_a_lost_one() -> None:
     continuation = begun(10)
     continuation.pause_after(EngineDead("gone"))
     assert continuation.pause_after(full) > 0
+
+
+def test_who_has_waited_long_enough_does_not_wait_elsewhere() -> None:
+    late = QueueTimeout("too long", 9.0)
+    with pytest.raises(QueueTimeout):
+        Continuation(REQUEST, 60.0).pause_after(late)
+    recovering = Continuation(REQUEST, 60.0)
+    recovering.pause_after(EngineDead("gone"))
+    with pytest.raises(QueueTimeout):
+        recovering.pause_after(late)
 
 
 def test_a_deadline_is_final() -> None:

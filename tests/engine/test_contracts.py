@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.engine.thread import EngineThread, QueueLimits
+from llama4coder.errors import QueueTimeout
 from llama4coder.obs.metrics import Metrics
 from llama4coder.progress import NullProgress
-from tests.support.backend_contract import BackendContract, Subject, make_request
+from tests.support.backend_contract import BackendContract, Subject, make_request, run
 from tests.support.engines import resolved
 from tests.support.executor_contract import Execute, ExecutorContract, MakeExecutor, StalledRank, plan_of
 from tests.support.models import write_tiny_llama
@@ -109,4 +111,20 @@ class TestAsyncEngine(BackendContract):
             impossible=make_request("impossible", max_tokens=100_000),
             kill=kill,
         )
+        thread.stop()
+
+    async def test_a_request_that_waits_too_long_ends_before_any_event(self, tmp_path: Path) -> None:
+        write_tiny_llama(tmp_path)
+        config = resolved(tmp_path, num_blocks=64, max_sequences=1, queue_timeout_s=0.05)
+        metrics = Metrics(CollectorRegistry())
+        executor = LocalExecutor(ModelRunner.load(config, NullProgress()).launch)
+        thread = EngineThread(Engine(config, executor, metrics), QueueLimits(1, 100))
+        thread.start()
+        backend = AsyncEngine(thread, metrics.render)
+        async with aclosing(backend.generate(make_request("a", max_tokens=400))) as events:
+            await anext(events)
+            with pytest.raises(QueueTimeout):
+                await run(backend, make_request("b"))
+        assert b'admission_rejections_total{reason="queue_timeout"} 1.0' in await backend.metrics()
+        assert len(await run(backend, make_request("c", max_tokens=1))) == 1
         thread.stop()

@@ -16,7 +16,7 @@ from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.obs.stats import NullObserver
 from llama4coder.types import FinishReason, GenerateRequest, SamplingParams, StopConditions
-from tests.support.engines import build_engine, greedy_request, resolved, run_all
+from tests.support.engines import build_engine, expect_short_outputs, greedy_request, resolved, run_all
 from tests.support.fake_rank import FakeRank
 from tests.support.models import write_tiny_llama
 
@@ -72,13 +72,16 @@ def test_a_request_yields_the_same_tokens_alone_and_in_company(
     subject = prompt(99, 70)
     alone = run_all(engine(folder), [sampled_request("subject", subject, **params)])["subject"]
     company = [sampled_request(f"other-{i}", prompt(i, 20 + 5 * i), temperature=1.0) for i in range(16)]
-    together = run_all(engine(folder, **overrides), [*company, sampled_request("subject", subject, **params)])
+    crowded = engine(folder, **overrides)
+    expect_short_outputs(crowded)
+    together = run_all(crowded, [*company, sampled_request("subject", subject, **params)])
     assert together["subject"].token_ids == alone.token_ids
     assert all(len(result.token_ids) == 24 for result in together.values())
 
 
 def test_small_pool_preempts_and_still_finishes_everything(folder: Path) -> None:
     subject = engine(folder, num_blocks=33)
+    expect_short_outputs(subject)
     requests = [greedy_request(str(i), prompt(i, 40), 60) for i in range(12)]
     results = run_all(subject, requests)
     assert subject.scheduler.num_preemptions > 0

@@ -11,22 +11,31 @@ from hypothesis import strategies as st
 
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.runner import ModelRunner
+from llama4coder.engine.scheduler import Scheduler
 from llama4coder.kv.sizing import kv_bytes_per_block
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.progress import NullProgress
 from llama4coder.shape import read_shape
 from llama4coder.types import GenerateRequest
-from tests.engine.test_scheduler import BLOCK_SIZE, CONTEXT, Pipeline, expected_tokens, make_scheduler, request
-from tests.support.engines import build_engine, greedy_request, resolved, run_all
+from tests.support.engines import build_engine, expect_short_outputs, greedy_request, resolved, run_all
 from tests.support.host_counts import HostCounts
 from tests.support.models import write_tiny_llama
+from tests.support.scheduling import (
+    BLOCK_SIZE,
+    CONTEXT,
+    Pipeline,
+    expect_outputs,
+    expected_tokens,
+    make_scheduler,
+    request,
+)
 
 DOCUMENTS = [random.Random(number).choices(range(100), k=CONTEXT) for number in range(5)]
 
 
 def run(pipeline: Pipeline, *requests: GenerateRequest) -> None:
     for each in requests:
-        pipeline.scheduler.add(each)
+        pipeline.scheduler.add(each, arrival_s=0.0)
     while pipeline.has_work:
         pipeline.step()
 
@@ -75,6 +84,7 @@ def test_what_is_read_is_what_was_computed_wherever_it_has_been(
 ) -> None:
     """The rank checks every block that it reads."""
     scheduler = make_scheduler(-(-num_blocks // num_shards), num_shards, host_slots, max_step_tokens=24)
+    expect_outputs(scheduler, 1)
     pipeline = Pipeline(scheduler, depth, guesses)
     received: dict[str, list[int]] = {}
     ended: set[str] = set()
@@ -87,7 +97,8 @@ def test_what_is_read_is_what_was_computed_wherever_it_has_been(
 
     for index, arrival in enumerate(arrivals):
         received[str(index)] = []
-        scheduler.add(request(str(index), DOCUMENTS[arrival.document][: arrival.num_prompt], arrival.max_tokens))
+        asked = request(str(index), DOCUMENTS[arrival.document][: arrival.num_prompt], arrival.max_tokens)
+        scheduler.add(asked, arrival_s=float(index))
         for _ in range(arrival.num_steps):
             step()
         if arrival.aborts:
@@ -106,9 +117,16 @@ def outgrowing() -> list[GenerateRequest]:
     return [request(str(number), DOCUMENTS[number][:20], 40) for number in range(2)]
 
 
+def tight_scheduler(host_slots: int, **overrides: object) -> Scheduler:
+    """In which one of `outgrowing` will be preempted."""
+    scheduler = make_scheduler(18, host_slots=host_slots, **overrides)
+    expect_outputs(scheduler, 1)
+    return scheduler
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_a_preempted_sequence_goes_on_with_what_it_had_computed(depth: int) -> None:
-    without, with_host = (Pipeline(make_scheduler(18, host_slots=slots), depth) for slots in (0, 20))
+    without, with_host = (Pipeline(tight_scheduler(slots), depth) for slots in (0, 20))
     run(without, *outgrowing())
     run(with_host, *outgrowing())
     assert without.scheduler.num_preemptions == with_host.scheduler.num_preemptions == 1
@@ -120,10 +138,10 @@ def test_a_preempted_sequence_goes_on_with_what_it_had_computed(depth: int) -> N
 
 
 def test_what_a_preempted_sequence_had_is_pinned_until_it_goes_on() -> None:
-    scheduler = make_scheduler(18, host_slots=20)
+    scheduler = tight_scheduler(20)
     pipeline = Pipeline(scheduler, depth=1)
     for each in outgrowing():
-        scheduler.add(each)
+        scheduler.add(each, arrival_s=0.0)
     seen = set()
     while pipeline.has_work:
         pipeline.step()
@@ -133,10 +151,10 @@ def test_what_a_preempted_sequence_had_is_pinned_until_it_goes_on() -> None:
 
 
 def test_an_aborted_sequence_needs_nothing_any_more() -> None:
-    scheduler = make_scheduler(18, host_slots=20)
+    scheduler = tight_scheduler(20)
     pipeline = Pipeline(scheduler, depth=1)
     for each in outgrowing():
-        scheduler.add(each)
+        scheduler.add(each, arrival_s=0.0)
     while not scheduler.pool.host.usage.pinned:
         pipeline.step()
     scheduler.abort("1")
@@ -146,12 +164,12 @@ def test_an_aborted_sequence_needs_nothing_any_more() -> None:
 
 
 def test_a_prompt_whose_log_probabilities_are_wanted_is_computed_whole_and_pins_nothing() -> None:
-    scheduler = make_scheduler(18, host_slots=20)
+    scheduler = tight_scheduler(20)
     pipeline = Pipeline(scheduler, depth=1)
     first, second = outgrowing()
     wanting = replace(second, sampling=replace(second.sampling, num_prompt_logprobs=0))
-    scheduler.add(first)
-    scheduler.add(wanting)
+    scheduler.add(first, arrival_s=0.0)
+    scheduler.add(wanting, arrival_s=0.0)
     while pipeline.has_work:
         pipeline.step()
         assert scheduler.pool.host.usage.pinned == 0
@@ -163,7 +181,7 @@ def test_another_request_finds_a_prefix_on_the_host_and_it_is_counted() -> None:
     pipeline = Pipeline(scheduler, depth=1)
     run(pipeline, request("first", DOCUMENTS[0][:30], 1))
     run(pipeline, request("other", DOCUMENTS[1][:58], 2))
-    scheduler.add(request("again", DOCUMENTS[0][:30], 1))
+    scheduler.add(request("again", DOCUMENTS[0][:30], 1), arrival_s=0.0)
     plan = scheduler.schedule()
     (admission,) = scheduler.admissions
     assert admission.num_cached_tokens == 28
@@ -178,19 +196,19 @@ def test_another_salt_finds_nothing_and_waits_for_nobody(num_blocks: int, host_s
     pipeline = Pipeline(scheduler, depth=1)
     asked = request("first", DOCUMENTS[0][:24], 1)
     for salt in ("", "one"):
-        scheduler.add(replace(asked, request_id=f"at once {salt}", cache_salt=salt))
+        scheduler.add(replace(asked, request_id=f"at once {salt}", cache_salt=salt), arrival_s=0.0)
     plan = scheduler.schedule()
     assert len(plan.rows) == 2, "the same prompt, and neither waits for the other to compute it"
     scheduler.commit(plan, pipeline.rank.execute(plan))
     for salt, num_cached in (("one", 20), ("two", 0), ("two", 20), ("", 20)):
-        scheduler.add(replace(asked, request_id=f"later {salt}", cache_salt=salt))
+        scheduler.add(replace(asked, request_id=f"later {salt}", cache_salt=salt), arrival_s=0.0)
         plan = scheduler.schedule()
         assert [admission.num_cached_tokens for admission in scheduler.admissions] == [num_cached]
         scheduler.commit(plan, pipeline.rank.execute(plan))
 
 
 def test_without_prefix_caching_nothing_moves() -> None:
-    pipeline = Pipeline(make_scheduler(18, host_slots=20, prefix_caching=False), depth=2)
+    pipeline = Pipeline(tight_scheduler(20, prefix_caching=False), depth=2)
     run(pipeline, *outgrowing())
     assert pipeline.scheduler.num_preemptions == 1
     assert not pipeline.rank.kept
@@ -206,7 +224,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tight_engine(folder: Path, host_blocks: int) -> Engine:
     """With a pool for one full sequence."""
     host_bytes = host_blocks * kv_bytes_per_block(RankPlan.alone(read_shape(folder)), "float32")
-    return build_engine(resolved(folder, num_blocks=33, host_memory_bytes=host_bytes))
+    engine = build_engine(resolved(folder, num_blocks=33, host_memory_bytes=host_bytes))
+    expect_short_outputs(engine)
+    return engine
 
 
 def prompt(seed: int, length: int) -> list[int]:
@@ -262,6 +282,6 @@ def test_saves_come_before_loads_and_both_before_rows(folder: Path) -> None:
     runner._host = Recorder()
     runner._forward = lambda plan, wanted: (log.append("rows"), forward(plan, wanted))[1]
     scheduler = make_scheduler()
-    scheduler.add(request("a", [1, 2, 3], 1))
+    scheduler.add(request("a", [1, 2, 3], 1), arrival_s=0.0)
     runner.execute(scheduler.schedule())
     assert log == ["save", "load", "rows"]

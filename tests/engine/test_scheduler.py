@@ -1,214 +1,21 @@
-"""The scheduler without a model: random traces of arrivals, growth, aborts and preemption."""
+"""The scheduler without a model: who gets what in a step, case by case."""
 
 import random
-from collections import deque
-from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from llama4coder.engine.plan import StepPlan
-from llama4coder.engine.scheduler import Scheduler, SchedulerLimits
 from llama4coder.errors import ContextTooLong
-from llama4coder.kv.block_pool import BlockPool
 from llama4coder.spec.types import RowOutcome
-from llama4coder.types import FinishReason, GenerateRequest, SamplingParams, StopConditions, TokenEvent
+from llama4coder.types import FinishReason, GenerateRequest, Priority, SamplingParams, StopConditions
 from tests.support.fake_rank import FakeRank
-
-BLOCK_SIZE = 4
-CONTEXT = 64
-
-
-def make_scheduler(
-    num_blocks: int = 16, num_shards: int = 1, host_slots: int = 0, **overrides: int | bool
-) -> Scheduler:
-    """With so many blocks on each shard, and so many slots in its host memory."""
-    limits = {"max_sequences": 4, "max_step_tokens": 16, "prefix_caching": True, **overrides}
-    return Scheduler(BlockPool(num_blocks, num_shards, host_slots), SchedulerLimits(BLOCK_SIZE, CONTEXT, **limits))
-
-
-def request(request_id: str, prompt: list[int], max_tokens: int, **sampling: int) -> GenerateRequest:
-    return GenerateRequest(request_id, tuple(prompt), SamplingParams(**sampling), StopConditions(max_tokens), seed=0)
-
-
-def expected_tokens(num_prompt: int, max_tokens: int) -> list[int]:
-    return [(num_prompt + index) % 7 for index in range(max_tokens)]
-
-
-class Pipeline:
-    """A scheduler and a rank that is up to `depth` plans behind it; with a chance of guesses for what follows."""
-
-    def __init__(self, scheduler: Scheduler, depth: int, guesses: random.Random | None = None) -> None:
-        self.scheduler = scheduler
-        self.depth = depth
-        self.num_accepted = 0
-        self._guesses = guesses
-        self.num_computed = 0  # tokens
-        pool = scheduler.pool
-        self.rank = FakeRank(scheduler.limits.max_sequences, BLOCK_SIZE, pool.num_shards, pool.host.num_slots)
-        self._planned: deque[StepPlan] = deque()
-
-    def step(self) -> list[TokenEvent]:
-        """Plan a step; commit the oldest one if the rank is far enough behind, or if there is nothing to plan."""
-        if self._planned and self._planned[-1].has_drafts:
-            return self.commit()
-        plan = self.scheduler.schedule(self._drafts())
-        assert plan is not None or self._planned or not self.scheduler.has_work, "stuck"
-        if plan is not None:
-            assert plan.num_tokens <= self.scheduler.limits.max_step_tokens
-            self._planned.append(plan)
-            self.num_computed += plan.num_tokens
-        if plan is not None and len(self._planned) < self.depth:
-            return []
-        return self.commit()
-
-    def commit(self) -> list[TokenEvent]:
-        if not self._planned:
-            return []
-        plan = self._planned.popleft()
-        events = self.scheduler.commit(plan, self.rank.execute(plan))
-        self.scheduler.check_integrity()
-        self.num_accepted += sum(event.num_accepted for event in events)
-        return events
-
-    def _drafts(self) -> dict[str, tuple[int, ...]]:
-        """Mostly right, of any length, for some; none while a plan is out."""
-        if self._guesses is None or self._planned:
-            return {}
-        drafts = {}
-        for query in self.scheduler.queries():
-            length, wrong_at = self._guesses.randrange(9), self._guesses.randrange(12)
-            right = [(len(query.token_ids) + index) % 7 for index in range(length)]
-            if length:
-                drafts[query.request_id] = tuple(token if index != wrong_at else 9 for index, token in enumerate(right))
-        return drafts
-
-    @property
-    def has_work(self) -> bool:
-        return bool(self._planned) or self.scheduler.has_work
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A request, steps, and perhaps the abort of an earlier one."""
-
-    num_prompt: int
-    max_tokens: int
-    prompt_kind: int
-    num_steps: int
-    aborts: bool
-    stop_token_id: int | None  # the fake rank's tokens are 0 to 6
-
-    def request(self, request_id: str) -> GenerateRequest:
-        stop_ids = frozenset() if self.stop_token_id is None else frozenset({self.stop_token_id})
-        stop = StopConditions(self.max_tokens, stop_token_ids=stop_ids)
-        return GenerateRequest(request_id, (self.prompt_kind,) * self.num_prompt, SamplingParams(), stop, seed=0)
-
-    def expected(self) -> list[int]:
-        tokens = expected_tokens(self.num_prompt, self.max_tokens)
-        return tokens[: tokens.index(self.stop_token_id) + 1] if self.stop_token_id in tokens else tokens
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Where the operations happen."""
-
-    num_blocks: int  # beyond what one sequence needs
-    num_shards: int
-    prefix_caching: bool
-    chunk: int
-    depth: int
-    host_slots: int
-
-    def scheduler(self) -> Scheduler:
-        blocks_per_shard = -(-(CONTEXT // BLOCK_SIZE + self.num_blocks) // self.num_shards)
-        return make_scheduler(
-            blocks_per_shard,
-            self.num_shards,
-            self.host_slots,
-            prefix_caching=self.prefix_caching,
-            max_step_tokens=self.chunk,
-        )
-
-
-operations = st.lists(
-    st.builds(
-        Operation,
-        num_prompt=st.integers(1, 30),
-        max_tokens=st.integers(0, 30),
-        prompt_kind=st.integers(0, 3),
-        num_steps=st.integers(0, 5),
-        aborts=st.booleans(),
-        stop_token_id=st.sampled_from([None, None, 0, 5]),
-    ),
-    min_size=1,
-    max_size=14,
-)
-
-
-@settings(max_examples=500, deadline=None)
-@given(
-    operations=operations,
-    setting=st.builds(
-        Setting,
-        num_blocks=st.integers(0, 24),
-        num_shards=st.integers(1, 4),
-        prefix_caching=st.booleans(),
-        chunk=st.integers(4, 40),
-        depth=st.integers(1, 3),
-        host_slots=st.integers(0, 8),
-    ),
-    guesses=st.none() | st.randoms(use_true_random=False),
-)
-def test_every_request_gets_all_its_tokens_and_every_block_comes_back(
-    operations: list[Operation], setting: Setting, guesses: random.Random | None
-) -> None:
-    pipeline = Pipeline(setting.scheduler(), setting.depth, guesses)
-    scheduler = pipeline.scheduler
-    received: dict[str, list[int]] = {}
-    finished: dict[str, FinishReason] = {}
-
-    def note(events: list[TokenEvent]) -> None:
-        for event in events:
-            assert event.request_id not in finished
-            assert event.offset == len(received[event.request_id])
-            received[event.request_id].extend(event.token_ids)
-            if event.finish_reason is not None:
-                finished[event.request_id] = event.finish_reason
-
-    for index, operation in enumerate(operations):
-        request_id = str(index)
-        scheduler.add(operation.request(request_id), urgent=index % 5 == 4)
-        received[request_id] = []
-        for _ in range(operation.num_steps):
-            note(pipeline.step())
-        if operation.aborts:
-            victim = str(index // 2)
-            scheduler.abort(victim)
-            finished.setdefault(victim, FinishReason.ABORT)
-            scheduler.check_integrity()
-    for _ in range(3000):
-        if not pipeline.has_work:
-            break
-        note(pipeline.step())
-    assert not pipeline.has_work, "starved"
-    scheduler.check_integrity()
-    for index, operation in enumerate(operations):
-        tokens, expected = received[str(index)], operation.expected()
-        if finished[str(index)] is FinishReason.ABORT:
-            assert tokens == expected[: len(tokens)]
-        else:
-            assert tokens == expected
-            stopped = finished[str(index)] is FinishReason.STOP
-            assert stopped == (operation.stop_token_id in expected)
+from tests.support.scheduling import BLOCK_SIZE, CONTEXT, Pipeline, expect_outputs, make_scheduler, request
 
 
 def test_decodes_go_on_while_a_long_prompt_is_prefilled() -> None:
     scheduler, rank = make_scheduler(64, max_step_tokens=8), FakeRank(4, BLOCK_SIZE)
-    scheduler.add(request("short", [1, 2], 30))
+    scheduler.add(request("short", [1, 2], 30), 0.0)
     scheduler.commit(plan := scheduler.schedule(), rank.execute(plan))
-    scheduler.add(request("long", list(range(40)), 4))
+    scheduler.add(request("long", list(range(40)), 4), 0.0)
     for _ in range(5):
         plan = scheduler.schedule()
         assert [row.num_tokens for row in plan.rows] == [1, 7]
@@ -219,8 +26,8 @@ def test_decodes_go_on_while_a_long_prompt_is_prefilled() -> None:
 def test_requests_are_admitted_in_order_of_arrival_but_urgent_ones_first() -> None:
     scheduler = make_scheduler(16, max_sequences=2)
     for name in "abc":
-        scheduler.add(request(name, [ord(name)] * 3, 2))
-    scheduler.add(request("probe", [0], 1), urgent=True)
+        scheduler.add(request(name, [ord(name)] * 3, 2), 0.0)
+    scheduler.add(request("probe", [0], 1), 0.0, urgent=True)
     scheduler.schedule()
     assert [admission.request_id for admission in scheduler.admissions] == ["probe", "a"]
 
@@ -235,9 +42,9 @@ def test_a_request_that_could_never_be_held_is_refused_with_both_numbers() -> No
 
 def test_a_second_equal_prompt_waits_for_the_first_and_then_hits_its_blocks() -> None:
     scheduler, rank = make_scheduler(64, max_step_tokens=8), FakeRank(4, BLOCK_SIZE)
-    scheduler.add(request("a", list(range(20)), 2))
-    scheduler.add(request("b", list(range(20)), 2))
-    scheduler.add(request("c", [9] * 6, 2))
+    scheduler.add(request("a", list(range(20)), 2), 0.0)
+    scheduler.add(request("b", list(range(20)), 2), 0.0)
+    scheduler.add(request("c", [9] * 6, 2), 0.0)
     plans = []
     while scheduler.has_work:
         plans.append(plan := scheduler.schedule())
@@ -249,7 +56,7 @@ def test_a_second_equal_prompt_waits_for_the_first_and_then_hits_its_blocks() ->
 def test_prompt_logprobs_never_come_from_cached_blocks() -> None:
     scheduler, rank = make_scheduler(64, max_step_tokens=40), FakeRank(4, BLOCK_SIZE)
     for name in "ab":
-        scheduler.add(request(name, list(range(20)), 1, num_prompt_logprobs=0))
+        scheduler.add(request(name, list(range(20)), 1, num_prompt_logprobs=0), 0.0)
         plan = scheduler.schedule()
         assert plan.rows[0].start == 0
         scheduler.commit(plan, rank.execute(plan))
@@ -258,7 +65,7 @@ def test_prompt_logprobs_never_come_from_cached_blocks() -> None:
 def test_a_prefix_is_found_on_every_shard_it_lies_on() -> None:
     pipeline = Pipeline(make_scheduler(8, num_shards=3, max_step_tokens=40), depth=1)
     for name in "ab":
-        pipeline.scheduler.add(request(name, list(range(21)), 2))
+        pipeline.scheduler.add(request(name, list(range(21)), 2), 0.0)
         while pipeline.has_work:
             pipeline.step()
     assert pipeline.num_computed == (21 + 1) + (1 + 1), "five blocks of the second prompt were there"
@@ -268,7 +75,7 @@ def test_a_full_shard_keeps_a_prompt_waiting_that_the_others_could_hold() -> Non
     """Prompts of one block lie on the first shard; a running one may need a block of the second."""
     scheduler = make_scheduler(2, num_shards=2)
     for name in "abc":
-        scheduler.add(request(name, [ord(name)] * 3, 1))
+        scheduler.add(request(name, [ord(name)] * 3, 1), 0.0)
     scheduler.schedule()
     assert [admission.request_id for admission in scheduler.admissions] == ["a", "b"]
     assert scheduler.pool.usage.free == 2
@@ -276,9 +83,10 @@ def test_a_full_shard_keeps_a_prompt_waiting_that_the_others_could_hold() -> Non
 
 def test_preempted_requests_return_in_their_order() -> None:
     scheduler, rank = make_scheduler(16, max_step_tokens=32), FakeRank(4, BLOCK_SIZE)
+    expect_outputs(scheduler, 2)
     generator = random.Random(0)
     for name in "abcd":
-        scheduler.add(request(name, [generator.randrange(100) for _ in range(10)], 40))
+        scheduler.add(request(name, [generator.randrange(100) for _ in range(10)], 40), 0.0)
     finished = []
     while scheduler.has_work:
         plan = scheduler.schedule()
@@ -291,7 +99,7 @@ def test_preempted_requests_return_in_their_order() -> None:
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_the_last_token_is_not_computed(depth: int) -> None:
     pipeline = Pipeline(make_scheduler(64), depth)
-    pipeline.scheduler.add(request("a", [1] * 10, 6))
+    pipeline.scheduler.add(request("a", [1] * 10, 6), 0.0)
     while pipeline.has_work:
         pipeline.step()
     assert pipeline.num_computed == 10 + 6 - 1
@@ -300,7 +108,7 @@ def test_the_last_token_is_not_computed(depth: int) -> None:
 @pytest.mark.parametrize(("draft", "num_accepted"), [((11 % 7, 12 % 7), 2), ((11 % 7, 9), 1), ((9, 12 % 7), 0)])
 def test_right_guesses_are_steps_saved_and_wrong_ones_leave_no_trace(draft: tuple[int, ...], num_accepted: int) -> None:
     scheduler, rank = make_scheduler(64), FakeRank(4, BLOCK_SIZE)
-    scheduler.add(request("a", [1] * 10, 20))
+    scheduler.add(request("a", [1] * 10, 20), 0.0)
     scheduler.commit(plan := scheduler.schedule(), rank.execute(plan))
     (query,) = scheduler.queries()
     assert (query.request_id, list(query.token_ids), query.max_tokens) == ("a", [1] * 10 + [10 % 7], 18)
@@ -315,28 +123,31 @@ def test_right_guesses_are_steps_saved_and_wrong_ones_leave_no_trace(draft: tupl
 
 
 def test_a_draft_takes_no_tokens_of_the_step_from_other_sequences() -> None:
-    scheduler, rank = make_scheduler(16, max_step_tokens=5, prefix_caching=False), FakeRank(4, BLOCK_SIZE)
+    scheduler, rank = make_scheduler(32, max_step_tokens=5, prefix_caching=False), FakeRank(4, BLOCK_SIZE)
     for name in "ab":
-        scheduler.add(request(name, [ord(name)] * 4, 30))
+        scheduler.add(request(name, [ord(name)] * 4, 30), 0.0)
     while len(scheduler.queries()) < 2:
         scheduler.commit(plan := scheduler.schedule(), rank.execute(plan))
     plan = scheduler.schedule({"a": (0,) * 8, "b": (0,) * 8})
     assert [row.num_tokens for row in plan.rows] == [4, 1]
 
 
-def test_a_draft_takes_no_block_that_is_not_there() -> None:
-    scheduler, rank = make_scheduler(16, prefix_caching=False), FakeRank(4, BLOCK_SIZE)
-    scheduler.add(request("a", [1] * 4, 30))
+def test_a_draft_takes_no_block_that_another_was_promised() -> None:
+    scheduler, rank = make_scheduler(3), FakeRank(4, BLOCK_SIZE)
+    expect_outputs(scheduler, 1)
+    scheduler.add(request("a", [1] * 3, 6), 0.0)
+    scheduler.add(request("b", [2] * 4, 6), 0.0)
     scheduler.commit(plan := scheduler.schedule(), rank.execute(plan))
-    scheduler.pool.allocate(range(scheduler.pool.usage.free - 1))
-    plan = scheduler.schedule({"a": (0,) * 8})
-    assert plan.rows[0].draft_token_ids == (0, 0, 0), "with the token before them one block"
+    assert (scheduler.pool.usage.free, scheduler.num_promised_blocks) == (1, 1), "it is there, and b's"
+    plan = scheduler.schedule({"a": (4, 5, 6)})
+    assert [row.draft_token_ids for row in plan.rows] == [(), ()]
     assert scheduler.num_preemptions == 0
+    assert scheduler.pool.usage.free == 0
 
 
 def test_guesses_end_where_the_request_does() -> None:
     scheduler, rank = make_scheduler(64), FakeRank(4, BLOCK_SIZE)
-    scheduler.add(request("a", [1] * 10, 4))
+    scheduler.add(request("a", [1] * 10, 4), 0.0)
     scheduler.commit(plan := scheduler.schedule(), rank.execute(plan))
     plan = scheduler.schedule({"a": (4, 5, 6, 0, 1)})
     assert plan.rows[0].draft_token_ids == (4, 5), "three tokens are missing, and the target's own is one of them"
@@ -348,9 +159,148 @@ def test_guesses_end_where_the_request_does() -> None:
 def test_a_stop_token_among_right_guesses_ends_the_request_there() -> None:
     scheduler, rank = make_scheduler(64), FakeRank(4, BLOCK_SIZE)
     stop = StopConditions(20, stop_token_ids=frozenset({5}))
-    scheduler.add(GenerateRequest("a", (1,) * 10, SamplingParams(), stop, seed=0))
+    scheduler.add(GenerateRequest("a", (1,) * 10, SamplingParams(), stop, seed=0), 0.0)
     scheduler.commit(plan := scheduler.schedule(), rank.execute(plan))
     (event,) = scheduler.commit(plan := scheduler.schedule({"a": (4, 5, 6)}), rank.execute(plan))
     assert (event.token_ids, event.finish_reason) == ((4, 5), FinishReason.STOP)
     assert (event.num_accepted, event.num_rejected) == (2, 1)
     scheduler.check_integrity()
+
+
+def test_an_admission_reserves_the_expected_output_and_no_more_than_can_come() -> None:
+    scheduler = make_scheduler(64)
+    expect_outputs(scheduler, 8)
+    scheduler.add(request("long", [1] * 10, 40), 0.0)
+    scheduler.add(request("short", [2] * 10, 3), 0.0)
+    scheduler.schedule()
+    blocks = scheduler.pool.usage.used + scheduler.num_promised_blocks
+    assert blocks == -(-(10 + 8) // BLOCK_SIZE) + -(-(10 + 2) // BLOCK_SIZE)
+
+
+def test_a_request_waits_for_its_expected_output_and_holds_up_smaller_ones() -> None:
+    scheduler = make_scheduler(12)
+    expect_outputs(scheduler, 16)
+    scheduler.add(request("a", [1] * 8, 30), 0.0)
+    scheduler.add(request("b", [2] * 9, 30), 1.0)
+    scheduler.add(request("c", [3], 1), 2.0)
+    scheduler.schedule()
+    assert [admission.request_id for admission in scheduler.admissions] == ["a"]
+    scheduler.abort("b")
+    scheduler.schedule()
+    assert [admission.request_id for admission in scheduler.admissions] == ["c"]
+
+
+def test_a_reservation_that_was_too_small_is_extended_before_anybody_is_preempted() -> None:
+    pipeline = Pipeline(make_scheduler(12), depth=1)
+    expect_outputs(pipeline.scheduler, 1)
+    pipeline.scheduler.add(request("a", [1] * 3, 30), 0.0)
+    sizes = set()
+    while pipeline.has_work:
+        pipeline.step()
+        sizes.add(pipeline.scheduler.pool.usage.used + pipeline.scheduler.num_promised_blocks)
+    assert sorted(sizes) == [0, 1, 6, 8], "by four blocks beyond what it needs, and by what it can come to need"
+    assert pipeline.victims == []
+
+
+def test_the_newest_is_preempted_and_comes_back_with_all_that_it_could_need() -> None:
+    pipeline = Pipeline(make_scheduler(12), depth=1)
+    scheduler = pipeline.scheduler
+    expect_outputs(scheduler, 1)
+    for name in "abc":
+        scheduler.add(request(name, [ord(name)] * 8, 20), 0.0)
+    reserved_at_return = 0
+    while pipeline.has_work:
+        pipeline.step()
+        if scheduler.readmissions and not reserved_at_return:
+            reserved_at_return = scheduler._running[-1].num_reserved
+            (back,) = scheduler.readmissions
+            assert back.num_restored_tokens + back.num_recomputed_tokens >= 8
+    assert pipeline.victims == ["c", "b"]
+    assert reserved_at_return == -(-(8 + 20 - 1) // BLOCK_SIZE)
+
+
+def test_what_a_preempted_sequence_had_is_found_again_or_computed_again() -> None:
+    for prefix_caching, restored in ((True, 8), (False, 0)):
+        pipeline = Pipeline(make_scheduler(6, prefix_caching=prefix_caching), depth=1)
+        scheduler = pipeline.scheduler
+        expect_outputs(scheduler, 1)
+        scheduler.add(request("a", [1] * 8, 12), 0.0)
+        scheduler.add(request("b", [2] * 8, 12), 0.0)
+        while not scheduler.num_preemptions:
+            pipeline.step()
+        aborted = scheduler.abort("a")
+        assert aborted is not None and not aborted.was_preempted
+        pipeline.step()
+        (back,) = scheduler.readmissions
+        assert back.num_restored_tokens == restored
+        assert restored + back.num_recomputed_tokens >= 11
+
+
+def test_who_is_aborted_while_it_waits_to_return_had_been_preempted() -> None:
+    pipeline = Pipeline(make_scheduler(6), depth=1)
+    expect_outputs(pipeline.scheduler, 1)
+    for name in "ab":
+        pipeline.scheduler.add(request(name, [ord(name)] * 8, 12), 0.0)
+    while not pipeline.victims:
+        pipeline.step()
+    aborted = pipeline.scheduler.abort("b")
+    assert aborted is not None and aborted.was_preempted and aborted.num_output_tokens > 0
+    assert pipeline.scheduler.abort("b") is None
+
+
+def test_a_batch_request_is_overtaken_until_it_has_aged() -> None:
+    scheduler = make_scheduler(64, max_sequences=1)
+    scheduler.add(request("batch", [1] * 3, 1, Priority.BATCH), 0.0)
+    for index in range(3):
+        scheduler.add(request(f"soon-{index}", [2 + index] * 3, 1), 10.0 * index)
+        scheduler.add(request(f"late-{index}", [5 + index] * 3, 1), 31.0 + index)
+    pipeline, order = Pipeline(scheduler, depth=1), []
+    while pipeline.has_work:
+        pipeline.step()
+        order += [admission.request_id for admission in scheduler.admissions]
+    assert order == ["soon-0", "soon-1", "soon-2", "batch", "late-0", "late-1", "late-2"]
+
+
+def test_who_has_waited_too_long_is_dropped_but_nobody_who_has_begun() -> None:
+    scheduler = make_scheduler(64, max_sequences=1, queue_timeout_s=10.0)
+    for index, name in enumerate("abc"):
+        scheduler.add(request(name, [index] * 3, 9), float(index))
+    scheduler.schedule()
+    assert scheduler.expire(10.9) == []
+    assert scheduler.expire(11.5) == ["b"]
+    assert scheduler.num_waiting == 1
+    scheduler.add(request("b", [1] * 3, 9), 12.0)
+    assert scheduler.expire(12.0) == ["c"]
+    scheduler.check_integrity()
+
+
+def test_what_no_shard_could_ever_hold_is_refused_with_the_numbers() -> None:
+    scheduler = make_scheduler(4, num_shards=2)
+    scheduler.check_fits(request("a", [1] * 27, 6))  # 32 tokens are computed, the last one is not
+    with pytest.raises(ContextTooLong, match="need 5 KV blocks of one shard, which has 4: 32 tokens") as caught:
+        scheduler.check_fits(request("a", [1] * 27, 7))
+    assert (caught.value.num_prompt_tokens, caught.value.context_length) == (27, 32)
+
+
+def test_outputs_teach_how_much_to_reserve_and_probes_do_not() -> None:
+    pipeline = Pipeline(make_scheduler(64), depth=1)
+    scheduler = pipeline.scheduler
+    before = scheduler.output_lengths.expected(0)
+    for index in range(60):
+        scheduler.add(request(f"probe-{index}", [1], 1), 0.0, urgent=True)
+        scheduler.add(request(f"cut-{index}", [2], 2), 0.0)
+        while pipeline.has_work:
+            pipeline.step()
+    assert scheduler.output_lengths.expected(0) == before
+    stop = StopConditions(30, stop_token_ids=frozenset({3}))
+    for index in range(60):
+        scheduler.add(GenerateRequest(f"stopped-{index}", (1,), SamplingParams(), stop, seed=0), 0.0)
+        while pipeline.has_work:
+            pipeline.step()
+    assert scheduler.output_lengths.expected(0) == 4
+    for index in range(60):
+        scheduler.add(request(f"aborted-{index}", [1], 30), 0.0)
+        for _ in range(12):
+            pipeline.step()
+        scheduler.abort(f"aborted-{index}")
+    assert scheduler.output_lengths.expected(0) == 16

@@ -1,6 +1,7 @@
 """The engine's thread: bounds, aborts, death, and what reaches the sinks."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.engine.thread import EngineThread, QueueLimits
-from llama4coder.errors import ContextTooLong, EngineDead, Overloaded, Unavailable
+from llama4coder.errors import ContextTooLong, EngineDead, Overloaded, QueueTimeout, Unavailable
 from llama4coder.obs.stats import NullObserver
 from llama4coder.types import FinishReason, TokenEvent
 from tests.support.engines import greedy_request, resolved
@@ -57,6 +58,10 @@ class RecordingSink:
         if any(event.finish_reason for event in events):
             self.done.set()
 
+    def reject(self, request_id: str, error: QueueTimeout) -> None:
+        self.error = error
+        self.done.set()
+
     def fail(self, error: Unavailable) -> None:
         self.error = error
         self.done.set()
@@ -65,11 +70,10 @@ class RecordingSink:
 class Rig:
     """A running thread over a gated executor."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, queue_timeout_s: float = 120.0) -> None:
         self.executor = GatedExecutor()
-        config = resolved(folder, num_blocks=64, max_sequences=2)
+        config = resolved(folder, num_blocks=64, max_sequences=2, queue_timeout_s=queue_timeout_s)
         self.thread = EngineThread(Engine(config, self.executor, NullObserver()), QueueLimits(2, 3))
-        self.thread.start()
 
     def submit(self, request_id: str, max_tokens: int = 4, *, urgent: bool = False) -> RecordingSink:
         sink = RecordingSink()
@@ -81,6 +85,7 @@ class Rig:
 def rig(tmp_path: Path) -> Iterator[Rig]:
     write_tiny_llama(tmp_path)
     rig = Rig(tmp_path)
+    rig.thread.start()
     yield rig
     rig.executor.gate.set()
     rig.thread.stop()
@@ -97,9 +102,9 @@ def test_events_arrive_in_order_and_end_once(rig: Rig) -> None:
 def test_the_queue_is_bounded_but_not_for_the_probe(rig: Rig) -> None:
     rig.executor.gate.clear()
     sinks = [rig.submit(str(index)) for index in range(5)]  # two may run, three may wait
-    with pytest.raises(Overloaded) as caught:
+    with pytest.raises(Overloaded, match=r"3 requests are waiting already; try again in 3 s") as caught:
         rig.submit("one too many")
-    assert caught.value.retry_after_s > 0
+    assert caught.value.retry_after_s == 3.0, "a second for each, until it knows how fast the queue moves"
     sinks.append(rig.submit("probe", urgent=True))
     rig.executor.gate.set()
     assert all(sink.done.wait(10) and sink.events[-1].finish_reason for sink in sinks)
@@ -108,6 +113,23 @@ def test_the_queue_is_bounded_but_not_for_the_probe(rig: Rig) -> None:
 def test_what_can_never_fit_is_refused_at_once(rig: Rig) -> None:
     with pytest.raises(ContextTooLong):
         rig.submit("long", max_tokens=10_000)
+
+
+def test_who_has_waited_too_long_is_rejected_and_nobody_else(tmp_path: Path) -> None:
+    write_tiny_llama(tmp_path)
+    rig = Rig(tmp_path, queue_timeout_s=0.2)
+    rig.executor.gate.clear()
+    sinks = [rig.submit(str(index)) for index in range(3)]  # two may run
+    rig.thread.start()
+    time.sleep(0.4)
+    rig.executor.gate.set()
+    assert all(sink.done.wait(10) for sink in sinks)
+    assert [sink.error for sink in sinks[:2]] == [None, None]
+    assert isinstance(sinks[2].error, QueueTimeout) and sinks[2].events == []
+    assert 1.0 <= sinks[2].error.retry_after_s <= 600.0
+    assert "within 0.2 s" in str(sinks[2].error)
+    assert rig.submit("after").done.wait(10)
+    rig.thread.stop()
 
 
 def test_nothing_follows_an_abort_and_its_blocks_are_free_within_a_step(rig: Rig) -> None:

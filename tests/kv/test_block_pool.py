@@ -47,15 +47,18 @@ class BlockPoolMachine(RuleBasedStateMachine):
         self.held.append(blocks)
 
     @rule(
-        first=st.integers(0, 5), num_blocks=st.integers(0, MAX_BLOCKS), beside=st.lists(st.integers(0, 9), max_size=6)
+        first=st.integers(0, 5),
+        num_blocks=st.integers(0, MAX_BLOCKS),
+        beside=st.lists(st.integers(0, BLOCKS_PER_SHARD), min_size=4, max_size=4),
     )
     def ask(self, first: int, num_blocks: int, beside: list[int]) -> None:
         """Also for what is to be acquired: cached blocks are then no longer to be had."""
+        beside = beside[: self.pool.num_shards]
         places, acquiring = range(first, first + num_blocks), sorted(self.content)[::2]
         in_use = {block for holding in self.held for block in holding}
         fits = all(
             self.num_wanted(places, shard)
-            + sum(place % self.pool.num_shards == shard for place in beside)
+            + beside[shard]
             + sum(block % self.pool.num_shards == shard for block in acquiring if block not in in_use)
             <= self.num_unused(shard)
             for shard in range(self.pool.num_shards)

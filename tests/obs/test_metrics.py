@@ -8,6 +8,8 @@ from llama4coder.obs.pool import DraftObserver, PoolLookup, PoolObserver
 from llama4coder.obs.stats import DraftFallback, DraftStats, EngineObserver, EngineStats, SpeculationObserver, StepStats
 from llama4coder.types import FinishReason
 
+_OUTCOMES = ("restored", "recomputed", "abandoned")
+
 
 def _samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     families = text_string_to_metric_families(metrics.render().decode())
@@ -18,32 +20,39 @@ def _samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], 
     }
 
 
+def _by_only_label(samples: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -> dict[tuple[str, str], float]:
+    """Samples with one label, by its value."""
+    return {(name, labels[0][1]): value for (name, labels), value in samples.items() if len(labels) == 1}
+
+
 def test_an_engine_feeds_every_engine_metric() -> None:
     metrics = Metrics(CollectorRegistry())
     observer: EngineObserver = metrics
     state = EngineStats(
         num_running=2,
         num_waiting=3,
+        num_waiting_batch=1,
         num_waiting_tokens=40,
         num_blocks=10,
         num_used_blocks=5,
         num_cached_blocks=1,
         num_free_blocks=4,
+        num_promised_blocks=3,
         num_cached_host_blocks=6,
         num_pinned_host_blocks=2,
         num_free_host_blocks=1,
     )
     observer.on_state(state)
-    observer.on_step(StepStats(0.02, 0.015, 30, 2, 1, num_saved_blocks=9, num_loaded_blocks=8))
+    observer.on_step(StepStats(0.02, 0.015, 30, 2, num_saved_blocks=9, num_loaded_blocks=8))
     observer.on_admitted(0.5, 30, 16, num_host_tokens=12)
+    observer.on_expired(2)
     observer.on_finished(FinishReason.STOP, 7)
     samples = _samples(metrics)
     expected = {
         "llama4coder_step_time_seconds_sum": 0.02,
         "llama4coder_model_time_seconds_sum": 0.015,
-        "llama4coder_preemptions_total": 1,
         "llama4coder_running_requests": 2,
-        "llama4coder_queue_depth_requests": 3,
+        "llama4coder_kv_promised_blocks": 3,
         "llama4coder_queue_depth_tokens": 40,
         "llama4coder_queue_time_seconds_sum": 0.5,
         "llama4coder_input_tokens_total": 30,
@@ -57,16 +66,25 @@ def test_an_engine_feeds_every_engine_metric() -> None:
     assert samples[("llama4coder_step_tokens_total", (("phase", "prefill"),))] == 30
     assert samples[("llama4coder_step_tokens_total", (("phase", "decode"),))] == 2
     assert samples[("llama4coder_finished_total", (("reason", "stop"),))] == 1
-    assert [samples[("llama4coder_kv_blocks", (("state", state),))] for state in ("used", "cached", "free")] == [
-        5,
-        1,
-        4,
-    ]
-    assert [samples[("llama4coder_host_blocks", (("state", state),))] for state in ("cached", "pinned", "free")] == [
-        6,
-        2,
-        1,
-    ]
+    labelled = _by_only_label(samples)
+    assert labelled["llama4coder_queue_depth_requests", "interactive"] == 2
+    assert labelled["llama4coder_queue_depth_requests", "batch"] == 1
+    assert labelled["llama4coder_admission_rejections_total", "queue_timeout"] == 2
+    assert [labelled["llama4coder_kv_blocks", state] for state in ("used", "cached", "free")] == [5, 1, 4]
+    assert [labelled["llama4coder_host_blocks", state] for state in ("cached", "pinned", "free")] == [6, 2, 1]
+
+
+def test_preemptions_are_counted_by_what_came_of_them() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.on_readmitted(32, 5)
+    metrics.on_readmitted(16, 20)
+    metrics.on_readmitted(0, 3)
+    metrics.on_abandoned()
+    labelled = _by_only_label(_samples(metrics))
+    preemptions = {value: labelled["llama4coder_preemptions_total", value] for value in _OUTCOMES}
+    assert preemptions == {"restored": 1, "recomputed": 2, "abandoned": 1}
+    assert labelled["llama4coder_readmitted_tokens_total", "restored"] == 48
+    assert labelled["llama4coder_readmitted_tokens_total", "recomputed"] == 28
 
 
 def test_speculation_feeds_every_draft_metric() -> None:

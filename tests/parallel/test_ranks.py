@@ -16,7 +16,7 @@ from llama4coder.parallel.plan import RankPlan
 from llama4coder.shape import read_shape
 from llama4coder.spec.types import Speculation
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
-from tests.support.engines import Collected, build_engine, greedy_request, resolved, run_all
+from tests.support.engines import Collected, build_engine, expect_short_outputs, greedy_request, resolved, run_all
 from tests.support.host_counts import HostCounts
 from tests.support.models import TINY, write_tiny_llama, write_tiny_qwen2
 from tests.support.scripted import Scripted
@@ -133,6 +133,7 @@ def test_in_chunks_and_with_preemption(checkpoints: dict[str, Checkpoint], famil
     checkpoint = checkpoints[family]
     one_sequence = num_blocks_for(TINY["max_position_embeddings"], layout.kv_shards)
     engine = parallel_engine(checkpoint.folder, layout, one_sequence, **TIGHT)
+    expect_short_outputs(engine)
     assert_same(run_all(engine, [*requests(), *long_requests()]), checkpoint.expected)
     assert engine.scheduler.num_preemptions > 0
 

@@ -46,6 +46,8 @@ BAD_VALUES: Mapping[str, list[object]] = {
     ],
     "speculation": ["no", 0, {}],
     "cache_salt": ["", "x" * 257, 5, ["x"], True],
+    "priority": ["urgent", "", 0, 5, True, ["batch"]],
+    "service_tier": ["scale", "fast", "", 0, True, {}],
     "max_tokens": [-1, 1.5, "5", True, [5], HUGE],
 }
 BAD_CHATS: Mapping[str, list[object]] = {

@@ -8,7 +8,15 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from llama4coder.errors import ContextTooLong, EngineDead, InvalidRequest, Overloaded, StreamLost, Unavailable
+from llama4coder.errors import (
+    ContextTooLong,
+    EngineDead,
+    InvalidRequest,
+    Overloaded,
+    QueueTimeout,
+    StreamLost,
+    Unavailable,
+)
 from llama4coder.types import FinishReason
 from tests.server.conftest import MakeSite
 from tests.server.serving import Site
@@ -17,6 +25,8 @@ from tests.support.fake_backend import Script
 REFUSALS = [
     (Overloaded("7 requests wait already", 2.3), 429, "overloaded", "3"),
     (Overloaded("7 requests wait already", 0.0), 429, "overloaded", "1"),
+    (QueueTimeout("no room within 120 s", 41.2), 503, "queue_timeout", "42"),
+    (QueueTimeout("no room within 120 s", 0.0), 503, "queue_timeout", "1"),
     (EngineDead("the engine has failed"), 503, "unavailable", "5"),
     (Unavailable("draining"), 503, "unavailable", "5"),
     (StreamLost("lost"), 503, "unavailable", "5"),
@@ -124,6 +134,15 @@ async def test_a_refusal_after_the_first_keep_alive_is_an_event(make_site: MakeS
     response = await site.chat(stream=True)
     assert response.status_code == 200
     assert _last_error(response)["code"] == "overloaded"
+
+
+async def test_a_stream_that_waited_too_long_says_when_to_come_back(make_site: MakeSite) -> None:
+    site = make_site(keep_alive_s=0.02)
+    site.backend.script = Script(first_delay_s=0.1, death=QueueTimeout("try again in 41 s", 41.0), death_after=0)
+    response = await site.chat(stream=True)
+    assert response.status_code == 200
+    error = _last_error(response)
+    assert error["code"] == "queue_timeout" and "41 s" in str(error["message"])
 
 
 async def test_the_first_token_is_not_held_back(site: Site) -> None:

@@ -15,7 +15,7 @@ from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
 from llama4coder.spec.types import Speculation
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
-from tests.support.engines import Collected, build_engine, resolved, run_all
+from tests.support.engines import Collected, build_engine, expect_short_outputs, resolved, run_all
 from tests.support.models import TINY, write_tiny_llama
 from tests.support.scripted import Scripted
 
@@ -87,6 +87,7 @@ def test_nor_does_it_with_preemption_chunks_or_without_cache(folder: Path, overr
     batch = requests(SAMPLINGS["warm"], 12)
     expected = answers(run_all(build_engine(resolved(folder, num_blocks=200)), batch))
     subject = engine(resolved(folder, **{"num_blocks": 200, **overrides}), Scripted(expected, 0.8))
+    expect_short_outputs(subject)
     assert answers(run_all(subject, batch)) == expected
     assert ("num_blocks" in overrides) == (subject.scheduler.num_preemptions > 0)
 

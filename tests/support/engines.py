@@ -52,6 +52,12 @@ def build_engine(config: ResolvedConfig) -> Engine:
     return Engine(config, LocalExecutor(ModelRunner.load(config, NullProgress()).launch), NullObserver())
 
 
+def expect_short_outputs(engine: Engine) -> None:
+    """Let it reserve next to nothing for outputs, so that they outgrow it and preempt each other."""
+    for _ in range(100):
+        engine.scheduler.output_lengths.observe(1, is_cut=False)
+
+
 def greedy_request(request_id: str, prompt: list[int], max_tokens: int) -> GenerateRequest:
     return GenerateRequest(
         request_id, tuple(prompt), SamplingParams(temperature=0.0), StopConditions(max_tokens), seed=0

@@ -4,7 +4,7 @@ from llama4coder.errors import InvalidRequest
 from llama4coder.server.generation import TextOptions
 from llama4coder.server.openai.schemas import ChatRequest, CompletionRequest, GenerationFields
 from llama4coder.server.preprocess import Options
-from llama4coder.types import SamplingParams
+from llama4coder.types import Priority, SamplingParams
 
 
 def chat_options(body: ChatRequest) -> Options:
@@ -43,8 +43,20 @@ def _options(
         num_choices=1 if body.n is None else body.n,
         prediction="" if body.prediction is None else body.prediction.content,
         speculates=body.speculation is not False,
+        priority=_priority(body),
         cache_salt=body.cache_salt or "",
     )
+
+
+def _priority(body: GenerationFields) -> Priority:
+    """Ours by its own name, or by OpenAI's tiers: `flex` is slow and cheap there, `priority` the opposite."""
+    by_tier = {"flex": Priority.BATCH, "priority": Priority.INTERACTIVE}.get(body.service_tier or "auto")
+    if body.priority is None:
+        return by_tier or Priority.INTERACTIVE
+    own = Priority(body.priority)
+    if by_tier not in (None, own):
+        raise InvalidRequest("'priority' and 'service_tier' ask for different things", "service_tier")
+    return own
 
 
 def _sampling(body: GenerationFields, num_logprobs: int | None, num_prompt_logprobs: int | None) -> SamplingParams:

@@ -1,7 +1,7 @@
 """Request bodies of OpenAI's dialect, with the extras that vLLM made common.
 
-Unknown fields are ignored, as are the hints `user`, `metadata`, `store`, `service_tier`, `safety_identifier`,
-`prompt_cache_key` and `parallel_tool_calls`. What is known and not supported is in `unsupported`.
+Unknown fields are ignored, as are the hints `user`, `metadata`, `store`, `safety_identifier`, `prompt_cache_key` and
+`parallel_tool_calls`. What is known and not supported is in `unsupported`.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,6 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "logits_processors": (),
     "mm_processor_kwargs": (),
     "modalities": (["text"],),
-    "priority": (),
     "prompt_embeds": (),
     "prompt_logprobs": (),
     "reasoning_effort": ("none",),
@@ -101,6 +100,8 @@ class GenerationFields(RequestModel):
     skip_special_tokens: bool | None = None
     prediction: Prediction | None = None
     speculation: bool | None = None
+    priority: Literal["interactive", "batch"] | None = None
+    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
     cache_salt: Annotated[str, Field(min_length=1, max_length=256)] | None = None
 
 

@@ -11,7 +11,7 @@ from cluster.channel import token_sender
 from cluster.channel.endpoint import Endpoint, connect
 from cluster.channel.token_receiver import TokenReceiver
 from cluster.channel.token_sender import IngressSink, TokenSender
-from llama4coder.errors import EngineDead, StreamLost
+from llama4coder.errors import EngineDead, QueueTimeout, StreamLost
 from llama4coder.types import FinishReason, PositionLogprobs, TokenEvent, TokenLogprob
 
 
@@ -82,6 +82,16 @@ async def test_engine_failure_ends_every_request_of_the_ingress(receiver: TokenR
     for ending in endings:
         with pytest.raises(EngineDead, match="the reason"):
             await ending
+
+
+async def test_a_rejection_ends_one_request(receiver: TokenReceiver, sender: TokenSender) -> None:
+    sink = sender.sink(receiver.endpoint)
+    late, other = sink.open("a"), sink.open("b")
+    await asyncio.to_thread(sink.reject, "a", QueueTimeout("too long", 7.0))
+    await asyncio.to_thread(sink.reject, "never heard of", QueueTimeout("too long", 7.0))
+    with pytest.raises(QueueTimeout, match="too long"):
+        await late
+    assert not other.done()
 
 
 async def test_ingress_that_takes_nothing_loses_its_requests(
