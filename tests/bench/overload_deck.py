@@ -1,0 +1,133 @@
+"""What the clients of the overload run ask: an endless deck of requests, the same mix in every stretch of it."""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+
+_REPOSITORY = Path(__file__).parents[2]
+_HAND = 32  # requests after which the mix repeats
+_SHORTEST_PROMPT, _LONGEST_PROMPT = 10, 7000  # tokens, log-uniform between
+_MOST_TOKENS = 200
+_NUM_SHARED = 6  # beginnings that several prompts have in common
+_LEAVING = (0.03, 0.07, 0.10)  # shares of requests: left in the queue, early, and in the middle of the answer
+_CHAT_TOKENS = 40  # what the chat template adds, and a few
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveAfter:
+    """Close the connection so long after the request, whatever has come by then."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveMidStream:
+    """Close the connection when so many events have come."""
+
+    num_events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, ready to be sent; it is answered with exactly `max_tokens` tokens."""
+
+    path: str
+    body: bytes
+    num_prompt_tokens: int
+    max_tokens: int
+    streams: bool
+    departure: LeaveAfter | LeaveMidStream | None = None
+
+
+class Corpus:
+    """Source code that can be cut by tokens."""
+
+    def __init__(self, text: str, tokenizer: tokenizers.Tokenizer) -> None:
+        self._text = text
+        self._starts = [start for start, _ in tokenizer.encode(text, add_special_tokens=False).offsets]
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def cut(self, first: int, num_tokens: int) -> str:
+        """Text of about so many tokens; at its edges a token may become another."""
+        return self._text[self._starts[first] : self._starts[first + num_tokens]]
+
+
+def own_source(tokenizer: tokenizers.Tokenizer) -> Corpus:
+    """The product's own code."""
+    files = sorted(_REPOSITORY.glob("llama4coder/**/*.py")) + sorted(_REPOSITORY.glob("cluster/**/*.py"))
+    text = "\n".join(file.read_text() for file in files)
+    return Corpus(text.encode("ascii", "ignore").decode(), tokenizer)
+
+
+def deal(corpus: Corpus, model: str, seed: int) -> Iterator[Ask]:
+    """Requests without end, never the same twice.
+
+    Lengths are drawn in strata, so that each `_HAND` requests in a row are about the same work: a minute of load would
+    otherwise be as good as the few long prompts that happen to fall into it.
+    """
+    numbers = random.Random(seed)
+    while True:
+        lengths = [_log_uniform(place) for place in _strata(numbers)]
+        answers = [1 + int(place * _MOST_TOKENS) for place in _strata(numbers)]
+        kinds, leaving = _strata(numbers), _strata(numbers)
+        for num_tokens, max_tokens, kind, leaves in zip(lengths, answers, kinds, leaving, strict=True):
+            is_chat, streams = kind < 0.5, kind % 0.5 < 0.35
+            num_own = num_tokens - _CHAT_TOKENS if is_chat and num_tokens > 2 * _CHAT_TOKENS else num_tokens
+            text = _prompt(corpus, num_own, numbers)
+            fields = _chat(text) if is_chat else {"prompt": text}
+            yield Ask(
+                "/v1/chat/completions" if is_chat else "/v1/completions",
+                _body(fields, model, max_tokens, streams, numbers),
+                num_tokens,
+                max_tokens,
+                streams,
+                _departure(leaves, streams, max_tokens, numbers),
+            )
+
+
+def _strata(numbers: random.Random) -> list[float]:
+    """Numbers in [0, 1), one in each of `_HAND` equal parts, shuffled."""
+    places = [(part + numbers.random()) / _HAND for part in range(_HAND)]
+    numbers.shuffle(places)
+    return places
+
+
+def _log_uniform(place: float) -> int:
+    return round(_SHORTEST_PROMPT * (_LONGEST_PROMPT / _SHORTEST_PROMPT) ** place)
+
+
+def _prompt(corpus: Corpus, num_tokens: int, numbers: random.Random) -> str:
+    """Every third one begins with what others begin with, too."""
+    num_shared = num_tokens // 2 if numbers.random() < 1 / 3 else 0
+    shared_at = numbers.randrange(_NUM_SHARED) * (len(corpus) // _NUM_SHARED - _LONGEST_PROMPT)
+    own_at = numbers.randrange(len(corpus) - _LONGEST_PROMPT)
+    return corpus.cut(shared_at, num_shared) + corpus.cut(own_at, num_tokens - num_shared)
+
+
+def _chat(text: str) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+def _body(fields: dict[str, object], model: str, max_tokens: int, streams: bool, numbers: random.Random) -> bytes:
+    settings = {"model": model, "max_tokens": max_tokens, "temperature": 0.8, "ignore_eos": True}
+    streaming = {"stream": True, "stream_options": {"include_usage": True}} if streams else {}
+    return json.dumps(fields | settings | streaming | {"seed": numbers.getrandbits(31)}).encode()
+
+
+def _departure(
+    place: float, streams: bool, max_tokens: int, numbers: random.Random
+) -> LeaveAfter | LeaveMidStream | None:
+    in_queue, early, midway = _LEAVING
+    if place < in_queue:
+        return LeaveAfter(numbers.uniform(0.0, 0.2))
+    if place < early or (place < midway and not streams):
+        return LeaveAfter(numbers.uniform(0.2, 20.0))
+    if place < midway:
+        return LeaveMidStream(numbers.randint(1, max(1, max_tokens // 2)))
+    return None
