@@ -129,7 +129,7 @@ def verdicts(evidence: Evidence) -> list[Verdict]:
 
 def _goodput_verdict(evidence: Evidence) -> Verdict:
     best = max(evidence.lower, key=lambda level: level.output_tokens_per_s)
-    share = evidence.overload.output_tokens_per_s / best.output_tokens_per_s
+    share = evidence.overload.output_tokens_per_s / best.output_tokens_per_s if best.output_tokens_per_s else 0.0
     return Verdict(
         f"goodput at least {MIN_GOODPUT_SHARE:.0%} of the best lower load's",
         share >= MIN_GOODPUT_SHARE,
