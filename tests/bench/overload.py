@@ -163,9 +163,10 @@ def main() -> None:
     options = _parse()
     folder = find_checkpoint("embedded", cache_dir(), NullProgress())
     corpus = own_source(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")))
-    deck = deal(corpus, MODEL, options.seed)
+    deck = deal(corpus, MODEL, options.longest_prompt, options.seed)
     limits = Limits(options.answer_timeout_s, options.tries, options.max_wait_s)
     engine = {"kv_memory_bytes": options.kv_mib * MIB, "max_queued_requests": options.queue}
+    engine |= {"num_threads": options.threads} if options.threads else {}
     with live_server({"model": {"path": "embedded", "name": MODEL}, "engine": engine}) as server:
         findings = asyncio.run(Run(server, deck, limits).measure(options))
         problems = server.output().partition("Stop it with")[2]
@@ -221,6 +222,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--level-minutes", type=float, default=1.0)
     parser.add_argument("--kv-mib", type=int, default=450, help="in bfloat16 two and a half full contexts")
     parser.add_argument("--queue", type=int, default=32, help="engine.max_queued_requests")
+    parser.add_argument("--threads", type=int, help="engine.num_threads; fewer on a machine that others use, too")
+    parser.add_argument("--longest-prompt", type=int, default=7000, help="in tokens")
     parser.add_argument("--tries", type=int, default=6, help="of one request, before a client gives it up")
     parser.add_argument("--max-wait-s", type=float, default=60.0, help="between two tries")
     parser.add_argument("--answer-timeout-s", type=float, default=300.0)

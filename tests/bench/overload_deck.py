@@ -10,7 +10,7 @@ import tokenizers
 
 _REPOSITORY = Path(__file__).parents[2]
 _HAND = 32  # requests after which the mix repeats
-_SHORTEST_PROMPT, _LONGEST_PROMPT = 10, 7000  # tokens, log-uniform between
+_SHORTEST_PROMPT = 10  # tokens
 _MOST_TOKENS = 200
 _NUM_SHARED = 6  # beginnings that several prompts have in common
 _LEAVING = (0.03, 0.07, 0.10)  # shares of requests: left in the queue, early, and in the middle of the answer
@@ -65,15 +65,15 @@ def own_source(tokenizer: tokenizers.Tokenizer) -> Corpus:
     return Corpus(text.encode("ascii", "ignore").decode(), tokenizer)
 
 
-def deal(corpus: Corpus, model: str, seed: int) -> Iterator[Ask]:
-    """Requests without end, never the same twice.
+def deal(corpus: Corpus, model: str, longest_prompt: int, seed: int) -> Iterator[Ask]:
+    """Requests without end, never the same twice; the lengths of prompts are log-uniform.
 
     Lengths are drawn in strata, so that each `_HAND` requests in a row are about the same work: a minute of load would
     otherwise be as good as the few long prompts that happen to fall into it.
     """
     numbers = random.Random(seed)
     while True:
-        lengths = [_log_uniform(place) for place in _strata(numbers)]
+        lengths = [_log_uniform(place, longest_prompt) for place in _strata(numbers)]
         answers = [1 + int(place * _MOST_TOKENS) for place in _strata(numbers)]
         kinds, leaving = _strata(numbers), _strata(numbers)
         for num_tokens, max_tokens, kind, leaves in zip(lengths, answers, kinds, leaving, strict=True):
@@ -98,15 +98,15 @@ def _strata(numbers: random.Random) -> list[float]:
     return places
 
 
-def _log_uniform(place: float) -> int:
-    return round(_SHORTEST_PROMPT * (_LONGEST_PROMPT / _SHORTEST_PROMPT) ** place)
+def _log_uniform(place: float, longest: int) -> int:
+    return round(_SHORTEST_PROMPT * (longest / _SHORTEST_PROMPT) ** place)
 
 
 def _prompt(corpus: Corpus, num_tokens: int, numbers: random.Random) -> str:
     """Every third one begins with what others begin with, too."""
     num_shared = num_tokens // 2 if numbers.random() < 1 / 3 else 0
-    shared_at = numbers.randrange(_NUM_SHARED) * (len(corpus) // _NUM_SHARED - _LONGEST_PROMPT)
-    own_at = numbers.randrange(len(corpus) - _LONGEST_PROMPT)
+    shared_at = numbers.randrange(_NUM_SHARED) * (len(corpus) // (2 * _NUM_SHARED))
+    own_at = numbers.randrange(len(corpus) - num_tokens)
     return corpus.cut(shared_at, num_shared) + corpus.cut(own_at, num_tokens - num_shared)
 
 
