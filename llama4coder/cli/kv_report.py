@@ -109,13 +109,13 @@ def _is_per_place(name: str, family: Metric) -> bool:
 
 
 def _figures(name: str, family: Metric) -> Iterator[Figure]:
-    """One per set of labels, summed over replicas."""
+    """One per set of labels, summed over replicas; a zero where nothing has been counted yet."""
     values: dict[tuple[tuple[str, str], ...], float] = {}
     for sample in family.samples:
         labels = tuple(sorted((label, value) for label, value in sample.labels.items() if label != _REPLICA))
         values[labels] = values.get(labels, 0.0) + sample.value
     meaning = _KNOWN.get(name, family.documentation)
-    for labels, value in values.items():
+    for labels, value in (values or {(): 0.0}).items():
         yield Figure(name, meaning, dict(labels), value, is_total=family.type == "counter")
 
 

@@ -3,6 +3,7 @@
     make bench-overload
     .venv/bin/python -m tests.bench.overload [--minutes 10] [--clients 200] [--levels 2 4 8 16 32] [--level-minutes 1]
         [--kv-mib 450] [--queue 32] [--json FILE]
+    make bench-overload ARGS="--minutes 0.5 --clients 40 --levels 2 8 --level-minutes 0.5"    # a short look
 
 In one run: a sweep over lower loads, which finds the best goodput, then --clients at once; the first minute of each is
 not counted, or less of it if the window is short. Then nobody asks any more, and nothing may be left. A client

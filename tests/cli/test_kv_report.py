@@ -108,6 +108,7 @@ def test_what_the_product_declares_is_understood() -> None:
     values = {figure.name: figure.value for figure in report.figures}
     assert values["running_requests"] == 1.0
     assert values["queue_depth_tokens"] == 3.0
+    assert values["admission_rejections"] == 0.0, "a series by reason, and there was none"
 
 
 @pytest.mark.parametrize("page", ["", "up 1\n", "<html>no</html>", "llama4coder_kv_blocks{\n", "# TYPE llama4coder_x"])
