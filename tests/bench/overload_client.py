@@ -61,8 +61,7 @@ class _Try(asyncio.Protocol):
         self.ending = Ending.SERVER
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._request = _head(address, ask) + ask.body
-        leaves = isinstance(ask.departure, LeaveMidStream)
-        self._events_left = ask.departure.num_events if leaves else None
+        self._events_left = ask.departure.num_events if isinstance(ask.departure, LeaveMidStream) else None
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -1,6 +1,7 @@
 """What the clients of the overload run ask: an endless deck of requests, the same mix in every stretch of it."""
 
 import json
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def deal(corpus: Corpus, model: str, longest_prompt: int, seed: int) -> Iterator
             is_chat, streams = kind < 0.5, kind % 0.5 < 0.35
             num_own = num_tokens - _CHAT_TOKENS if is_chat and num_tokens > 2 * _CHAT_TOKENS else num_tokens
             text = _prompt(corpus, num_own, numbers)
-            fields = _chat(text) if is_chat else {"prompt": text}
+            fields = _chat(text) if is_chat else _completion(text)
             yield Ask(
                 "/v1/chat/completions" if is_chat else "/v1/completions",
                 _body(fields, model, max_tokens, streams, numbers),
@@ -99,7 +100,7 @@ def _strata(numbers: random.Random) -> list[float]:
 
 
 def _log_uniform(place: float, longest: int) -> int:
-    return round(_SHORTEST_PROMPT * (longest / _SHORTEST_PROMPT) ** place)
+    return round(_SHORTEST_PROMPT * math.pow(longest / _SHORTEST_PROMPT, place))
 
 
 def _prompt(corpus: Corpus, num_tokens: int, numbers: random.Random) -> str:
@@ -112,6 +113,10 @@ def _prompt(corpus: Corpus, num_tokens: int, numbers: random.Random) -> str:
 
 def _chat(text: str) -> dict[str, object]:
     return {"messages": [{"role": "user", "content": text}]}
+
+
+def _completion(text: str) -> dict[str, object]:
+    return {"prompt": text}
 
 
 def _body(fields: dict[str, object], model: str, max_tokens: int, streams: bool, numbers: random.Random) -> bytes:

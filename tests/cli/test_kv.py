@@ -69,7 +69,7 @@ def test_no_replica_yet(endpoint: Endpoint) -> None:
 def test_watching_ends_with_the_server(endpoint: Endpoint) -> None:
     """Every look has rates but the first; the lines before an error have been written."""
     grown = PAGE.replace("_input_tokens_total 100", "_input_tokens_total 200")
-    endpoint.metrics = [page(PAGE), page(grown), Reply((b"",), 503)]
+    endpoint.metrics = [page(PAGE), page(grown), page(grown), Reply((b"",), 503)]
     result = run(endpoint.url, "--json", "--watch", "--interval-s", "0.1")
     assert result.exit_code == 1
     assert "answered with HTTP 503" in result.stderr
@@ -78,7 +78,8 @@ def test_watching_ends_with_the_server(endpoint: Endpoint) -> None:
     assert rates[0]["input_tokens"] is None
     assert 0 < rates[1]["input_tokens"] <= 1000  # 100 in at least the interval
     assert rates[1]["queue_depth_requests"] is None
-    assert reports[1]["recent_hit_rate"] == 0.0
+    assert rates[2]["input_tokens"] == 0.0, "since the look before, not since the first"
+    assert [report["recent_hit_rate"] for report in reports] == [None, 0.0, None]
 
 
 def test_watching_shows_rates(endpoint: Endpoint) -> None:
