@@ -2,7 +2,7 @@
 
     make bench-overload
     .venv/bin/python -m tests.bench.overload [--minutes 10] [--clients 200] [--levels 2 4 8 16 32] [--level-minutes 1]
-        [--kv-mib 450] [--queue 32] [--json FILE]
+        [--kv-mib 450] [--sequences 32] [--queue 32] [--json FILE]
     make bench-overload ARGS="--minutes 0.5 --clients 40 --levels 2 8 --level-minutes 0.5"    # a short look
 
 In one run: a sweep over lower loads, which finds the best goodput, then --clients at once; the first minute of each is
@@ -167,6 +167,7 @@ def main() -> None:
     deck = deal(corpus, MODEL, options.longest_prompt, options.seed)
     limits = Limits(options.answer_timeout_s, options.tries, options.max_wait_s)
     engine = {"kv_memory_bytes": options.kv_mib * MIB, "max_queued_requests": options.queue}
+    engine |= {"max_sequences": options.sequences}
     engine |= {"num_threads": options.threads} if options.threads else {}
     with live_server({"model": {"path": "embedded", "name": MODEL}, "engine": engine}) as server:
         findings = asyncio.run(Run(server, deck, limits).measure(options))
@@ -223,11 +224,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--level-minutes", type=float, default=1.0)
     parser.add_argument("--kv-mib", type=int, default=450, help="in bfloat16 two and a half full contexts")
     parser.add_argument("--queue", type=int, default=32, help="engine.max_queued_requests")
+    parser.add_argument("--sequences", type=int, default=32, help="engine.max_sequences")
     parser.add_argument("--threads", type=int, help="engine.num_threads; fewer on a machine that others use, too")
     parser.add_argument("--longest-prompt", type=int, default=7000, help="in tokens")
     parser.add_argument("--tries", type=int, default=6, help="of one request, before a client gives it up")
     parser.add_argument("--max-wait-s", type=float, default=60.0, help="between two tries")
-    parser.add_argument("--answer-timeout-s", type=float, default=300.0)
+    parser.add_argument("--answer-timeout-s", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     return parser.parse_args()

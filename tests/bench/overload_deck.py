@@ -10,10 +10,13 @@ from pathlib import Path
 import tokenizers
 
 _REPOSITORY = Path(__file__).parents[2]
-_HAND = 32  # requests after which the mix repeats
+_ROOT = 1.1347241384015194  # of x^6 = x + 1
+_STEPS = tuple(
+    _ROOT**-power for power in range(1, 6)
+)  # the R5 sequence: evenly spread in five dimensions, however short
 _SHORTEST_PROMPT = 10  # tokens
 _MOST_TOKENS = 200
-_NUM_SHARED = 6  # beginnings that several prompts have in common
+_SHARING, _NUM_SHARED = 1 / 3, 6  # share of prompts that begin like others, and how many such beginnings there are
 _LEAVING = (0.03, 0.07, 0.10)  # shares of requests: left in the queue, early, and in the middle of the answer
 _CHAT_TOKENS = 40  # what the chat template adds, and a few
 
@@ -69,43 +72,35 @@ def own_source(tokenizer: tokenizers.Tokenizer) -> Corpus:
 def deal(corpus: Corpus, model: str, longest_prompt: int, seed: int) -> Iterator[Ask]:
     """Requests without end, never the same twice; the lengths of prompts are log-uniform.
 
-    Lengths are drawn in strata, so that each `_HAND` requests in a row are about the same work: a minute of load would
-    otherwise be as good as the few long prompts that happen to fall into it.
+    Kinds and lengths are evenly spread over any few dozen in a row, which are about the same work then: a minute of
+    load would otherwise be as good as the few long prompts that happen to fall into it.
     """
     numbers = random.Random(seed)
+    places = [numbers.random() for _ in _STEPS]
     while True:
-        lengths = [_log_uniform(place, longest_prompt) for place in _strata(numbers)]
-        answers = [1 + int(place * _MOST_TOKENS) for place in _strata(numbers)]
-        kinds, leaving = _strata(numbers), _strata(numbers)
-        for num_tokens, max_tokens, kind, leaves in zip(lengths, answers, kinds, leaving, strict=True):
-            is_chat, streams = kind < 0.5, kind % 0.5 < 0.35
-            num_own = num_tokens - _CHAT_TOKENS if is_chat and num_tokens > 2 * _CHAT_TOKENS else num_tokens
-            text = _prompt(corpus, num_own, numbers)
-            fields = _chat(text) if is_chat else _completion(text)
-            yield Ask(
-                "/v1/chat/completions" if is_chat else "/v1/completions",
-                _body(fields, model, max_tokens, streams, numbers),
-                num_tokens,
-                max_tokens,
-                streams,
-                _departure(leaves, streams, max_tokens, numbers),
-            )
-
-
-def _strata(numbers: random.Random) -> list[float]:
-    """Numbers in [0, 1), one in each of `_HAND` equal parts, shuffled."""
-    places = [(part + numbers.random()) / _HAND for part in range(_HAND)]
-    numbers.shuffle(places)
-    return places
+        places = [(place + step) % 1.0 for place, step in zip(places, _STEPS, strict=True)]
+        length, answer, kind, sharing, leaving = places
+        num_tokens, max_tokens = _log_uniform(length, longest_prompt), 1 + int(answer * _MOST_TOKENS)
+        is_chat, streams = kind < 0.5, kind % 0.5 < 0.35
+        num_own = num_tokens - _CHAT_TOKENS if is_chat and num_tokens > 2 * _CHAT_TOKENS else num_tokens
+        text = _prompt(corpus, num_own, sharing < _SHARING, numbers)
+        yield Ask(
+            "/v1/chat/completions" if is_chat else "/v1/completions",
+            _body(_chat(text) if is_chat else _completion(text), model, max_tokens, streams, numbers),
+            num_tokens,
+            max_tokens,
+            streams,
+            _departure(leaving, streams, max_tokens, numbers),
+        )
 
 
 def _log_uniform(place: float, longest: int) -> int:
     return round(_SHORTEST_PROMPT * math.pow(longest / _SHORTEST_PROMPT, place))
 
 
-def _prompt(corpus: Corpus, num_tokens: int, numbers: random.Random) -> str:
-    """Every third one begins with what others begin with, too."""
-    num_shared = num_tokens // 2 if numbers.random() < 1 / 3 else 0
+def _prompt(corpus: Corpus, num_tokens: int, shares: bool, numbers: random.Random) -> str:
+    """One that shares begins with what others begin with, too."""
+    num_shared = num_tokens // 2 if shares else 0
     shared_at = numbers.randrange(_NUM_SHARED) * (len(corpus) // (2 * _NUM_SHARED))
     own_at = numbers.randrange(len(corpus) - num_tokens)
     return corpus.cut(shared_at, num_shared) + corpus.cut(own_at, num_tokens - num_shared)
