@@ -36,7 +36,7 @@ from tests.bench.overload_deck import Ask, deal, own_source
 from tests.bench.overload_drive import Drive, Limits
 from tests.bench.overload_metrics import ServerMetrics, scrape
 from tests.bench.overload_outcome import Kind
-from tests.bench.overload_processes import Growth, ProcessTable, Window, cpu_s
+from tests.bench.overload_processes import Growth, History, ProcessTable, Window, cpu_s
 from tests.bench.overload_report import (
     CpuCores,
     Evidence,
@@ -83,6 +83,7 @@ class Findings:
     refusals: Mapping[str, int]
     counters: Mapping[str, float]
     verdicts: Sequence[Verdict]
+    memory: Sequence[History]
 
 
 class Run:
@@ -108,7 +109,8 @@ class Run:
             await watching
         evidence = self._evidence(lower, overload, after)
         counters = after.since(before, COUNTERS)
-        return Findings(describe_machine(), evidence, self._drive.refusals, counters, verdicts(evidence))
+        judged = verdicts(evidence)
+        return Findings(describe_machine(), evidence, self._drive.refusals, counters, judged, self._table.histories())
 
     async def _hold(self, num_clients: int, settling_s: float, duration_s: float) -> Phase:
         """Let so many clients ask; the first while is not counted."""

@@ -55,6 +55,14 @@ class Window:
         return max(0.0, min(self.end_s, end_s) - max(self.start_s, start_s))
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """All samples of one process."""
+
+    role: str
+    samples: Sequence[MemorySample]
+
+
 class ProcessTable:
     """Every process under a root since it is first seen, with its role and its samples."""
 
@@ -81,6 +89,10 @@ class ProcessTable:
     def cpu_s(self) -> float:
         """Processor time of all that run, so far."""
         return sum(cpu_s(process.pid) for process in self.roles)
+
+    def histories(self) -> list[History]:
+        """Of every process, for whoever wants to see when one grew."""
+        return [History(self.roles[process], samples) for process, samples in self.samples.items()]
 
     def growths(self, before: Window, after: Window) -> Iterator[Growth]:
         """Of every process that was there in both windows, the largest first."""
