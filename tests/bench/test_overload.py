@@ -3,6 +3,11 @@
 import asyncio
 import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +20,7 @@ from tests.bench.overload_deck import Ask, Corpus, LeaveAfter, LeaveMidStream, d
 from tests.bench.overload_drive import Drive, Limits, Record
 from tests.bench.overload_metrics import parse
 from tests.bench.overload_outcome import Kind, Outcome, classify
-from tests.bench.overload_processes import Growth, MemorySample, Window, growth
+from tests.bench.overload_processes import Growth, MemorySample, ProcessTable, Window, growth
 from tests.bench.overload_report import (
     CpuCores,
     Evidence,
@@ -156,6 +161,29 @@ def test_growth_is_that_of_medians() -> None:
     assert found == Growth("Ingress", 102, 109, 3.5)
     assert found is not None and found.ratio == pytest.approx(0.0686, abs=1e-3)
     assert growth("Ingress", samples, Window(0, 2), Window(20, 30)) is None
+
+
+def test_processes_have_roles_and_samples_until_they_die() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '60'])"])
+    try:
+        table = ProcessTable(child.pid)
+        deadline_s = time.monotonic() + 20
+        while "sleep" not in table.roles.values():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+            table.roles.clear()  # between its birth and its own program it is called as its parent is
+            table.sample()
+        (process,) = table.roles
+        assert table.dead() == []
+        assert table.samples[process][-1].resident_bytes > 0
+        assert table.cpu_s() >= 0.0
+        os.kill(process.pid, signal.SIGKILL)
+        child.wait()
+        assert table.dead() == ["sleep"]
+        assert table.cpu_s() == 0.0
+    finally:
+        child.kill()
+        child.wait()
 
 
 LEVEL = figures([record()], Window(0, 10))

@@ -46,6 +46,12 @@ def test_table(endpoint: Endpoint, ending: str) -> None:
     assert "per s" not in result.stdout
 
 
+def test_places_are_named_by_all_their_labels(endpoint: Endpoint) -> None:
+    samples = [f'llama4coder_kv_blocks{{rank="{rank}",replica="a",state="free"}} 4\n' for rank in (0, 1)]
+    endpoint.metrics = [page("# TYPE llama4coder_kv_blocks gauge\n" + "".join(samples))]
+    assert ["a,", "rank", "1", "4", "4", "0%"] in lines(run(endpoint.url).stdout)
+
+
 def test_url_without_version(endpoint: Endpoint) -> None:
     endpoint.metrics = [page(PAGE)]
     assert run(endpoint.url.removesuffix("/v1")).exit_code == 0
