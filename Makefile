@@ -12,7 +12,7 @@ GUIDELLM := .venv/guidellm/bin/guidellm
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all lint bench bench-engine bench-endpoint docs clean
+.PHONY: help serve test test-all lint bench bench-engine bench-endpoint bench-overload docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ bench-engine: $(DEV_READY) ## Print decode and prefill speed beside peers (ARGS=
 
 bench-endpoint: $(DEV_READY) $(GUIDELLM) ## Print streaming speed beside the engine alone (ARGS=, see tests/bench/endpoint.py)
 	$(BIN)/python -m tests.bench.endpoint --guidellm $(GUIDELLM) $(ARGS)
+
+bench-overload: $(DEV_READY) ## Overload a server with little KV memory (ARGS=, see tests/bench/overload.py)
+	$(BIN)/python -m tests.bench.overload $(ARGS)
 
 docs: ## Write the generated pages of docs/
 	$(PYTHON) scripts/reference.py

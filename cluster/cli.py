@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cluster.serve_command import serve_locally
 from cluster.serve_file import read_serve_file
-from llama4coder.cli import chat
+from llama4coder.cli import chat, kv
 from llama4coder.errors import Llama4CoderError
 
 _DEFAULT_FILE = "embedded-cpu.yaml"
@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 chat.register(app)
+kv.register(app)
 
 
 @app.callback()

@@ -9,9 +9,8 @@ import typer
 from rich.console import Console
 
 from llama4coder.cli.answer_view import AnswerView
-from llama4coder.cli.client import ChatOptions, EndpointClient, EndpointError, Message
+from llama4coder.cli.client import DEFAULT_URL, ChatOptions, EndpointClient, EndpointError, Message
 
-DEFAULT_URL = "http://127.0.0.1:8000/v1"
 INTERRUPTED_EXIT_CODE = 130  # what shells expect after Ctrl-C
 
 

@@ -1,4 +1,4 @@
-"""A client of an OpenAI-style endpoint: what a terminal chat needs of it, and nothing else."""
+"""A client of an OpenAI-style endpoint: what the terminal commands need of it, and nothing else."""
 
 import ipaddress
 from collections.abc import Generator, Iterator, Sequence
@@ -11,8 +11,10 @@ import msgspec
 from llama4coder.cli.event_stream import EventParser
 from llama4coder.errors import Llama4CoderError
 
+DEFAULT_URL = "http://127.0.0.1:8000/v1"
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 600.0
+METRICS_TIMEOUT_S = 10.0
 
 _Body = TypeVar("_Body")
 
@@ -77,6 +79,21 @@ class EndpointClient:
         if not models:
             raise EndpointError(f"{self.url} serves no model")
         return models[0].id
+
+    @property
+    def metrics_url(self) -> str:
+        """Where our endpoint has its metrics: beside `/v1`."""
+        return f"{self.url.removesuffix('/v1')}/metrics"
+
+    def metrics(self) -> str:
+        """The endpoint's metrics as they are now, in Prometheus text format if it is one of ours."""
+        try:
+            response = self._http.get(self.metrics_url, timeout=METRICS_TIMEOUT_S)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unreachable(error) from error
+        if response.is_error:
+            raise self._refused(response)
+        return response.text
 
     def answer(self, messages: Sequence[Message], options: ChatOptions) -> Generator[AnswerPart, None, None]:
         """Stream one answer; closing the generator closes the connection, so that the endpoint stops generating."""

@@ -23,6 +23,7 @@ class Endpoint:
 
     url: str
     models: Reply
+    metrics: list[Reply] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     asked: list[dict[str, object]] = field(default_factory=list)
     client_left: threading.Event = field(default_factory=threading.Event)
@@ -44,7 +45,7 @@ def answer(*texts: str, finish_reason: str = "stop") -> Reply:
 
 @contextmanager
 def serve_script() -> Iterator[Endpoint]:
-    """A running endpoint; its replies are given in order, the last one again and again."""
+    """A running endpoint; its replies, and its pages of metrics, are given in order, the last one again and again."""
     endpoint = Endpoint("", json_reply({"object": "list", "data": [{"id": "first"}, {"id": "second"}]}))
 
     class Handler(_Handler):
@@ -63,16 +64,20 @@ def serve_script() -> Iterator[Endpoint]:
         server.server_close()
 
 
+def _next(replies: list[Reply]) -> Reply:
+    return replies.pop(0) if len(replies) > 1 else replies[0]
+
+
 class _Handler(BaseHTTPRequestHandler):
     script: Endpoint
 
     def do_GET(self) -> None:
-        self._send(self.script.models)
+        is_metrics = self.path == "/metrics"
+        self._send(_next(self.script.metrics) if is_metrics else self.script.models)
 
     def do_POST(self) -> None:
         self.script.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        replies = self.script.replies
-        self._send(replies.pop(0) if len(replies) > 1 else replies[0])
+        self._send(_next(self.script.replies))
 
     def log_message(self, format: str, *args: object) -> None:
         pass
