@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import Metric
 
 from llama4coder.obs.pool import PoolLookup
-from llama4coder.obs.stats import DraftFallback, DraftStats, EngineStats, StepStats
+from llama4coder.obs.stats import DraftFallback, DraftStats, EngineStats, MemoryStats, StepStats
 from llama4coder.types import FinishReason
 
 _REQUEST_BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -42,6 +42,12 @@ class Metrics:
         self.kv_blocks.labels(state="used").set(state.num_used_blocks)
         self.kv_blocks.labels(state="cached").set(state.num_cached_blocks)
         self.kv_blocks.labels(state="free").set(state.num_free_blocks)
+
+    def on_memory(self, memory: MemoryStats) -> None:
+        """Show what memory was meant for, and what it goes to."""
+        for kind, num_bytes in (("predicted", memory.predicted), ("actual", memory.actual)):
+            for part, its_bytes in num_bytes.items():
+                self.memory_bytes.labels(part=part.value, kind=kind).set(its_bytes)
 
     def on_step(self, stats: StepStats) -> None:
         """Count one step."""
@@ -167,6 +173,12 @@ class Metrics:
             "llama4coder_queue_time_seconds", "Waiting for admission", buckets=_FIRST_TOKEN_BUCKETS_S, registry=registry
         )
         self.kv_blocks = Gauge("llama4coder_kv_blocks", "KV blocks of the pool by state", ("state",), registry=registry)
+        self.memory_bytes = Gauge(
+            "llama4coder_memory_bytes",
+            "Memory of a target replica's fullest rank at start, by part, predicted and actual",
+            ("part", "kind"),
+            registry=registry,
+        )
         self.step_time = Histogram(
             "llama4coder_step_time_seconds",
             "One step, from submission or the end of the one before to commit",

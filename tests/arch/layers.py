@@ -38,6 +38,7 @@ LAYERS: Mapping[str, int] = {
                 "machine",
                 "resolve",
                 "resolve_draft",
+                "gpu.graph_sizes",
             ),
             ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", *PARALLEL),
             ("engine", "router", "planner", "workflows"),
@@ -69,7 +70,7 @@ NEEDS_TORCH = tuple(
     for name in (
         *("layers", "attention", "native", "gpu", "models", "sampling", "quant", "kv.tensors", *PARALLEL),
         *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "engine.wanted"),
-        *("engine.forward", "engine.graph_pass", "engine.pending", "llm"),
+        *("engine.forward", "engine.graph_pass", "engine.pending", "engine.loading_rank", "engine.memory_meter", "llm"),
         *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.session", "spec.sessions"),
         *("spec.drafter", "spec.local", "spec.local_loading"),
     )

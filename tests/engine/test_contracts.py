@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from llama4coder.engine.async_engine import AsyncEngine
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.executor import DoneStep, LaunchedStep
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.engine.runner import ModelRunner
@@ -95,7 +96,7 @@ class TestAsyncEngine(BackendContract):
     def subject(self, tmp_path: Path) -> Iterator[Subject]:
         write_tiny_llama(tmp_path)
         config = resolved(tmp_path, num_blocks=64)
-        rank = _Mortal(ModelRunner.load(config, NullProgress()))
+        rank = _Mortal(load_runner(config, NullProgress()))
         metrics = Metrics(CollectorRegistry())
         thread = EngineThread(Engine(config, LocalExecutor(rank.launch), metrics), QueueLimits(8, 100))
         thread.start()
