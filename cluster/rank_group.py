@@ -23,8 +23,8 @@ from cluster.startup_times import StartupTimes
 from llama4coder.config import ResolvedConfig
 from llama4coder.errors import EngineDead
 from llama4coder.kv.budget import settle_pool
-from llama4coder.kv.demand import Demand
-from llama4coder.kv.rank_memory import LoadedMemory, memory_stats
+from llama4coder.kv.memory_line import memory_stats
+from llama4coder.kv.rank_memory import LoadedMemory
 from llama4coder.obs.stats import MemoryStats
 from llama4coder.shape import read_shape
 
@@ -148,7 +148,7 @@ async def _allocate(config: ResolvedConfig, actors: Sequence[Any]) -> StartedRan
     settled = settle_pool(config, shape, measured)
     serving: list[ServingRank] = await _all(actor.allocate.remote(settled.engine.num_blocks) for actor in actors)
     fullest = max(range(len(actors)), key=lambda rank: measured[rank].total)
-    memory = memory_stats(Demand.of_config(config, shape).memory, measured[fullest], serving[fullest].memory)
+    memory = memory_stats(settled, shape, measured[fullest], serving[fullest].memory)
     return StartedRanks([rank.endpoint for rank in serving], settled, memory)
 
 

@@ -19,7 +19,7 @@ def largest_steps(limits: StepLimits, vocab_size: int, kv_shards: int) -> tuple[
     Their sequences have ids below zero, which the scheduler never uses, and are gone at the end. All their blocks are
     the first one of each shard: what lies there means nothing.
     """
-    last = limits.context_length - 1  # of the sequence: there is one token yet to come
+    last = max(1, limits.context_length - 1)  # of the sequence: there is one token yet to come
     token_ids = tuple(index % vocab_size for index in range(last))
     blocks = tuple(index % kv_shards for index in range(num_blocks_for(limits.context_length)))
     seq_ids = tuple(range(-1, -1 - limits.max_sequences, -1))

@@ -14,8 +14,8 @@ from llama4coder.engine.rank_state import RankState
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.kv.budget import settle_pool
-from llama4coder.kv.demand import Demand
-from llama4coder.kv.rank_memory import LoadedMemory, PoolMemory, limits_of, memory_stats
+from llama4coder.kv.memory_line import memory_stats
+from llama4coder.kv.rank_memory import LoadedMemory, PoolMemory, limits_of
 from llama4coder.kv.sizing import num_blocks_for
 from llama4coder.kv.step_sizing import count_bytes
 from llama4coder.kv.tensors import allocate_kv
@@ -149,8 +149,7 @@ def load_measured(config: ResolvedConfig, meter: MemoryMeter, progress: Progress
     measured = loading.measure()
     settled = settle_pool(config, shape, [measured])
     ready = loading.allocate(settled.engine.num_blocks)
-    memory = memory_stats(Demand.of_config(config, shape).memory, measured, ready.memory)
-    return AloneRank(ready.runner, settled, memory)
+    return AloneRank(ready.runner, settled, memory_stats(settled, shape, measured, ready.memory))
 
 
 def load_share(config: ResolvedConfig, share: RankShare, progress: Progress) -> ModelRunner:

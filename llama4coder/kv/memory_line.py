@@ -1,11 +1,30 @@
-"""What a start says about memory, in one line."""
+"""What a start says about memory: numbers, and one line."""
+
+from dataclasses import replace
 
 from llama4coder.config import ResolvedConfig
+from llama4coder.kv.demand import Demand
+from llama4coder.kv.rank_memory import LoadedMemory, PoolMemory
 from llama4coder.kv.sizing import num_blocks_for
 from llama4coder.obs.stats import MemoryPart, MemoryStats
+from llama4coder.shape import ModelShape
 
 _MIB = 2**20
 _NOTABLE_SHARE = 0.25  # of a prediction that was off by so much
+
+
+def memory_stats(config: ResolvedConfig, shape: ModelShape, loaded: LoadedMemory, pool: PoolMemory) -> MemoryStats:
+    """What was meant and what came of it, on a rank with the pool of `config`."""
+    predicted = replace(Demand.of_config(config, shape).memory, kv_blocks=config.engine.kv_bytes_per_rank)
+    actual = {
+        MemoryPart.RUNTIME: loaded.runtime,
+        MemoryPart.WEIGHTS: loaded.weights,
+        MemoryPart.BUFFERS: loaded.buffers,
+        MemoryPart.STEP: loaded.step,
+        MemoryPart.GRAPHS: pool.graphs,
+        MemoryPart.KV: pool.kv,
+    }
+    return MemoryStats(predicted.by_part(), actual)
 
 
 def told_memory(config: ResolvedConfig, memory: MemoryStats) -> str:

@@ -14,7 +14,7 @@ from llama4coder.kv.step_sizing import (
     runtime_bytes,
     sampler_bytes,
 )
-from llama4coder.obs.stats import MemoryPart, MemoryStats
+from llama4coder.obs.stats import MemoryPart
 from llama4coder.parallel.plan import RankPlan
 
 
@@ -91,19 +91,6 @@ class PoolMemory:
 
     kv: int
     graphs: int
-
-
-def memory_stats(predicted: RankMemory, loaded: LoadedMemory, pool: PoolMemory) -> MemoryStats:
-    """What was meant and what came of it."""
-    actual = {
-        MemoryPart.RUNTIME: loaded.runtime,
-        MemoryPart.WEIGHTS: loaded.weights,
-        MemoryPart.BUFFERS: loaded.buffers,
-        MemoryPart.STEP: loaded.step,
-        MemoryPart.GRAPHS: pool.graphs,
-        MemoryPart.KV: pool.kv,
-    }
-    return MemoryStats(predicted.by_part(), actual)
 
 
 def form_of(config: ResolvedConfig) -> ServedForm:
