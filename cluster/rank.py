@@ -8,6 +8,7 @@ from cluster.channel.endpoint import Endpoint, bind_encrypted, bind_private
 from cluster.channel.rank_server import RankServer
 from cluster.node import Place, here
 from llama4coder.config import ResolvedConfig
+from llama4coder.kv.rank_memory import LoadedMemory, PoolMemory
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.meeting import Meeting
 from llama4coder.parallel.plan import RankPlan
@@ -17,6 +18,7 @@ from llama4coder.shape import read_shape
 if TYPE_CHECKING:
     import zmq
 
+    from llama4coder.engine.loading_rank import LoadingRank
     from llama4coder.parallel.group import MeetingPlace
     from llama4coder.parallel.share import RankShare
 
@@ -51,21 +53,32 @@ class Loaded:
     total_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class ServingRank:
+    """Where plans are to be sent, and what the pool took."""
+
+    endpoint: Endpoint
+    memory: PoolMemory
+
+
 class RankActor:
     """Made a Ray actor by its replica, which holds the only handle: when the replica goes, so does the rank.
 
-    `place`, `host_meeting` on the first rank, `load`, then `serve`, which returns only when no more steps will be
-    executed. Torch is imported where it is needed: the replica, which imports this module, has no use for it.
+    `place`, `host_meeting` on the first rank, `load`, `measure`, `allocate`, then `serve`, which returns only when no
+    more steps will be executed. All ranks `measure` at the same time, and `allocate`. Torch is imported where it is
+    needed: the replica, which imports this module, has no use for it.
     """
 
     def __init__(self) -> None:
         self._progress = _LoadProgress()
         self._server: RankServer | None = None
         self._meeting: MeetingPlace | None = None
+        self._task: RankTask | None = None
+        self._loading: LoadingRank | None = None
 
     def place(self) -> Place:
         """Where it runs, once it can load."""
-        import llama4coder.engine.runner  # noqa: F401 - slow, so that all ranks import it at the same time
+        import llama4coder.engine.loading_rank  # noqa: F401 - slow, so that all ranks import it at the same time
 
         return here()
 
@@ -76,13 +89,26 @@ class RankActor:
         self._meeting = MeetingPlace(here().address, timeout_s)
         return self._meeting.meeting
 
-    def load(self, task: RankTask) -> Endpoint:
-        """Meet the other ranks, load the weights and begin to serve; returns the rank channel's address."""
-        from llama4coder.engine.runner import ModelRunner
+    def load(self, task: RankTask) -> None:
+        """Meet the other ranks and load the weights."""
+        from llama4coder.engine.loading_rank import LoadingRank
+        from llama4coder.engine.memory_meter import meter_for
 
-        runner = ModelRunner.load_share(task.config, _join(task), self._progress)
-        self._server = RankServer(runner.launch, task.bind, answers=task.rank == 0)
-        return self._server.start()
+        self._task = task
+        meter = meter_for(task.config.engine.device)
+        self._loading = LoadingRank.load(task.config, _join(task), meter, self._progress)
+
+    def measure(self) -> LoadedMemory:
+        """Run the largest step; returns what the rank takes without its blocks."""
+        assert self._loading is not None, "measure before load"
+        return self._loading.measure()
+
+    def allocate(self, num_blocks: int) -> ServingRank:
+        """Take the blocks and begin to serve."""
+        assert self._loading is not None and self._task is not None, "allocate before load"
+        ready, self._loading = self._loading.allocate(num_blocks), None
+        self._server = RankServer(ready.runner.launch, self._task.bind, answers=self._task.rank == 0)
+        return ServingRank(self._server.start(), ready.memory)
 
     def loaded(self) -> Loaded:
         """How far `load` is."""
@@ -90,7 +116,7 @@ class RankActor:
 
     def serve(self) -> None:
         """Wait until the rank has failed or was stopped."""
-        assert self._server is not None, "serve before load"
+        assert self._server is not None, "serve before allocate"
         self._server.join()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,29 @@ from cluster.errors import original_error
 from cluster.loading import new_rank_name
 from cluster.node import Place, here
 from cluster.placement import RANK_CPUS, target_placement
-from cluster.rank import Loaded, RankActor, RankTask
+from cluster.rank import Loaded, RankActor, RankTask, ServingRank
 from cluster.startup_times import StartupTimes
 from llama4coder.config import ResolvedConfig
 from llama4coder.errors import EngineDead
+from llama4coder.kv.budget import settle_pool
+from llama4coder.kv.memory_line import memory_stats
+from llama4coder.kv.rank_memory import LoadedMemory
+from llama4coder.obs.stats import MemoryStats
+from llama4coder.shape import read_shape
 
 _RANK_CONCURRENCY = 4  # `serve` holds one call for as long as the rank lives
 _PROGRESS_PERIOD_S = 5.0
 
 _log = logging.getLogger("ray.serve")  # the one that Serve writes to the replica's file
+
+
+@dataclass(frozen=True, slots=True)
+class StartedRanks:
+    """What is known of ranks when they serve."""
+
+    endpoints: Sequence[Endpoint]
+    config: ResolvedConfig  # with the pool that they have
+    memory: MemoryStats  # of the fullest
 
 
 class RankGroup:
@@ -37,10 +52,10 @@ class RankGroup:
     def __init__(
         self,
         actors: Sequence["ActorHandle[Any]"],
-        endpoints: Sequence[Endpoint],
+        started: "StartedRanks",
         folder: tempfile.TemporaryDirectory[str],
     ) -> None:
-        self.endpoints = endpoints
+        self.started = started
         self._actors = actors
         self._folder = folder
         self._is_alive = True
@@ -59,14 +74,16 @@ class RankGroup:
             numbered = in_order(places, here().node_id)
             actors = [actors[index] for index in numbered]
             with times.phase("load"):
-                endpoints = await _load(config, actors, [places[index] for index in numbered], Path(folder.name))
+                await _load(config, actors, [places[index] for index in numbered], Path(folder.name))
+            with times.phase("memory"):
+                started = await _allocate(config, actors)
         except BaseException as error:
             _kill(actors)
             folder.cleanup()
             if isinstance(error, ray.exceptions.RayError):
                 raise original_error(error) from None
             raise
-        return cls(actors, endpoints, folder)
+        return cls(actors, started, folder)
 
     def check(self) -> None:
         """Raise `EngineDead` unless all of them are alive."""
@@ -111,7 +128,7 @@ def _create(config: ResolvedConfig, group: PlacementGroup, bundle: int) -> Any:
     return ray.remote(RankActor).options(**options).remote()
 
 
-async def _load(config: ResolvedConfig, actors: Sequence[Any], places: Sequence[Place], folder: Path) -> list[Endpoint]:
+async def _load(config: ResolvedConfig, actors: Sequence[Any], places: Sequence[Place], folder: Path) -> None:
     """Every rank at the same time, told of in the log."""
     meeting = await actors[0].host_meeting.remote(config.engine.step_timeout_s) if len(actors) > 1 else None
     own_node_id = here().node_id
@@ -119,12 +136,20 @@ async def _load(config: ResolvedConfig, actors: Sequence[Any], places: Sequence[
     tasks = [RankTask(config, rank, meeting, near) for rank, near in enumerate(folders)]
     telling = asyncio.create_task(_tell(actors))
     try:
-        endpoints: list[Endpoint] = await _all(
-            actor.load.remote(task) for actor, task in zip(actors, tasks, strict=True)
-        )
+        await _all(actor.load.remote(task) for actor, task in zip(actors, tasks, strict=True))
     finally:
         telling.cancel()
-    return endpoints
+
+
+async def _allocate(config: ResolvedConfig, actors: Sequence[Any]) -> StartedRanks:
+    """Measure every rank, and give all of them as many blocks as the fullest has room for."""
+    shape = read_shape(Path(config.model.path))
+    measured: list[LoadedMemory] = await _all(actor.measure.remote() for actor in actors)
+    settled = settle_pool(config, shape, measured)
+    serving: list[ServingRank] = await _all(actor.allocate.remote(settled.engine.num_blocks) for actor in actors)
+    fullest = max(range(len(actors)), key=lambda rank: measured[rank].total)
+    memory = memory_stats(settled, shape, measured[fullest], serving[fullest].memory)
+    return StartedRanks([rank.endpoint for rank in serving], settled, memory)
 
 
 async def _tell(actors: Sequence[Any]) -> None:

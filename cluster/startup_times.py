@@ -8,7 +8,7 @@ from typing import Literal
 
 from llama4coder.obs.metrics import Metrics
 
-Phase = Literal["placement", "load", "warm-up"]
+Phase = Literal["placement", "load", "memory", "warm-up"]
 
 _log = logging.getLogger("ray.serve")  # the one that Serve writes to the replica's file
 

@@ -1,5 +1,6 @@
 """The target replica: an engine in one process, each of its ranks in another."""
 
+import logging
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -17,8 +18,11 @@ from llama4coder.config import ResolvedConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.thread import EngineThread, QueueLimits
 from llama4coder.errors import EngineDead
+from llama4coder.kv.memory_line import told_memory
 from llama4coder.obs.metrics import Metrics
 from llama4coder.types import GenerateRequest
+
+_log = logging.getLogger("ray.serve")  # the one that Serve writes to the replica's file
 
 
 class TargetReplica:
@@ -34,7 +38,10 @@ class TargetReplica:
         times = StartupTimes(metrics)
         limits = QueueLimits(config.engine.max_sequences, config.engine.max_queued_requests)
         self._ranks = await RankGroup.start(config, times)
-        self._executor = ZmqExecutor(self._ranks.endpoints, config.engine.heartbeat_timeout_s)
+        config, memory = self._ranks.started.config, self._ranks.started.memory
+        metrics.on_memory(memory)
+        _log.info("memory: %s", told_memory(config, memory))
+        self._executor = ZmqExecutor(self._ranks.started.endpoints, config.engine.heartbeat_timeout_s)
         self._speculation = TargetSpeculation(config, drafts, metrics)
         thread = EngineThread(Engine(config, self._executor, metrics, self._speculation.for_engine), limits)
         self._service = GenerationService(thread)

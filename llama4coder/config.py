@@ -53,8 +53,13 @@ class EngineConfig(_Frozen):
     kv_shards: PositiveInt | Auto = "auto"
     """Ranks that hold the same heads and divide a sequence's blocks; auto splits heads as far as the model's KV heads
     go, and blocks beyond that."""
+    memory_budget: Annotated[float, Field(gt=0, le=1)] | Annotated[int, Field(gt=1)] | Auto = "auto"
+    """Memory that each rank may take for everything: a fraction of its GPU's, or of what is available on the machine of
+    CPU ranks, divided among them; or bytes. What is left of it beside weights and the largest step is for KV blocks.
+    auto is 0.9 on a GPU; on a CPU it is all of it, of which KV blocks take only what suits a machine with other work to
+    do, 2 GiB or one full sequence."""
     kv_memory_bytes: PositiveInt | Auto = "auto"
-    """Memory of each rank's KV blocks; auto takes what suits the machine, at least one full sequence."""
+    """Memory of each rank's KV blocks, exactly; auto follows from `memory_budget`."""
     host_memory_bytes: NonNegativeInt | Auto = "auto"
     """Host memory of each rank for blocks of cached prefixes and preempted sequences that leave its KV memory; they
     come back instead of being computed again. It needs `prefix_caching`; 0 is none. Auto is none on a CPU; beside a GPU
@@ -206,8 +211,11 @@ class ResolvedEngine(_Frozen):
     device: Device
     heads_shards: int
     kv_shards: int
-    num_blocks: int  # of each KV shard
+    memory_budget_bytes: int  # that a rank may take
+    kv_memory_bytes: int | None  # of a rank's blocks; None: what is left of the budget
+    num_blocks: int  # of each KV shard; predicted, until it is measured what is left
     weight_bytes_per_rank: int  # of the rank that holds the most
+    other_bytes_per_rank: int  # beside weights and blocks
     kv_bytes_per_rank: int
     num_host_blocks: int  # slots in host memory, of each KV shard
     host_bytes_per_rank: int

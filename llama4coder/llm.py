@@ -1,5 +1,6 @@
 """Offline generation in one process: no server, no Ray, one call."""
 
+import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.cli.progress import RichProgress
 from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, SpeculationConfig
 from llama4coder.engine.engine import Engine
+from llama4coder.engine.loading_rank import load_measured
 from llama4coder.engine.local_executor import LocalExecutor
-from llama4coder.engine.runner import ModelRunner
+from llama4coder.engine.memory_meter import meter_from_now
 from llama4coder.env import cache_dir
+from llama4coder.kv.memory_line import told_memory
 from llama4coder.machine import detect_machine
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress, Progress
@@ -22,6 +25,8 @@ from llama4coder.spec.build import build_speculation
 from llama4coder.tokenizer.stream import TextStream
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from llama4coder.types import FinishReason, GenerateRequest, SamplingParams, StopConditions, TokenEvent
+
+_log = logging.getLogger(__name__)
 
 Prompt = str | Sequence[int]
 
@@ -59,12 +64,16 @@ class LLM:
             model=settings, engine=engine or EngineConfig(), speculation=speculation or SpeculationConfig()
         )
         shape = read_shape(folder)
-        resolved = resolve(config, folder, shape, detect_machine(config.engine.device))
+        machine = detect_machine(config.engine.device)
+        meter = meter_from_now(machine.device)
+        resolved = resolve(config, folder, shape, machine)
         self.context_length = resolved.model.context_length
         self.tokenizer = Tokenizer.from_folder(Path(folder))
         observer = NullObserver()
-        executor = LocalExecutor(ModelRunner.load(resolved, progress).launch)
-        self._engine = Engine(resolved, executor, observer, build_speculation(resolved, shape.vocab_size, observer))
+        guessing = build_speculation(resolved, shape.vocab_size, observer)  # its memory counts, too
+        alone = load_measured(resolved, meter, progress)
+        _log.info("memory: %s", told_memory(alone.config, alone.memory))
+        self._engine = Engine(alone.config, LocalExecutor(alone.runner.launch), observer, guessing)
 
     def generate(
         self,

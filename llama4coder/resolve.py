@@ -1,7 +1,7 @@
 """From what the operator wrote to what will run: one function, no side effects, every `auto` gone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from llama4coder.checkpoint.embedded import EMBEDDED_NAME
@@ -17,27 +17,18 @@ from llama4coder.config import (
     ResolvedModel,
 )
 from llama4coder.errors import ConfigError, NotEnoughMemory
-from llama4coder.kv.sizing import (
-    BLOCK_SIZE,
-    INT4_GROUP,
-    NF4_GROUP,
-    kv_bytes_per_block,
-    layer_matrices,
-    num_blocks_for,
-    weight_bytes,
-)
+from llama4coder.kv.budget import Budget
+from llama4coder.kv.demand import Demand
+from llama4coder.kv.sizing import BLOCK_SIZE, INT4_GROUP, NF4_GROUP, layer_matrices
+from llama4coder.kv.step_sizing import ServedForm, StepLimits
 from llama4coder.machine import Machine
 from llama4coder.parallel.layout import choose_layout
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.resolve_host import num_host_blocks
 from llama4coder.shape import ModelShape
 
-_PROCESS_RESERVE_BYTES = 768 * 2**20  # Python, torch and activations of a rank, measured at 350 to 600 MiB on a CPU
-_GPU_RESERVE_BYTES = (
-    3 * 2**30
-)  # what libraries allocate, CUDA graphs, logits and the activations of a step; an estimate
-_AUTO_KV_SHARE = 0.5  # of what weights leave free
-_AUTO_KV_GPU_SHARE = 0.9  # where nothing else runs
+_AUTO_BUDGET: dict[Device, float] = {"cpu": 1.0, "cuda": 0.9}
+_AUTO_KV_SHARE = 0.5  # of what is left on a CPU
 _AUTO_KV_CPU_BYTES = 2 * 2**30  # a laptop has other work to do
 
 _QUANT_DEVICE: dict[QuantFormat, Device] = {"int8": "cpu", "int4": "cpu", "fp8": "cuda", "nf4": "cuda"}
@@ -61,7 +52,12 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
     plans = tuple(RankPlan(shape, layout, rank) for rank in range(layout.num_ranks))
     check_quant("model.quant", config.model.quant, plans, device)
     _check_device(device, machine)
-    memory = _RankMemory.of(config, plans, dtype, context_length, machine)
+    limits = StepLimits(
+        context_length, engine.max_sequences, engine.max_step_tokens, config.speculation.most_draft_tokens
+    )
+    demand = Demand.of(shape, layout, ServedForm(dtype, config.model.quant, engine.kv_format, device), limits)
+    budget, host_blocks = _budget(config, demand, machine), _host_blocks(config, demand, machine)
+    num_blocks = budget.num_blocks(demand)
     return ResolvedConfig(
         model=ResolvedModel(
             path=str(checkpoint),
@@ -75,11 +71,14 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
             device=device,
             heads_shards=layout.heads_shards,
             kv_shards=layout.kv_shards,
-            num_blocks=memory.num_blocks,
-            weight_bytes_per_rank=memory.weight_bytes,
-            kv_bytes_per_rank=memory.num_blocks * memory.block_bytes,
-            num_host_blocks=memory.num_host_blocks,
-            host_bytes_per_rank=memory.num_host_blocks * memory.block_bytes,
+            memory_budget_bytes=budget.limit_bytes,
+            kv_memory_bytes=budget.pool_bytes,
+            num_blocks=num_blocks,
+            weight_bytes_per_rank=demand.memory.weights,
+            other_bytes_per_rank=demand.memory.total - demand.memory.weights,
+            kv_bytes_per_rank=num_blocks * demand.block_bytes,
+            num_host_blocks=host_blocks,
+            host_bytes_per_rank=host_blocks * demand.block_bytes,
             block_size=BLOCK_SIZE,
             kv_format=engine.kv_format,
             max_sequences=engine.max_sequences,
@@ -179,79 +178,48 @@ def ranks_on_a_node(config: DeploymentConfig) -> int:
     return max(config.placement.ranks_per_node or (config.engine.ranks,))
 
 
-@dataclass(frozen=True, slots=True)
-class _RankMemory:
-    """What one rank keeps; of different ranks the most."""
+def _budget(config: DeploymentConfig, demand: Demand, machine: Machine) -> Budget:
+    """What a rank may take on a machine like this one; on a CPU its host memory is a part of that."""
+    limit_bytes = _rank_bytes(config, machine)
+    if machine.device == "cpu":
+        limit_bytes -= _host_blocks(config, demand, machine) * demand.block_bytes
+    budget = Budget(limit_bytes, None, config.engine.ranks)
+    if config.engine.kv_memory_bytes != "auto":
+        return replace(budget, pool_bytes=config.engine.kv_memory_bytes)
+    if machine.device == "cpu" and config.engine.memory_budget == "auto":
+        habitual_bytes = min(int(budget.left(demand) * _AUTO_KV_SHARE), _AUTO_KV_CPU_BYTES // ranks_on_a_node(config))
+        return replace(budget, pool_bytes=max(habitual_bytes, demand.one_sequence_bytes))
+    return budget
 
-    weight_bytes: int
-    block_bytes: int
-    num_blocks: int
-    num_host_blocks: int
 
-    @classmethod
-    def of(
-        cls, config: DeploymentConfig, plans: Sequence[RankPlan], dtype: DType, context_length: int, machine: Machine
-    ) -> "_RankMemory":
-        """Raises `NotEnoughMemory`."""
-        plan = plans[0]  # all have equally many heads
-        block_bytes = kv_bytes_per_block(plan, dtype, config.engine.kv_format)
-        heaviest_bytes = max(weight_bytes(plan, dtype, config.model.quant) for plan in plans)
-        one_sequence_bytes = num_blocks_for(context_length, plan.layout.kv_shards) * block_bytes
-        budget = _Budget.of(config, heaviest_bytes, one_sequence_bytes, machine)
-        budget.check(context_length)
-        host_blocks = num_host_blocks(
-            config,
-            machine,
-            left_bytes=budget.free_bytes - budget.kv_bytes,
-            num_sharing=ranks_on_a_node(config),
-            block_bytes=block_bytes,
+def _host_blocks(config: DeploymentConfig, demand: Demand, machine: Machine) -> int:
+    """Of a rank; on a CPU what the pool leaves when it is as small as it may be is all that there is for them."""
+    wanted = config.engine.kv_memory_bytes
+    pool_bytes = demand.one_sequence_bytes if wanted == "auto" else wanted
+    return num_host_blocks(
+        config,
+        machine,
+        left_bytes=_rank_bytes(config, machine) - demand.memory.total - pool_bytes,
+        num_sharing=ranks_on_a_node(config),
+        block_bytes=demand.block_bytes,
+    )
+
+
+def _rank_bytes(config: DeploymentConfig, machine: Machine) -> int:
+    """What a rank may take for everything."""
+    num_sharing = 1 if machine.device == "cuda" else ranks_on_a_node(config)
+    return _limit_bytes(config.engine.memory_budget, machine, machine.memory_bytes // num_sharing)
+
+
+def _limit_bytes(wanted: float | Auto, machine: Machine, memory_bytes: int) -> int:
+    """Of the memory that a rank has here."""
+    if wanted == "auto":
+        return int(memory_bytes * _AUTO_BUDGET[machine.device])
+    if wanted <= 1:
+        return int(memory_bytes * wanted)
+    if wanted > memory_bytes:
+        raise NotEnoughMemory(
+            f"engine.memory_budget ({wanted / 2**30:.2f} GiB) is more than the {memory_bytes / 2**30:.2f} GiB that a "
+            "rank has here: lower it, or free memory"
         )
-        return cls(heaviest_bytes, block_bytes, budget.kv_bytes // block_bytes, host_blocks)
-
-
-@dataclass(frozen=True, slots=True)
-class _Budget:
-    """What one rank has for KV, and what it needs at least."""
-
-    memory_bytes: int  # free on its device, or its part of what is free on a machine
-    free_bytes: int  # of these, beside weights and all else
-    kv_bytes: int
-    one_sequence_bytes: int
-
-    @classmethod
-    def of(cls, config: DeploymentConfig, heaviest_bytes: int, one_sequence_bytes: int, machine: Machine) -> "_Budget":
-        is_gpu = machine.device == "cuda"
-        num_sharing = 1 if is_gpu else ranks_on_a_node(config)
-        memory_bytes = machine.memory_bytes // num_sharing
-        free_bytes = memory_bytes - heaviest_bytes - (_GPU_RESERVE_BYTES if is_gpu else _PROCESS_RESERVE_BYTES)
-        if config.engine.kv_memory_bytes != "auto":
-            kv_bytes = config.engine.kv_memory_bytes
-        elif is_gpu:
-            kv_bytes = int(free_bytes * _AUTO_KV_GPU_SHARE)
-        else:
-            kv_bytes = min(int(free_bytes * _AUTO_KV_SHARE), max(_AUTO_KV_CPU_BYTES // num_sharing, one_sequence_bytes))
-        return cls(memory_bytes, free_bytes, kv_bytes, one_sequence_bytes)
-
-    def check(self, context_length: int) -> None:
-        """Raise `NotEnoughMemory` with what to change."""
-        left = _gib(max(0, self.free_bytes))
-        if self.one_sequence_bytes > self.free_bytes:
-            raise NotEnoughMemory(
-                f"one sequence of {context_length} tokens needs {_gib(self.one_sequence_bytes)} of a rank's KV memory, "
-                f"and {left} of {_gib(self.memory_bytes)} are left beside the weights: "
-                "lower model.context_length, use a smaller dtype, more ranks, or free memory"
-            )
-        if self.kv_bytes < self.one_sequence_bytes:
-            raise NotEnoughMemory(
-                f"engine.kv_memory_bytes ({_gib(self.kv_bytes)}) cannot hold one sequence of {context_length} tokens "
-                f"({_gib(self.one_sequence_bytes)}): raise it or lower model.context_length"
-            )
-        if self.kv_bytes > self.free_bytes:
-            raise NotEnoughMemory(
-                f"engine.kv_memory_bytes ({_gib(self.kv_bytes)}) is more than the {left} that are left "
-                "beside the weights: lower it"
-            )
-
-
-def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**30:.2f} GiB"
+    return int(wanted)

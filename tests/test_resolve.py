@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from llama4coder.config import DeploymentConfig, Device, EngineConfig, ModelConfig, PlacementConfig, QuantFormat
 from llama4coder.errors import ConfigError, NotEnoughMemory
@@ -15,6 +16,7 @@ from llama4coder.resolve import resolve
 from tests.support.shapes import LLAMA_8B
 
 GIB = 2**30
+NORM_BYTES = 65 * 4096 * 2
 WHOLE = RankPlan.alone(LLAMA_8B)
 LAPTOP = Machine("cpu", 64 * GIB, num_cpus=8, computes_bfloat16=True)
 FOLDER = Path("/models/coder-8b")
@@ -56,14 +58,21 @@ def test_the_embedded_model_has_a_name_without_its_hash() -> None:
 @pytest.mark.parametrize(
     ("model", "engine", "machine", "advice"),
     [
-        ({}, {}, replace(LAPTOP, memory_bytes=20 * GIB), "lower model.context_length"),
+        ({}, {}, replace(LAPTOP, memory_bytes=20 * GIB), r"it would fit with model\.context_length 29552$"),
         ({}, {}, replace(LAPTOP, memory_bytes=8 * GIB), "free memory"),
-        ({}, {"kv_memory_bytes": GIB}, LAPTOP, "raise it or lower model.context_length"),
-        ({"context_length": 2048}, {"kv_memory_bytes": 60 * GIB}, LAPTOP, "lower it"),
+        ({}, {"kv_memory_bytes": GIB}, LAPTOP, r"raise it, or it would fit with model\.context_length 8192"),
+        (
+            {"context_length": 2048},
+            {"kv_memory_bytes": 60 * GIB},
+            LAPTOP,
+            "is too much: of the 64.00 GiB that a rank may take, 47.6",
+        ),
+        ({"context_length": 2048}, {"memory_budget": 80 * GIB}, LAPTOP, "more than the 64.00 GiB that a rank has here"),
+        ({"context_length": 2048}, {"memory_budget": 0.2}, LAPTOP, "of the 12.80 GiB that a rank may take, 0.00 GiB"),
     ],
 )
 def test_too_little_memory_is_refused_with_numbers(
-    model: dict[str, int], engine: dict[str, int], machine: Machine, advice: str
+    model: dict[str, int], engine: dict[str, float], machine: Machine, advice: str
 ) -> None:
     config = DeploymentConfig(model=ModelConfig(**model), engine=EngineConfig(**engine))
     with pytest.raises(NotEnoughMemory, match=advice) as caught:
@@ -86,9 +95,9 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
 def test_quantised_weights_take_their_bytes_and_those_of_their_scales() -> None:
     matrices = 32 * (4096 * (4096 + 2048) + 4096 * 4096 + 4096 * 28672 + 14336 * 4096)
     head, table_bytes = 128256 * 4096, 2 * 128256 * 4096
-    assert weight_bytes(WHOLE, "bfloat16", "int4") == matrices * 5 // 8 + head + 4 * 128256 + table_bytes
+    assert weight_bytes(WHOLE, "bfloat16", "int4") == matrices * 5 // 8 + head + 4 * 128256 + table_bytes + NORM_BYTES
     outputs = 32 * (6144 + 4096 + 28672 + 4096) + 128256
-    assert weight_bytes(WHOLE, "bfloat16", "int8") == matrices + head + 4 * outputs + table_bytes
+    assert weight_bytes(WHOLE, "bfloat16", "int8") == matrices + head + 4 * outputs + table_bytes + NORM_BYTES
     tied = replace(LLAMA_8B, tied_embeddings=True)
     assert (
         weight_bytes(WHOLE, "bfloat16", "int8") - weight_bytes(RankPlan.alone(tied), "bfloat16", "int8") == table_bytes
@@ -120,16 +129,36 @@ def test_each_quant_format_has_one_kind_of_device(quant: QuantFormat, device: De
         resolve(config, FOLDER, LLAMA_8B, replace(LAPTOP, device=machine))
 
 
-def test_a_gpu_is_ours_but_for_a_reserve() -> None:
+@pytest.mark.parametrize(
+    ("budget", "limit_bytes"), [("auto", int(0.9 * 140 * GIB)), (0.5, 70 * GIB), (1.0, 140 * GIB), (60 * GIB, 60 * GIB)]
+)
+def test_a_pool_takes_what_is_left_under_the_budget(budget: float | str, limit_bytes: int) -> None:
     machine = replace(LAPTOP, device="cuda", memory_bytes=140 * GIB)
-    resolved = resolve(DeploymentConfig(model=ModelConfig(quant="fp8")), FOLDER, LLAMA_8B, machine)
-    free_bytes = 137 * GIB - weight_bytes(WHOLE, resolved.model.dtype, "fp8")
-    assert resolved.engine.num_blocks == int(0.9 * free_bytes) // kv_bytes_per_block(WHOLE, resolved.model.dtype)
+    wanted = DeploymentConfig(model=ModelConfig(quant="fp8"), engine=EngineConfig(memory_budget=budget))
+    engine = resolve(wanted, FOLDER, LLAMA_8B, machine).engine
+    assert engine.memory_budget_bytes == limit_bytes and engine.kv_memory_bytes is None
+    assert engine.weight_bytes_per_rank == weight_bytes(WHOLE, "bfloat16", "fp8")
+    left_bytes = limit_bytes - engine.weight_bytes_per_rank - engine.other_bytes_per_rank
+    assert engine.num_blocks == left_bytes // kv_bytes_per_block(WHOLE, "bfloat16")
+
+
+def test_a_budget_on_cpus_is_divided_among_the_ranks_of_a_machine() -> None:
+    engine = EngineConfig(ranks=2, memory_budget=0.5)
+    config = DeploymentConfig(model=ModelConfig(context_length=2048), engine=engine)
+    resolved = resolve(config, FOLDER, LLAMA_8B, LAPTOP).engine
+    assert resolved.memory_budget_bytes == 16 * GIB
+    assert resolved.kv_bytes_per_rank > 4 * GIB, "all that is left, and not what suits a laptop"
+
+
+@pytest.mark.parametrize("budget", [0, -1, 1.5, "half"])
+def test_a_budget_is_a_fraction_or_bytes(budget: object) -> None:
+    with pytest.raises(ValidationError):
+        EngineConfig(memory_budget=budget)
 
 
 def test_4_bits_on_a_gpu_have_a_scale_per_64_and_a_head_in_full() -> None:
     matrices = 32 * (4096 * (4096 + 2048) + 4096 * 4096 + 4096 * 28672 + 14336 * 4096)
-    assert weight_bytes(WHOLE, "bfloat16", "nf4") == matrices // 2 + matrices // 16 + 2 * 2 * 128256 * 4096
+    assert weight_bytes(WHOLE, "bfloat16", "nf4") == matrices // 2 + matrices // 16 + 2 * 2 * 128256 * 4096 + NORM_BYTES
     assert weight_bytes(WHOLE, "bfloat16", "fp8") == weight_bytes(WHOLE, "bfloat16", "int8")
 
 
@@ -165,7 +194,7 @@ def test_the_ranks_weights_add_up(quant: QuantFormat) -> None:
 
 def test_ranks_that_hold_the_same_heads_project_them_each() -> None:
     twice = 2 * 32 * (4096 + 2048) * 4096
-    assert sum(rank_bytes(ParallelLayout(4, 2), "none")) == weight_bytes(WHOLE, "bfloat16") + twice
+    assert sum(rank_bytes(ParallelLayout(4, 2), "none")) == weight_bytes(WHOLE, "bfloat16") + twice + 7 * NORM_BYTES
 
 
 def test_beyond_its_kv_heads_a_model_stripes_blocks() -> None:
@@ -190,7 +219,7 @@ def test_ranks_on_cpus_share_a_machines_memory_and_those_on_gpus_have_one_each()
     model = ModelConfig(context_length=2048)
     apart = PlacementConfig(ranks_per_node=(1, 1, 1, 1))
     split = DeploymentConfig(model=model, engine=EngineConfig(ranks=4, kv_memory_bytes=2 * GIB))
-    with pytest.raises(NotEnoughMemory, match=r"more than the 0\.5. GiB"):
+    with pytest.raises(NotEnoughMemory, match=r"of the 5\.00 GiB that a rank may take, 0\.[0-9]+ GiB are left"):
         resolve(split, FOLDER, LLAMA_8B, machine)
     assert resolve(split.model_copy(update={"placement": apart}), FOLDER, LLAMA_8B, machine).engine.num_threads == 8
     assert resolve(split, FOLDER, LLAMA_8B, replace(machine, device="cuda")).engine.kv_bytes_per_rank == 2 * GIB

@@ -14,6 +14,7 @@ from llama4coder.attention.merge import AttentionOutput, merge
 from llama4coder.attention.torch_shard import TorchShardAttention
 from llama4coder.kv.formats.int8 import Int8KV
 from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
+from llama4coder.kv.step_sizing import GATHERED_TOKENS
 from llama4coder.kv.tensors import DenseKV, LayerKV
 from llama4coder.layers.rope import Rotation
 
@@ -123,11 +124,19 @@ class PrefillRow:
 
 
 def _by_length(rows: Sequence[RowSpan]) -> list[list[RowSpan]]:
-    """Group rows whose block counts share a power of two: padding at most doubles what a row reads."""
+    """Group rows whose block counts share a power of two: padding at most doubles what a row reads.
+
+    A group gathers no more than `GATHERED_TOKENS`, unless one row alone does.
+    """
     groups: dict[int, list[RowSpan]] = defaultdict(list)
     for row in rows:
         groups[num_blocks_for(row.length).bit_length()].append(row)
-    return list(groups.values())
+    return [part for exponent, group in groups.items() for part in _in_parts(group, BLOCK_SIZE << exponent)]
+
+
+def _in_parts(rows: list[RowSpan], most_tokens: int) -> list[list[RowSpan]]:
+    size = max(1, GATHERED_TOKENS // most_tokens)
+    return [rows[first : first + size] for first in range(0, len(rows), size)]
 
 
 def _decode_group(rows: Sequence[RowSpan], layout: StepLayout) -> DecodeGroup:

@@ -53,7 +53,8 @@ class RankSequence:
             params=self.sampling,
             seed=self._seed,
             position=position,
-            counts=self.counts.plus(assumed) if self.counts is not None and assumed else self.counts,
+            counts=self.counts,
+            assumed=assumed,
             forbidden=self._stop_token_ids if position - self.num_prompt_tokens < self._min_tokens else (),
         )
 

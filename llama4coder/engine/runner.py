@@ -1,38 +1,20 @@
 """One rank at work: weights, KV memory and sequences, turning step plans into step results."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from llama4coder.config import ResolvedConfig
 from llama4coder.engine.forward import ForwardPass
-from llama4coder.engine.hardware import choose_forward, choose_kernels, choose_sampler
 from llama4coder.engine.pending import PendingStep
-from llama4coder.engine.plan import NewSequence, StepPlan, StepResult, StepRow
+from llama4coder.engine.plan import StepPlan, StepResult, StepRow
 from llama4coder.engine.rank_state import RankState
 from llama4coder.engine.wanted import WantedTokens
-from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.gpu.transfer import Moment, download
-from llama4coder.kv.formats.allocate import allocate_kv
-from llama4coder.kv.formats.tail import TailSize
 from llama4coder.kv.host import HostBlocks
-from llama4coder.kv.sizing import num_blocks_for, tail_tokens
-from llama4coder.kv.tensors import LayerKV
-from llama4coder.machine import return_freed_memory
-from llama4coder.models.loader import load_llama
-from llama4coder.models.weights import Placement
-from llama4coder.parallel.layout import Part
-from llama4coder.parallel.share import RankShare
-from llama4coder.parallel.vocabulary import ShardedVocabulary
-from llama4coder.progress import Progress
 from llama4coder.sampling.logprobs import position_logprobs
 from llama4coder.sampling.sampler import Sampler
-from llama4coder.shape import read_shape
-from llama4coder.types import PositionLogprobs, SamplingParams
-
-_WARM_UP_ID = -1  # the scheduler's ids begin at 0
+from llama4coder.types import PositionLogprobs
 
 
 class ModelRunner:
@@ -45,42 +27,6 @@ class ModelRunner:
         self._forward = forward
         self._sampler = sampler
         self._host = host
-
-    @classmethod
-    def load(cls, config: ResolvedConfig, progress: Progress) -> "ModelRunner":
-        """The only rank of its replica; see `load_share`."""
-        return cls.load_share(config, RankShare.whole(read_shape(Path(config.model.path))), progress)
-
-    @classmethod
-    def load_share(cls, config: ResolvedConfig, share: RankShare, progress: Progress) -> "ModelRunner":
-        """Read one rank's weights and take its KV memory; raises `CheckpointError`."""
-        torch.set_num_threads(config.engine.num_threads)
-        folder, shape = Path(config.model.path), share.plan.shape
-        placement = Placement.of(config.model.dtype, config.engine.device)
-        kernels = choose_kernels(placement, config.model.quant, config.engine.num_threads, config.engine.kv_format)
-        with torch.inference_mode():
-            model = load_llama(folder, share, config.model.context_length, kernels, placement, progress)
-            kv = allocate_kv(share.plan, config.engine.num_blocks, placement, config.engine.kv_format, _tails(config))
-            max_blocks = num_blocks_for(config.model.context_length)
-            kv_part = share.plan.layout.kv_part(share.plan.rank)
-            state = RankState(config.engine.max_sequences, max_blocks, shape.vocab_size, placement.device, kv_part)
-            forward = choose_forward(model, kv, state, _graph_sizes(config))
-            host = _host_blocks(kv, config.engine.num_host_blocks, kv_part)
-        sampler = choose_sampler(placement, config.engine.num_threads, ShardedVocabulary.of(share))
-        runner = cls(state, forward, sampler, host)
-        if placement.device.type == "cuda":
-            runner.warm_up(min(config.engine.max_step_tokens, config.model.context_length - 1))
-        return_freed_memory()  # what reading needed in passing, some per cent of what was planned
-        return runner
-
-    def warm_up(self, num_tokens: int) -> None:
-        """Run a prompt of so many tokens and one more step: kernels are compiled now, and not while somebody waits."""
-        tokens = (0,) * num_tokens
-        prompt = NewSequence(_WARM_UP_ID, tokens, num_tokens, SamplingParams(top_p=0.9), 0, 0, ())
-        blocks = tuple(range(num_blocks_for(num_tokens + 1)))  # nobody's yet
-        self.execute(StepPlan(0, (), (prompt,), (StepRow(_WARM_UP_ID, 0, num_tokens, blocks, samples=True),)))
-        self.execute(StepPlan(0, (), (), (StepRow(_WARM_UP_ID, num_tokens, 1, (), samples=True),)))
-        self.execute(StepPlan(0, (_WARM_UP_ID,), (), ()))
 
     def execute(self, plan: StepPlan) -> StepResult:
         """Run a plan to its end."""
@@ -123,34 +69,15 @@ class ModelRunner:
         self, rows: Sequence[StepRow], logits: Tensor, sampled: Tensor
     ) -> dict[int, tuple[PositionLogprobs, ...]]:
         """Of the sequences that want them; waits for the device if there are any."""
-        wanted: list[StepRow] = []
-        places: list[int] = []
+        found: dict[int, tuple[PositionLogprobs, ...]] = {}
         end = 0
         for row in rows:
             end += row.num_sampled
-            if self._state[row.seq_id].wants_logprobs:
-                wanted.append(row)
-                places.extend(range(end - row.num_sampled, end))
-        if not wanted:
-            return {}
-        lengths = [row.num_sampled for row in wanted]
-        chosen, whole = torch.split(sampled[places], lengths), torch.split(self._whole(logits[places]), lengths)
-        return {
-            row.seq_id: position_logprobs(its_logits, its_tokens.tolist(), self._state[row.seq_id].num_logprobs)
-            for row, its_tokens, its_logits in zip(wanted, chosen, whole, strict=True)
-        }
+            seq = self._state[row.seq_id]
+            if seq.wants_logprobs:
+                its = slice(end - row.num_sampled, end)
+                found[row.seq_id] = position_logprobs(self._whole(logits[its]), sampled[its].tolist(), seq.num_logprobs)
+        return found
 
     def _whole(self, logits: Tensor) -> Tensor:
         return self._sampler.vocabulary.whole(logits)
-
-
-def _host_blocks(kv: Sequence[LayerKV], num_slots: int, shard: Part) -> HostBlocks | None:
-    return HostBlocks([tensor for layer in kv for tensor in layer.per_block], num_slots, shard) if num_slots else None
-
-
-def _graph_sizes(config: ResolvedConfig) -> GraphSizes:
-    return GraphSizes.to_verify(config.engine.max_sequences, config.speculation.most_draft_tokens)
-
-
-def _tails(config: ResolvedConfig) -> TailSize:
-    return TailSize(config.engine.max_sequences, tail_tokens(config.speculation.most_draft_tokens))

@@ -1,4 +1,7 @@
-"""How many bytes weights and KV blocks take; the single source for engine, router and planner."""
+"""How many bytes weights and KV blocks take; the single source for engine, router and planner.
+
+What else a rank needs is in `kv.step_sizing`, and all of it together in `kv.rank_memory`.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -67,10 +70,7 @@ def layer_matrices(plan: RankPlan) -> tuple[MatrixShape, ...]:
 
 
 def weight_bytes(plan: RankPlan, dtype: DType, quant: QuantFormat = "none") -> int:
-    """All matrices of one rank with their scales; an embedding that is not tied to the head stays in `dtype`.
-
-    Norms and biases are below one in a thousand and left out.
-    """
+    """All weights of one rank with their scales; an embedding that is not tied to the head stays in `dtype`."""
     table = MatrixShape(_length(plan.vocabulary), plan.shape.hidden_size)
     wide_bytes = table.size * DTYPE_BYTES[dtype]
     head_bytes = wide_bytes if quant in ("none", "nf4") else _byte_bytes(table)
@@ -79,7 +79,18 @@ def weight_bytes(plan: RankPlan, dtype: DType, quant: QuantFormat = "none") -> i
         layer_bytes = sum(matrix.size for matrix in layer_matrices(plan)) * DTYPE_BYTES[dtype]
     else:
         layer_bytes = sum(map(_MATRIX_BYTES[quant], layer_matrices(plan)))
-    return plan.shape.num_layers * layer_bytes + head_bytes + table_bytes
+    vector_bytes = _num_vector_weights(plan) * DTYPE_BYTES[dtype]
+    return plan.shape.num_layers * layer_bytes + head_bytes + table_bytes + vector_bytes
+
+
+def _num_vector_weights(plan: RankPlan) -> int:
+    """Norms, which every rank has, and biases; none of them is quantised."""
+    shape = plan.shape
+    qkv, _, gate_up, _ = layer_matrices(plan)
+    per_layer = 2 * shape.hidden_size
+    per_layer += qkv.out_features * shape.qkv_bias + gate_up.out_features * shape.mlp_bias
+    per_layer += plan.holds_bias * shape.hidden_size * (shape.attention_out_bias + shape.mlp_bias)
+    return shape.num_layers * per_layer + shape.hidden_size
 
 
 def _length(part: slice) -> int:

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import Metric
 
 from llama4coder.obs.pool import PoolLookup
-from llama4coder.obs.stats import DraftFallback, DraftStats, EngineStats, StepStats
+from llama4coder.obs.stats import DraftFallback, DraftStats, EngineStats, MemoryStats, StepStats
 from llama4coder.types import FinishReason, Priority
 
 _REQUEST_BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -50,6 +50,12 @@ class Metrics:
         self.host_blocks.labels(state="cached").set(state.num_cached_host_blocks)
         self.host_blocks.labels(state="pinned").set(state.num_pinned_host_blocks)
         self.host_blocks.labels(state="free").set(state.num_free_host_blocks)
+
+    def on_memory(self, memory: MemoryStats) -> None:
+        """Show what memory was meant for, and what it goes to."""
+        for kind, num_bytes in (("predicted", memory.predicted), ("actual", memory.actual)):
+            for part, its_bytes in num_bytes.items():
+                self.memory_bytes.labels(part=part.value, kind=kind).set(its_bytes)
 
     def on_step(self, stats: StepStats) -> None:
         """Count one step."""
@@ -234,6 +240,12 @@ class Metrics:
         self.kv_promised_blocks = Gauge(
             "llama4coder_kv_promised_blocks",
             "Free and cached KV blocks that running sequences have been promised",
+            registry=registry,
+        )
+        self.memory_bytes = Gauge(
+            "llama4coder_memory_bytes",
+            "Memory of a target replica's fullest rank at start, by part, predicted and actual",
+            ("part", "kind"),
             registry=registry,
         )
         self.host_blocks = Gauge(

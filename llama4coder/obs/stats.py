@@ -1,6 +1,6 @@
 """What an engine tells whoever watches it; numbers only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -39,6 +39,25 @@ class StepStats:
     num_decode_tokens: int
     num_saved_blocks: int  # to host memory
     num_loaded_blocks: int  # from there
+
+
+class MemoryPart(StrEnum):
+    """What a rank's memory goes to."""
+
+    RUNTIME = "runtime"  # the process, and what libraries keep
+    WEIGHTS = "weights"
+    BUFFERS = "buffers"  # tables of tokens, blocks and rotations
+    STEP = "step"  # the largest step, at its worst moment
+    GRAPHS = "graphs"
+    KV = "kv"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStats:
+    """Bytes of the fullest rank, by part."""
+
+    predicted: Mapping[MemoryPart, int]
+    actual: Mapping[MemoryPart, int]
 
 
 class EngineObserver(Protocol):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llama4coder.kv.step_sizing import FILTERED_ROWS
 from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.sampling.adjust import TokenCounts, add_bias, forbid
 from llama4coder.sampling.draw import DrawRow, TokenDraw
@@ -23,6 +24,7 @@ class SamplingRow:
     position: int
     counts: TokenCounts | None = None
     forbidden: Sequence[int] = ()
+    assumed: Sequence[int] = ()  # guesses after the tokens that are counted
 
     @property
     def is_adjusted(self) -> bool:
@@ -61,22 +63,25 @@ class Sampler:
         return self.vocabulary.best(drawn.token_ids, drawn.values)
 
     def _lowest(self, logits: Tensor, rows: Sequence[FilterRow]) -> Tensor | None:
+        """In parts, so that what is needed beside the logits does not grow with the rows."""
         on = [index for index, row in enumerate(rows) if not row.is_off]
         if not on:
             return None
-        if len(on) == len(rows):
-            return self.filter(self.vocabulary.whole(logits), rows)
         lowest = torch.full((len(rows),), -torch.inf, device=logits.device)
-        chosen = torch.tensor(on, device=logits.device)
-        thresholds = self.filter(self.vocabulary.whole(logits[chosen]), [rows[index] for index in on])
-        return lowest.index_copy_(0, chosen, thresholds)
+        for first in range(0, len(on), FILTERED_ROWS):
+            part = on[first : first + FILTERED_ROWS]
+            is_run = part[-1] - part[0] == len(part) - 1
+            chosen = slice(part[0], part[-1] + 1) if is_run else torch.tensor(part, device=logits.device)
+            lowest[chosen] = self.filter(self.vocabulary.whole(logits[chosen]), [rows[index] for index in part])
+        return lowest
 
 
 def _adjusted(logits: Tensor, rows: Sequence[SamplingRow], share: slice) -> Tensor:
     logits = logits.clone()
     for row_logits, row in zip(logits, rows, strict=True):
         if row.counts is not None:
-            row.counts.penalise(row_logits, row.params, share)
+            counts = row.counts.plus(row.assumed) if row.assumed else row.counts
+            counts.penalise(row_logits, row.params, share)
         add_bias(row_logits, row.params, share)
         forbid(row_logits, row.forbidden, share)
     return logits

@@ -42,6 +42,7 @@ LAYERS: Mapping[str, int] = {
                 "resolve",
                 "resolve_draft",
                 "resolve_host",
+                "gpu.graph_sizes",
             ),
             ("layers", "attention", "native", "gpu", "models", "sampling", "quant", *KV_MEMORY, *PARALLEL),
             ("engine", "router", "planner", "workflows"),
@@ -73,7 +74,7 @@ NEEDS_TORCH = tuple(
     for name in (
         *("layers", "attention", "native", "gpu", "models", "sampling", "quant", *KV_MEMORY, *PARALLEL),
         *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "engine.wanted"),
-        *("engine.forward", "engine.graph_pass", "engine.pending", "llm"),
+        *("engine.forward", "engine.graph_pass", "engine.pending", "engine.loading_rank", "engine.memory_meter", "llm"),
         *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.session", "spec.sessions"),
         *("spec.drafter", "spec.local", "spec.local_loading"),
     )

@@ -16,8 +16,8 @@ from pathlib import Path
 from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, ResolvedConfig
 from llama4coder.engine.engine import Engine
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
-from llama4coder.engine.runner import ModelRunner
 from llama4coder.env import cache_dir
 from llama4coder.machine import detect_machine
 from llama4coder.obs.stats import NullObserver
@@ -58,7 +58,7 @@ class Bench:
     def __init__(self, config: ResolvedConfig, eos_token_ids: frozenset[int], max_tokens: int) -> None:
         vocab_size = read_shape(Path(config.model.path)).vocab_size
         speculator = Speculator(NgramProposer(), vocab_size, _MAX_DRAFT_TOKENS, NullObserver())
-        executor = LocalExecutor(ModelRunner.load(config, NullProgress()).launch)
+        executor = LocalExecutor(load_runner(config, NullProgress()).launch)
         self._engine = Engine(config, executor, NullObserver(), speculator)
         self._stop = StopConditions(max_tokens, stop_token_ids=eos_token_ids)
         self._num_requests = 0

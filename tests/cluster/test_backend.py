@@ -18,6 +18,7 @@ from cluster.channel.token_receiver import TokenReceiver
 from cluster.generation import GenerationOutcome, GenerationService, Refusal
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.executor import LaunchedStep
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.plan import StepPlan
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.engine.thread import EngineThread, QueueLimits
@@ -128,7 +129,7 @@ async def running_replica(
         max_step_tokens=64,
         queue_timeout_s=queue_timeout_s,
     )
-    rank = BreakableRank(ModelRunner.load(config, NullProgress()))
+    rank = BreakableRank(load_runner(config, NullProgress()))
     server = RankServer(rank.launch, lambda socket: bind_private(socket, folder, name))
     executor = ZmqExecutor([server.start()], config.engine.heartbeat_timeout_s)
     thread = EngineThread(Engine(config, executor, NullObserver()), QueueLimits(8, 16))

@@ -88,8 +88,10 @@ def test_a_replica_has_its_ranks_and_tells_how_long_it_took(server: LiveServer) 
     assert f"{NUM_RANKS} ranks, cpu" in server.output()
     assert stream(server, tiny_request(1, 8)).finish_reasons == ("length",)
     metrics = httpx.get(f"{server.url}/metrics").text
-    for phase in ("placement", "load", "warm-up"):
+    for phase in ("placement", "load", "memory", "warm-up"):
         assert f'llama4coder_startup_seconds{{phase="{phase}"' in metrics
+    for kind in ("predicted", "actual"):
+        assert f'llama4coder_memory_bytes{{kind="{kind}",part="kv"' in metrics
 
 
 def test_no_rank_leaves_its_channel_in_a_folder(server: LiveServer) -> None:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from llama4coder.engine.async_engine import AsyncEngine
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.executor import DoneStep, LaunchedStep
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.engine.runner import ModelRunner
@@ -97,7 +98,7 @@ class TestAsyncEngine(BackendContract):
     def subject(self, tmp_path: Path) -> Iterator[Subject]:
         write_tiny_llama(tmp_path)
         config = resolved(tmp_path, num_blocks=64)
-        rank = _Mortal(ModelRunner.load(config, NullProgress()))
+        rank = _Mortal(load_runner(config, NullProgress()))
         metrics = Metrics(CollectorRegistry())
         thread = EngineThread(Engine(config, LocalExecutor(rank.launch), metrics), QueueLimits(8, 100))
         thread.start()
@@ -117,7 +118,7 @@ class TestAsyncEngine(BackendContract):
         write_tiny_llama(tmp_path)
         config = resolved(tmp_path, num_blocks=64, max_sequences=1, queue_timeout_s=0.05)
         metrics = Metrics(CollectorRegistry())
-        executor = LocalExecutor(ModelRunner.load(config, NullProgress()).launch)
+        executor = LocalExecutor(load_runner(config, NullProgress()).launch)
         thread = EngineThread(Engine(config, executor, metrics), QueueLimits(1, 100))
         thread.start()
         backend = AsyncEngine(thread, metrics.render)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama4coder.engine.engine import Engine
-from llama4coder.engine.runner import ModelRunner
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.scheduler import Scheduler
 from llama4coder.kv.sizing import kv_bytes_per_block
 from llama4coder.parallel.plan import RankPlan
@@ -277,7 +277,7 @@ def test_saves_come_before_loads_and_both_before_rows(folder: Path) -> None:
         def load(self, moves: object) -> None:
             log.append("load")
 
-    runner = ModelRunner.load(resolved(folder, num_blocks=33, host_memory_bytes=2**20), NullProgress())
+    runner = load_runner(resolved(folder, num_blocks=33, host_memory_bytes=2**20), NullProgress())
     forward = runner._forward
     runner._host = Recorder()
     runner._forward = lambda plan, wanted: (log.append("rows"), forward(plan, wanted))[1]

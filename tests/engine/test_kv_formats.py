@@ -9,8 +9,8 @@ import torch
 from llama4coder.config import KVFormat
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.executor import DoneStep
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
-from llama4coder.engine.runner import ModelRunner
 from llama4coder.kv.sizing import kv_bytes_per_block
 from llama4coder.obs.stats import NullObserver
 from llama4coder.parallel.layout import ParallelLayout
@@ -59,7 +59,7 @@ def tokens(engine: Engine) -> dict[str, list[int]]:
 
 def speculating(folder: Path, kv_format: KVFormat, speculation: Speculation) -> Engine:
     config = resolved(folder, num_blocks=200, kv_format=kv_format)
-    return Engine(config, LocalExecutor(ModelRunner.load(config, NullProgress()).launch), NullObserver(), speculation)
+    return Engine(config, LocalExecutor(load_runner(config, NullProgress()).launch), NullObserver(), speculation)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from torch import Tensor
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.engine.forward import EagerPass
 from llama4coder.engine.graph_pass import GraphPass
+from llama4coder.engine.largest_step import largest_steps
 from llama4coder.engine.plan import NewSequence, StepPlan, StepRow
 from llama4coder.engine.rank_state import RankState
 from llama4coder.engine.runner import ModelRunner
@@ -18,6 +19,7 @@ from llama4coder.gpu.graphs import CudaRecorder
 from llama4coder.kv.formats.allocate import allocate_kv
 from llama4coder.kv.formats.tail import TailSize
 from llama4coder.kv.sizing import num_blocks_for
+from llama4coder.kv.step_sizing import StepLimits
 from llama4coder.layers.kernels import TorchKernels
 from llama4coder.models.loader import build_llama
 from llama4coder.models.random_weights import RandomWeights
@@ -190,8 +192,10 @@ def test_the_next_step_needs_nothing_that_the_host_has_seen(device: torch.device
 
 def test_a_warmed_up_rank_computes_the_same(device: torch.device) -> None:
     cold, warm = Rank(device, graphs=True), Rank(device, graphs=True)
-    warm.runner.warm_up(100)
-    assert warm.recorder.num_replayed == 1
+    limits = StepLimits(128, max_sequences=3, max_step_tokens=100, max_draft_tokens=2)
+    for plan in largest_steps(limits, TINY.vocab_size, kv_shards=1):
+        warm.runner.execute(plan)
+    assert warm.recorder.num_replayed == 2
     assert [warm.runner.execute(plan).rows for plan in PLANS] == [cold.runner.execute(plan).rows for plan in PLANS]
 
 

@@ -7,7 +7,7 @@ import torch
 
 from llama4coder.config import DType, QuantFormat
 from llama4coder.engine.graph_pass import GraphPass
-from llama4coder.engine.runner import ModelRunner
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.progress import NullProgress
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
 from tests.models.cases import CHUNKS, FAMILIES
@@ -50,7 +50,7 @@ def test_fewer_bits_stay_near_the_exact_logits(tmp_path: Path, quant: QuantForma
 def test_every_dtype_is_replayed(tmp_path: Path, dtype: DType) -> None:
     write_tiny_llama(tmp_path)
     config = resolved(tmp_path, num_blocks=NUM_BLOCKS, dtype=dtype, device="cuda", max_sequences=4)
-    runner = ModelRunner.load(config, NullProgress())
+    runner = load_runner(config, NullProgress())
     assert isinstance(runner._forward, GraphPass)
     logits = logits_in_chunks(config, torch.randint(0, 512, (20,)).tolist(), [10] + [1] * 10)
     assert logits.isfinite().all()

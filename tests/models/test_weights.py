@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from llama4coder.engine.runner import ModelRunner
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.errors import CheckpointError
 from tests.support.engines import resolved
 from tests.support.models import write_tiny_llama
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 def load(folder: Path) -> CountingProgress:
     progress = CountingProgress()
-    ModelRunner.load(resolved(folder, num_blocks=40), progress)
+    load_runner(resolved(folder, num_blocks=40), progress)
     return progress
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llama4coder.engine import runner
+from llama4coder.engine import loading_rank
 from llama4coder.layers.kernels import TorchKernels
 from llama4coder.native.kernels import NativeKernels
 from llama4coder.progress import NullProgress
@@ -35,14 +35,14 @@ def test_logits_are_as_close_as_torch_gets(
     config = resolved(tmp_path, num_blocks=NUM_BLOCKS, dtype="bfloat16")
     errors = {}
     for name, kernels in (("torch", TorchKernels()), ("native", NativeKernels(library))):
-        monkeypatch.setattr(runner, "choose_kernels", lambda *_, kernels=kernels: kernels)
+        monkeypatch.setattr(loading_rank, "choose_kernels", lambda *_, kernels=kernels: kernels)
         errors[name] = (logits_in_chunks(config, token_ids, chunks) - exact).square().mean().sqrt().item()
     assert errors["native"] < 1.1 * errors["torch"]
 
 
 def test_bfloat16_on_this_cpu_runs_on_native_kernels(library: ctypes.CDLL, tmp_path: Path) -> None:
     write_tiny_llama(tmp_path, hidden_size=128)
-    loaded = runner.ModelRunner.load(
+    loaded = loading_rank.load_runner(
         resolved(tmp_path, num_blocks=8, context_length=64, dtype="bfloat16"), NullProgress()
     )
     assert type(loaded._forward.model.head).__name__ == "PackedLinear"

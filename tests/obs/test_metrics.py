@@ -5,7 +5,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from llama4coder.obs.metrics import Metrics
 from llama4coder.obs.pool import DraftObserver, PoolLookup, PoolObserver
-from llama4coder.obs.stats import DraftFallback, DraftStats, EngineObserver, EngineStats, SpeculationObserver, StepStats
+from llama4coder.obs.stats import (
+    DraftFallback,
+    DraftStats,
+    EngineObserver,
+    EngineStats,
+    MemoryPart,
+    MemoryStats,
+    SpeculationObserver,
+    StepStats,
+)
 from llama4coder.types import FinishReason
 
 _OUTCOMES = ("restored", "recomputed", "abandoned")
@@ -43,6 +52,7 @@ def test_an_engine_feeds_every_engine_metric() -> None:
         num_free_host_blocks=1,
     )
     observer.on_state(state)
+    metrics.on_memory(MemoryStats({MemoryPart.WEIGHTS: 100, MemoryPart.KV: 50}, {MemoryPart.WEIGHTS: 101}))
     observer.on_step(StepStats(0.02, 0.015, 30, 2, num_saved_blocks=9, num_loaded_blocks=8))
     observer.on_admitted(0.5, 30, 16, num_host_tokens=12)
     observer.on_expired(2)
@@ -64,6 +74,12 @@ def test_an_engine_feeds_every_engine_metric() -> None:
     }
     assert {name: samples[(name, ())] for name in expected} == expected
     assert samples[("llama4coder_step_tokens_total", (("phase", "prefill"),))] == 30
+    memory = {labels: value for (name, labels), value in samples.items() if name == "llama4coder_memory_bytes"}
+    assert memory == {
+        (("kind", "predicted"), ("part", "weights")): 100,
+        (("kind", "predicted"), ("part", "kv")): 50,
+        (("kind", "actual"), ("part", "weights")): 101,
+    }
     assert samples[("llama4coder_step_tokens_total", (("phase", "decode"),))] == 2
     assert samples[("llama4coder_finished_total", (("reason", "stop"),))] == 1
     labelled = _by_only_label(samples)

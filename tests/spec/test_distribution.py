@@ -10,8 +10,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from llama4coder.engine.engine import Engine
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
-from llama4coder.engine.runner import ModelRunner
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
 from llama4coder.spec.types import DraftQuery, NoSpeculation, RowOutcome, StepCost
@@ -66,7 +66,7 @@ def test_chi_square(tmp_path: Path, temperature: float) -> None:
     write_tiny_llama(tmp_path, vocab_size=VOCAB_SIZE)
     config = resolved(tmp_path, num_blocks=300, max_sequences=64)
     speculation = Stubborn((3, 6))
-    executor = LocalExecutor(ModelRunner.load(config, NullProgress()).launch)
+    executor = LocalExecutor(load_runner(config, NullProgress()).launch)
     engine = Engine(config, executor, NullObserver(), speculation)
     sampling = SamplingParams(temperature=temperature)
     batch = [GenerateRequest(str(seed), PROMPT, sampling, StopConditions(3), seed=seed) for seed in range(NUM_REQUESTS)]

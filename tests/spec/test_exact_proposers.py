@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from llama4coder.config import ResolvedConfig
 from llama4coder.engine.engine import Engine
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
-from llama4coder.engine.runner import ModelRunner
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
 from llama4coder.spec.drafter import DrafterLimits, TreeDrafter
@@ -85,7 +85,7 @@ def assert_same(config: ResolvedConfig, batch: list[GenerateRequest], proposer: 
     """With the proposer's guesses as without."""
     counting = DraftCounts()
     speculator = Speculator(proposer, TINY["vocab_size"], MAX_DRAFT_TOKENS, counting, FlatTimes())
-    executor = LocalExecutor(ModelRunner.load(config, NullProgress()).launch)
+    executor = LocalExecutor(load_runner(config, NullProgress()).launch)
     engine = Engine(config, executor, NullObserver(), speculator)
     results = run_all(engine, batch)
     engine.close()

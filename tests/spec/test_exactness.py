@@ -9,8 +9,8 @@ import torch
 
 from llama4coder.config import ResolvedConfig
 from llama4coder.engine.engine import Engine
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
-from llama4coder.engine.runner import ModelRunner
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
 from llama4coder.spec.types import Speculation
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def engine(config: ResolvedConfig, speculation: Speculation) -> Engine:
-    return Engine(config, LocalExecutor(ModelRunner.load(config, NullProgress()).launch), NullObserver(), speculation)
+    return Engine(config, LocalExecutor(load_runner(config, NullProgress()).launch), NullObserver(), speculation)
 
 
 def prompt(seed: int, length: int) -> tuple[int, ...]:

@@ -9,8 +9,8 @@ import torch
 
 from llama4coder.config import DraftConfig, ResolvedConfig, SpeculationConfig
 from llama4coder.engine.engine import Engine
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
-from llama4coder.engine.runner import ModelRunner
 from llama4coder.errors import ConfigError
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
@@ -95,7 +95,7 @@ def test_a_loaded_draft_helps_an_engine_as_much_as_it_is_like_the_target(target:
         config = beside(target, draft)
         proposer = load_local(config, MACHINE, NullProgress())
         speculation = Unweighed(proposer)
-        executor = LocalExecutor(ModelRunner.load(config, NullProgress()).launch)
+        executor = LocalExecutor(load_runner(config, NullProgress()).launch)
         assert tokens_of(run_all(Engine(config, executor, NullObserver(), speculation), batch)) == expected
         proposer.check_integrity()
         assert speculation.num_drafted > 10 * len(batch)

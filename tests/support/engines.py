@@ -5,8 +5,8 @@ from pathlib import Path
 
 from llama4coder.config import DeploymentConfig, DType, EngineConfig, ModelConfig, QuantFormat, ResolvedConfig
 from llama4coder.engine.engine import Engine
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
-from llama4coder.engine.runner import ModelRunner
 from llama4coder.kv.sizing import kv_bytes_per_block
 from llama4coder.machine import Machine
 from llama4coder.obs.stats import NullObserver
@@ -49,7 +49,7 @@ def resolved(
 
 
 def build_engine(config: ResolvedConfig) -> Engine:
-    return Engine(config, LocalExecutor(ModelRunner.load(config, NullProgress()).launch), NullObserver())
+    return Engine(config, LocalExecutor(load_runner(config, NullProgress()).launch), NullObserver())
 
 
 def expect_short_outputs(engine: Engine) -> None:

@@ -3,8 +3,8 @@
 import torch
 
 from llama4coder.config import ResolvedConfig
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.plan import NewSequence, StepPlan, StepRow
-from llama4coder.engine.runner import ModelRunner
 from llama4coder.progress import NullProgress
 from llama4coder.types import SamplingParams
 
@@ -13,7 +13,7 @@ NUM_BLOCKS = 40
 
 def logits_in_chunks(config: ResolvedConfig, token_ids: list[int], chunks: list[int]) -> torch.Tensor:
     """Logits of every position, computed through paged KV in chunks, with the blocks in a scattered order."""
-    runner = ModelRunner.load(config, NullProgress())
+    runner = load_runner(config, NullProgress())
     new = NewSequence(7, tuple(token_ids), len(token_ids), SamplingParams(), 0, 0, ())
     num_blocks = -(-len(token_ids) // config.engine.block_size)
     blocks = torch.randperm(NUM_BLOCKS)[:num_blocks].tolist()

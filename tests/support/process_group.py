@@ -14,7 +14,7 @@ from cluster.channel.endpoint import Endpoint
 from cluster.channel.rank_server import RankServer
 from cluster.rank import RankTask
 from llama4coder.config import ResolvedConfig
-from llama4coder.engine.runner import ModelRunner
+from llama4coder.engine.loading_rank import load_share
 from llama4coder.parallel.group import MeetingPlace, join
 from llama4coder.progress import NullProgress
 
@@ -56,7 +56,7 @@ def _run_rank(pipe: "Connection[RunningRank, None]", task: RankTask) -> None:
     assert task.meeting is not None
     share = join(task.meeting, task.plan, LOOPBACK, torch.device("cpu"), TIMEOUT_S)
     before_bytes = _own_bytes()
-    runner = ModelRunner.load_share(task.config, share, NullProgress())
+    runner = load_share(task.config, share, NullProgress())
     loaded_bytes = _own_bytes() - before_bytes
     server = RankServer(runner.launch, task.bind, answers=task.rank == 0)
     pipe.send(RunningRank(server.start(), loaded_bytes))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from llama4coder.config import ResolvedConfig
+from llama4coder.engine.loading_rank import load_share
 from llama4coder.engine.plan import StepPlan, StepResult
-from llama4coder.engine.runner import ModelRunner
 from llama4coder.parallel.comm import Alone, Communicator
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.plan import RankPlan
@@ -71,7 +71,7 @@ def make_shares(shape: ModelShape, layout: ParallelLayout) -> list[RankShare]:
 def execute_on_all(config: ResolvedConfig, shares: Sequence[RankShare]) -> Callable[[StepPlan], StepResult]:
     """Load every rank; the function runs a plan on all of them and returns the first one's result."""
     pool = ThreadPoolExecutor(len(shares))
-    runners = list(pool.map(lambda share: ModelRunner.load_share(config, share, NullProgress()), shares))
+    runners = list(pool.map(lambda share: load_share(config, share, NullProgress()), shares))
 
     def execute(plan: StepPlan) -> StepResult:
         results = list(pool.map(lambda runner: runner.execute(plan), runners))

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, ResolvedConfig, SpeculationConfig
 from llama4coder.engine.engine import Engine
+from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
-from llama4coder.engine.runner import ModelRunner
 from llama4coder.machine import detect_machine
 from llama4coder.obs.stats import NullObserver, StepStats
 from llama4coder.progress import NullProgress
@@ -65,7 +65,7 @@ class Ours:
             speculation=speculation or SpeculationConfig(),
         )
         resolved = resolve(config, folder, read_shape(folder), detect_machine())
-        runner = ModelRunner.load(resolved, NullProgress())
+        runner = load_runner(resolved, NullProgress())
         self._model_time = ModelTime()
         guesses = speculate(resolved) if speculate is not None else None
         self._engine = Engine(resolved, LocalExecutor(runner.launch), self._model_time, guesses)
