@@ -11,6 +11,7 @@ from llama4coder.engine.pace import StepPace
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.engine.scheduler import Scheduler, SchedulerLimits
 from llama4coder.kv.block_pool import BlockPool
+from llama4coder.kv.name_journal import NameJournal
 from llama4coder.obs.stats import EngineObserver, EngineStats, StepStats
 from llama4coder.spec.types import NoSpeculation, Speculation, StepCost
 from llama4coder.types import FinishReason, GenerateRequest, TokenEvent
@@ -42,6 +43,7 @@ class Engine:
         executor: Executor,
         observer: EngineObserver,
         speculation: Speculation | None = None,
+        journal: NameJournal | None = None,
     ) -> None:
         engine = config.engine
         limits = SchedulerLimits(
@@ -51,7 +53,7 @@ class Engine:
             max_step_tokens=engine.max_step_tokens,
             prefix_caching=engine.prefix_caching,
         )
-        self.scheduler = Scheduler(BlockPool(engine.num_blocks, engine.kv_shards), limits)
+        self.scheduler = Scheduler(BlockPool(engine.num_blocks, engine.kv_shards, journal=journal), limits)
         self._executor = executor
         self.observer = observer
         self._step_timeout_s = engine.step_timeout_s
@@ -111,6 +113,9 @@ class Engine:
             num_used_blocks=usage.used,
             num_cached_blocks=usage.cached,
             num_free_blocks=usage.free,
+            num_available_blocks=self.scheduler.pool.num_available,
+            num_running_tokens=self.scheduler.num_running_tokens,
+            num_prefill_tokens=self.scheduler.num_prefill_tokens,
         )
 
     def check_integrity(self) -> None:

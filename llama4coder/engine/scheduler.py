@@ -75,6 +75,17 @@ class Scheduler:
         return sum(len(seq.token_ids) for seq in self._waiting)
 
     @property
+    def num_running_tokens(self) -> int:
+        """Tokens that the running sequences hold, computed or not."""
+        return sum(len(seq.token_ids) for seq in self._running)
+
+    @property
+    def num_prefill_tokens(self) -> int:
+        """Tokens to be computed before every sequence can generate; of the waiting ones, without cached prefixes."""
+        running = sum(seq.num_unplanned for seq in self._running if seq.num_unplanned > 1)
+        return running + sum(self._num_uncached(seq) for seq in self._waiting)
+
+    @property
     def has_work(self) -> bool:
         return bool(self._running or self._waiting)
 
@@ -237,6 +248,12 @@ class Scheduler:
             return []
         num_usable = (len(seq.token_ids) - 1) // self.limits.block_size  # one token must be computed for its logits
         return self.pool.lookup(seq.block_hashes[:num_usable])
+
+    def _num_uncached(self, seq: Sequence) -> int:
+        """As it was when this was first asked: it is an estimate, and asked often."""
+        if seq.num_uncached is None:
+            seq.num_uncached = len(seq.token_ids) - len(self._cached_prefix(seq)) * self.limits.block_size
+        return seq.num_uncached
 
     def _is_pending(self, seq: Sequence, cached: list[int], pending: set[BlockHash]) -> bool:
         if seq.wants_prompt_logprobs or len(cached) >= len(seq.block_hashes):

@@ -29,6 +29,7 @@ class Sequence:
     block_hashes: list[BlockHash] = field(default_factory=list)
     num_registered: int = 0  # blocks offered to the prefix cache
     num_sent_blocks: int = 0  # blocks the ranks know of
+    num_uncached: int | None = None  # tokens to compute that were not cached when it began to wait, once known
     admitted: bool = False  # has left the queue once
     prompt_logprobs: list[PositionLogprobs] = field(default_factory=list)
 
@@ -103,6 +104,7 @@ class Sequence:
         self.num_awaited = 0
         self.num_registered = 0
         self.num_sent_blocks = 0
+        self.num_uncached = None
         self.block_ids = []
         self.prompt_logprobs = []
 

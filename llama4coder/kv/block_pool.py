@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from llama4coder.kv.block_hash import BlockHash
+from llama4coder.kv.name_journal import NameJournal
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,11 @@ class _Shard:
 
 
 class BlockPool:
-    """Hands out blocks; ask `can_allocate` first, then `allocate`."""
+    """Hands out blocks; ask `can_allocate` first, then `allocate`. A `journal` is told of every name."""
 
-    def __init__(self, blocks_per_shard: int, num_shards: int = 1) -> None:
+    def __init__(self, blocks_per_shard: int, num_shards: int = 1, *, journal: NameJournal | None = None) -> None:
         self.num_blocks = blocks_per_shard * num_shards
+        self._journal = journal
         self.num_evicted = 0
         self._ref_counts = [0] * self.num_blocks
         self._hashes: list[BlockHash | None] = [None] * self.num_blocks
@@ -63,6 +65,11 @@ class BlockPool:
         cached = sum(len(shard.cached) for shard in self._shards)
         free = sum(len(shard.free) for shard in self._shards)
         return BlockUsage(used=self.num_blocks - cached - free, cached=cached, free=free)
+
+    @property
+    def num_available(self) -> int:
+        """Blocks that can be handed out now on the fullest shard, cached ones included."""
+        return min(shard.num_available for shard in self._shards)
 
     def can_allocate(self, places: range, *, acquiring: Sequence[int] = (), beside: Sequence[int] = ()) -> bool:
         """Whether `allocate(places)` would find its blocks now, on every shard.
@@ -125,6 +132,8 @@ class BlockPool:
         if name not in self._named and self._hashes[block_id] is None:
             self._named[name] = block_id
             self._hashes[block_id] = name
+            if self._journal is not None:
+                self._journal.named(name)
 
     def check_integrity(self) -> None:
         """Assert the invariants of the drawing above; cheap enough for every idle moment."""
@@ -161,5 +170,7 @@ class BlockPool:
             del self._named[name]
             self._hashes[block_id] = None
             self.num_evicted += 1
+            if self._journal is not None:
+                self._journal.forgotten(name)
         self._ref_counts[block_id] = 1
         return block_id

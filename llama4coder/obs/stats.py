@@ -19,6 +19,9 @@ class EngineStats:
     num_used_blocks: int
     num_cached_blocks: int
     num_free_blocks: int
+    num_available_blocks: int  # of the fullest shard: free, or cached and taken back when needed
+    num_running_tokens: int
+    num_prefill_tokens: int  # to be computed before every sequence can generate, as far as they are not cached
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,19 @@ from cluster.channel.executor import ZmqExecutor
 from cluster.channel.rank_server import RankServer
 from cluster.channel.token_receiver import TokenReceiver
 from cluster.generation import GenerationOutcome, GenerationService, Refusal
+from cluster.routing import Routing
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.executor import LaunchedStep
 from llama4coder.engine.plan import StepPlan
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.engine.thread import EngineThread, QueueLimits
 from llama4coder.errors import ContextTooLong, DeadlineExceeded, Overloaded, StreamLost, Unavailable
+from llama4coder.obs.routing import NullRoutingObserver
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
+from llama4coder.router.kv_aware import KVAware
+from llama4coder.router.messages import Report
+from llama4coder.router.router import Router
 from llama4coder.types import FinishReason, GenerateRequest
 from tests.support.backend_contract import BackendContract, Subject, make_request, run, tokens_of
 from tests.support.engines import resolved
@@ -52,10 +57,12 @@ class FakeResponse:
 class FakeMethod:
     def __init__(self, method: Any) -> None:
         self._method = method
+        self.replicas: list[str | None] = []
         self.has_replicas = asyncio.Event()
         self.has_replicas.set()
 
-    def remote(self, *args: Any) -> FakeResponse:
+    def remote(self, *args: Any, replica: str | None = None) -> FakeResponse:
+        self.replicas.append(replica)
         return FakeResponse(asyncio.create_task(self._call(*args)), self.has_replicas)
 
     async def _call(self, *args: Any) -> Any:
@@ -87,6 +94,14 @@ class BreakableRank:
         if self.broken:
             raise RuntimeError("broken by the test")
         return self._runner.launch(plan)
+
+
+def routing_over(*reports: Report) -> Routing:
+    """A router that has heard of these replicas just now."""
+    routing = Routing(Router(KVAware(), 16), NullRoutingObserver())
+    for report in reports:
+        routing.receive(report)
+    return routing
 
 
 def recovery_within(timeout_s: float) -> Recovery:
@@ -147,7 +162,7 @@ class TestClusterBackend(BackendContract):
         handle: Any = FakeHandle(replica.service)
         pusher: Any = FakePusher()
         return Subject(
-            backend=ClusterBackend(handle, receiver, pusher, recovery_within(1.0)),
+            backend=ClusterBackend(handle, receiver, pusher, routing_over(), recovery_within(1.0)),
             num_running=lambda: replica.thread.stats().num_running + replica.thread.stats().num_waiting,
             impossible=make_request("impossible", max_tokens=10_000),
             kill=kill,
@@ -198,7 +213,7 @@ async def test_a_lost_request_goes_on_at_another_replica(
         replicas = TwoReplicas(first.service, second.service)
         handle: Any = FakeHandle(replicas)
         pusher: Any = FakePusher()
-        backend = ClusterBackend(handle, receiver, pusher, Recovery(20.0, lambda: recovered.append(1)))
+        backend = ClusterBackend(handle, receiver, pusher, routing_over(), Recovery(20.0, lambda: recovered.append(1)))
         wanted = [make_request(str(number), 64, num_logprobs=1, num_prompt_logprobs=0) for number in range(4)]
         wanted = [replace(request, seed=number) for number, request in enumerate(wanted)]
         expected = [
@@ -255,7 +270,9 @@ async def receiver() -> AsyncIterator[TokenReceiver]:
 
 
 def backend_over(service: Scripted, receiver: TokenReceiver) -> ClusterBackend:
-    return ClusterBackend(FakeHandle(service), receiver, FakePusher(), recovery_within(1.0))  # type: ignore[arg-type]
+    handle: Any = FakeHandle(service)
+    pusher: Any = FakePusher()
+    return ClusterBackend(handle, receiver, pusher, routing_over(), recovery_within(1.0))
 
 
 async def test_outcome_without_its_tokens_is_a_lost_stream(
@@ -288,12 +305,14 @@ async def test_a_request_that_no_replica_takes_has_a_deadline(receiver: TokenRec
     handle.generate.has_replicas.clear()
     pusher: Any = FakePusher()
     with pytest.raises(DeadlineExceeded, match=r"no replica took the request within 0\.2 s"):
-        await run(ClusterBackend(handle, receiver, pusher, recovery_within(0.2)), make_request("a"))
+        await run(ClusterBackend(handle, receiver, pusher, routing_over(), recovery_within(0.2)), make_request("a"))
     assert len(asyncio.all_tasks()) <= 2, "the call has been cancelled; left are this test and the receiver"
 
 
 async def test_a_request_that_a_replica_has_taken_waits_its_turn(receiver: TokenReceiver) -> None:
-    backend = ClusterBackend(FakeHandle(Scripted(None)), receiver, FakePusher(), recovery_within(0.1))  # type: ignore[arg-type]
+    handle: Any = FakeHandle(Scripted(None))
+    pusher: Any = FakePusher()
+    backend = ClusterBackend(handle, receiver, pusher, routing_over(), recovery_within(0.1))
     waiting = asyncio.create_task(run(backend, make_request("a")))
     await asyncio.sleep(0.5)
     assert not waiting.done()
