@@ -51,6 +51,7 @@ class Router:
         reporting = {name: view for name, view in self._views.items() if view.age_s(now_s) < _SILENT_AFTER_S}
         if not reporting:
             return None
+        self.ended(request.request_id)  # clients give ids, too, and may give one twice
         query = self._query(request, avoid)
         candidates = considered(query, [view.candidate_for(query) for view in reporting.values()])
         choice = self._policy.choose(query, candidates)
