@@ -1,7 +1,7 @@
 """The whole road from handle call to token channel, with an engine and a rank server but without Ray."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from llama4coder.engine.executor import LaunchedStep
 from llama4coder.engine.plan import StepPlan
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.engine.thread import EngineThread, QueueLimits
-from llama4coder.errors import ContextTooLong, DeadlineExceeded, Overloaded, StreamLost, Unavailable
+from llama4coder.errors import ContextTooLong, DeadlineExceeded, EngineDead, Overloaded, StreamLost, Unavailable
 from llama4coder.obs.routing import NullRoutingObserver
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
@@ -33,6 +33,7 @@ from llama4coder.types import FinishReason, GenerateRequest
 from tests.support.backend_contract import BackendContract, Subject, make_request, run, tokens_of
 from tests.support.engines import resolved
 from tests.support.models import write_tiny_llama
+from tests.support.replicas import report
 
 METRICS = b"# HELP fake_total A fake.\n# TYPE fake_total counter\nfake_total 1.0\n"
 
@@ -99,8 +100,8 @@ class BreakableRank:
 def routing_over(*reports: Report) -> Routing:
     """A router that has heard of these replicas just now."""
     routing = Routing(Router(KVAware(), 16), NullRoutingObserver())
-    for report in reports:
-        routing.receive(report)
+    for each in reports:
+        routing.receive(each)
     return routing
 
 
@@ -323,3 +324,78 @@ async def test_a_request_that_a_replica_has_taken_waits_its_turn(receiver: Token
 async def test_probe_has_a_deadline(receiver: TokenReceiver) -> None:
     with pytest.raises(DeadlineExceeded):
         await backend_over(Scripted(None), receiver).probe(0.05)
+
+
+class Named:
+    """Replicas by name: each does what it is told, and keeps who asked."""
+
+    def __init__(self, replicas: Mapping[str | None, Any]) -> None:
+        self._replicas = replicas
+        self.asked: list[str | None] = []
+        self.generate = self
+        self.probe = self
+
+    def remote(self, request: GenerateRequest, ingress: Endpoint, replica: str | None = None) -> FakeResponse:
+        self.asked.append(replica)
+        taken = asyncio.Event()
+        taken.set()
+        return FakeResponse(asyncio.create_task(self._replicas[replica].generate(request, ingress)), taken)
+
+
+class Full:
+    """Refuses whatever comes."""
+
+    async def generate(self, request: GenerateRequest, ingress: Endpoint) -> Refusal:
+        return Refusal(Overloaded("the queue is full", 1.0))
+
+
+class Lost:
+    """Dies of whatever comes."""
+
+    async def generate(self, request: GenerateRequest, ingress: Endpoint) -> Refusal:
+        raise EngineDead("the reason")
+
+
+def backend_of(replicas: Named, receiver: TokenReceiver, *reports: Report) -> ClusterBackend:
+    handle: Any = replicas
+    pusher: Any = FakePusher()
+    return ClusterBackend(handle, receiver, pusher, routing_over(*reports), recovery_within(5.0))
+
+
+class TestElsewhere:
+    async def test_a_refused_request_goes_where_there_is_room(
+        self, checkpoint: Path, tmp_path: Path, one_thread: None, receiver: TokenReceiver
+    ) -> None:
+        async with running_replica(checkpoint, tmp_path, "r") as replica:
+            replicas = Named({"full": Full(), "roomy": replica.service})
+            backend = backend_of(replicas, receiver, report("full"), report("roomy", num_running=3))
+            assert len(tokens_of(await run(backend, make_request("a")))) == 6
+            assert replicas.asked == ["full", "roomy"]
+
+    async def test_once_only(self, receiver: TokenReceiver) -> None:
+        replicas = Named(dict.fromkeys("abc", Full()))
+        with pytest.raises(Overloaded):
+            await run(backend_of(replicas, receiver, *map(report, "abc")), make_request("a"))
+        assert len(replicas.asked) == len(set(replicas.asked)) == 2
+
+    async def test_not_where_there_is_no_room_either(self, receiver: TokenReceiver) -> None:
+        replicas = Named(dict.fromkeys("ab", Full()))
+        with pytest.raises(Overloaded):
+            await run(backend_of(replicas, receiver, report("a"), report("b", num_free_places=0)), make_request("a"))
+        assert replicas.asked == ["a"]
+
+    async def test_not_when_nothing_is_known(self, receiver: TokenReceiver) -> None:
+        replicas = Named({None: Full()})
+        with pytest.raises(Overloaded):
+            await run(backend_of(replicas, receiver), make_request("a"))
+        assert replicas.asked == [None]
+
+    async def test_a_lost_request_avoids_the_replica_that_lost_it(
+        self, checkpoint: Path, tmp_path: Path, one_thread: None, receiver: TokenReceiver
+    ) -> None:
+        async with running_replica(checkpoint, tmp_path, "r") as replica:
+            replicas = Named({"lost": Lost(), "alive": replica.service})
+            backend = backend_of(replicas, receiver, report("lost"), report("alive", num_running=9))
+            for name in ("a", "b"):
+                assert len(tokens_of(await run(backend, make_request(name)))) == 6
+            assert replicas.asked == ["lost", "alive", "alive"], "what one request has learned, the next one knows"

@@ -62,7 +62,7 @@ def test_more_repositories_than_fit() -> None:
 
 
 def test_prediction_is_what_comes_true() -> None:
-    found = outcomes(about_repositories(8), num_at_once=16, num_blocks=3000)["kv_aware"]
+    found = RoutingSimulation("kv_aware", NUM_REPLICAS, 3000).run(about_repositories(8), num_at_once=16)
     assert found.num_predicted_tokens == pytest.approx(found.num_cached_tokens, rel=0.02)
 
 
