@@ -1,151 +1,28 @@
 """The whole road from handle call to token channel, with an engine and a rank server but without Ray."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from cluster.backend import ClusterBackend, Recovery
-from cluster.channel.endpoint import Endpoint, bind_private
-from cluster.channel.executor import ZmqExecutor
-from cluster.channel.rank_server import RankServer
+from cluster.channel.endpoint import Endpoint
 from cluster.channel.token_receiver import TokenReceiver
 from cluster.generation import GenerationOutcome, GenerationService, Refusal
-from cluster.routing import Routing
-from llama4coder.engine.engine import Engine
-from llama4coder.engine.executor import LaunchedStep
-from llama4coder.engine.plan import StepPlan
-from llama4coder.engine.runner import ModelRunner
-from llama4coder.engine.thread import EngineThread, QueueLimits
-from llama4coder.errors import ContextTooLong, DeadlineExceeded, EngineDead, Overloaded, StreamLost, Unavailable
-from llama4coder.obs.routing import NullRoutingObserver
-from llama4coder.obs.stats import NullObserver
-from llama4coder.progress import NullProgress
-from llama4coder.router.kv_aware import KVAware
-from llama4coder.router.messages import Report
-from llama4coder.router.router import Router
+from llama4coder.errors import ContextTooLong, DeadlineExceeded, Overloaded, StreamLost, Unavailable
 from llama4coder.types import FinishReason, GenerateRequest
 from tests.support.backend_contract import BackendContract, Subject, make_request, run, tokens_of
-from tests.support.engines import resolved
-from tests.support.models import write_tiny_llama
-from tests.support.replicas import report
-
-METRICS = b"# HELP fake_total A fake.\n# TYPE fake_total counter\nfake_total 1.0\n"
-
-
-class FakeResponse:
-    """A `DeploymentResponse` in the same event loop."""
-
-    def __init__(self, task: "asyncio.Task[Any]", taken: asyncio.Event) -> None:
-        self._task = task
-        self._taken = taken
-
-    def __await__(self) -> Any:
-        return asyncio.shield(self._task).__await__()
-
-    async def _fetch_future_result_async(self) -> None:
-        await self._taken.wait()
-
-    def cancel(self) -> None:
-        self._task.cancel()
-
-
-class FakeMethod:
-    def __init__(self, method: Any) -> None:
-        self._method = method
-        self.replicas: list[str | None] = []
-        self.has_replicas = asyncio.Event()
-        self.has_replicas.set()
-
-    def remote(self, *args: Any, replica: str | None = None) -> FakeResponse:
-        self.replicas.append(replica)
-        return FakeResponse(asyncio.create_task(self._call(*args)), self.has_replicas)
-
-    async def _call(self, *args: Any) -> Any:
-        await self.has_replicas.wait()
-        return await self._method(*args)
-
-
-class FakeHandle:
-    """A `DeploymentHandle` to one service."""
-
-    def __init__(self, service: Any) -> None:
-        self.generate = FakeMethod(service.generate)
-        self.probe = FakeMethod(service.probe)
-
-
-class FakePusher:
-    async def everybody(self) -> bytes:
-        return METRICS
-
-
-class BreakableRank:
-    """A real model, until it is broken."""
-
-    def __init__(self, runner: ModelRunner) -> None:
-        self._runner = runner
-        self.broken = False
-
-    def launch(self, plan: StepPlan) -> LaunchedStep:
-        if self.broken:
-            raise RuntimeError("broken by the test")
-        return self._runner.launch(plan)
-
-
-def routing_over(*reports: Report) -> Routing:
-    """A router that has heard of these replicas just now."""
-    routing = Routing(Router(KVAware(), 16), NullRoutingObserver())
-    for each in reports:
-        routing.receive(each)
-    return routing
-
-
-def recovery_within(timeout_s: float) -> Recovery:
-    return Recovery(timeout_s, lambda: None)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    write_tiny_llama(folder, tokenizer=True)
-    return folder
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """A target replica without Ray."""
-
-    service: GenerationService
-    thread: EngineThread
-    rank: BreakableRank
-
-
-@asynccontextmanager
-async def running_replica(checkpoint: Path, folder: Path, name: str) -> AsyncIterator[Replica]:
-    config = resolved(checkpoint, num_blocks=256, max_sequences=8, max_step_tokens=64)
-    rank = BreakableRank(ModelRunner.load(config, NullProgress()))
-    server = RankServer(rank.launch, lambda socket: bind_private(socket, folder, name))
-    executor = ZmqExecutor([server.start()], config.engine.heartbeat_timeout_s)
-    thread = EngineThread(Engine(config, executor, NullObserver()), QueueLimits(8, 16))
-    thread.start()
-    service = GenerationService(thread)
-    yield Replica(service, thread, rank)
-    await service.close()
-    server.stop()
-    server.join()
+from tests.support.local_cluster import (
+    FakeHandle,
+    FakePusher,
+    Replica,
+    recovery_within,
+    routing_over,
+    running_replica,
+)
 
 
 class TestClusterBackend(BackendContract):
@@ -263,13 +140,6 @@ class Scripted:
         await asyncio.sleep(60)
 
 
-@pytest.fixture
-async def receiver() -> AsyncIterator[TokenReceiver]:
-    receiver = TokenReceiver("127.0.0.1")
-    yield receiver
-    await receiver.close()
-
-
 def backend_over(service: Scripted, receiver: TokenReceiver) -> ClusterBackend:
     handle: Any = FakeHandle(service)
     pusher: Any = FakePusher()
@@ -324,78 +194,3 @@ async def test_a_request_that_a_replica_has_taken_waits_its_turn(receiver: Token
 async def test_probe_has_a_deadline(receiver: TokenReceiver) -> None:
     with pytest.raises(DeadlineExceeded):
         await backend_over(Scripted(None), receiver).probe(0.05)
-
-
-class Named:
-    """Replicas by name: each does what it is told, and keeps who asked."""
-
-    def __init__(self, replicas: Mapping[str | None, Any]) -> None:
-        self._replicas = replicas
-        self.asked: list[str | None] = []
-        self.generate = self
-        self.probe = self
-
-    def remote(self, request: GenerateRequest, ingress: Endpoint, replica: str | None = None) -> FakeResponse:
-        self.asked.append(replica)
-        taken = asyncio.Event()
-        taken.set()
-        return FakeResponse(asyncio.create_task(self._replicas[replica].generate(request, ingress)), taken)
-
-
-class Full:
-    """Refuses whatever comes."""
-
-    async def generate(self, request: GenerateRequest, ingress: Endpoint) -> Refusal:
-        return Refusal(Overloaded("the queue is full", 1.0))
-
-
-class Lost:
-    """Dies of whatever comes."""
-
-    async def generate(self, request: GenerateRequest, ingress: Endpoint) -> Refusal:
-        raise EngineDead("the reason")
-
-
-def backend_of(replicas: Named, receiver: TokenReceiver, *reports: Report) -> ClusterBackend:
-    handle: Any = replicas
-    pusher: Any = FakePusher()
-    return ClusterBackend(handle, receiver, pusher, routing_over(*reports), recovery_within(5.0))
-
-
-class TestElsewhere:
-    async def test_a_refused_request_goes_where_there_is_room(
-        self, checkpoint: Path, tmp_path: Path, one_thread: None, receiver: TokenReceiver
-    ) -> None:
-        async with running_replica(checkpoint, tmp_path, "r") as replica:
-            replicas = Named({"full": Full(), "roomy": replica.service})
-            backend = backend_of(replicas, receiver, report("full"), report("roomy", num_running=3))
-            assert len(tokens_of(await run(backend, make_request("a")))) == 6
-            assert replicas.asked == ["full", "roomy"]
-
-    async def test_once_only(self, receiver: TokenReceiver) -> None:
-        replicas = Named(dict.fromkeys("abc", Full()))
-        with pytest.raises(Overloaded):
-            await run(backend_of(replicas, receiver, *map(report, "abc")), make_request("a"))
-        assert len(replicas.asked) == len(set(replicas.asked)) == 2
-
-    async def test_not_where_there_is_no_room_either(self, receiver: TokenReceiver) -> None:
-        replicas = Named(dict.fromkeys("ab", Full()))
-        with pytest.raises(Overloaded):
-            await run(backend_of(replicas, receiver, report("a"), report("b", num_free_places=0)), make_request("a"))
-        assert replicas.asked == ["a"]
-
-    async def test_not_when_nothing_is_known(self, receiver: TokenReceiver) -> None:
-        replicas = Named({None: Full()})
-        with pytest.raises(Overloaded):
-            await run(backend_of(replicas, receiver), make_request("a"))
-        assert replicas.asked == [None]
-
-    async def test_a_lost_request_avoids_the_replica_that_lost_it(
-        self, checkpoint: Path, tmp_path: Path, one_thread: None, receiver: TokenReceiver
-    ) -> None:
-        async with running_replica(checkpoint, tmp_path, "r") as replica:
-            replicas = Named({"lost": Lost(), "alive": replica.service})
-            backend = backend_of(replicas, receiver, report("lost"), report("alive", num_running=9))
-            for name in ("a", "b"):
-                assert len(tokens_of(await run(backend, make_request(name)))) == 6
-            assert replicas.asked == ["lost", "alive", "alive"], "what one request has learned, the next one knows"

@@ -345,3 +345,18 @@ def test_a_stop_token_among_right_guesses_ends_the_request_there() -> None:
     assert (event.token_ids, event.finish_reason) == ((4, 5), FinishReason.STOP)
     assert (event.num_accepted, event.num_rejected) == (2, 1)
     scheduler.check_integrity()
+
+
+def test_what_is_to_prefill_leaves_out_what_is_cached() -> None:
+    scheduler = make_scheduler(max_sequences=2, max_step_tokens=16)
+    pipeline = Pipeline(scheduler, depth=1)
+    scheduler.add(request("first", list(range(12)), 1))
+    assert (scheduler.num_prefill_tokens, scheduler.num_running_tokens) == (12, 0)
+    pipeline.step()
+    assert (scheduler.num_prefill_tokens, scheduler.num_running_tokens) == (0, 0)
+    scheduler.add(request("again", [*range(12), 50, 51], 4))
+    assert scheduler.num_prefill_tokens == 2
+    scheduler.add(request("long", list(range(100, 140)), 4))
+    assert scheduler.num_prefill_tokens == 42
+    pipeline.step()
+    assert (scheduler.num_prefill_tokens, scheduler.num_running_tokens) == (40 - 14, 15 + 40)

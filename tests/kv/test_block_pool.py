@@ -178,3 +178,12 @@ def test_only_full_blocks_are_named_and_extension_equals_starting_over() -> None
     for end in range(41):
         extend_hashes(in_steps, tokens[:end], 16)
     assert in_steps == at_once and len(at_once) == 2
+
+
+def test_the_fullest_shard_decides_what_is_available() -> None:
+    pool = BlockPool(4, num_shards=2)
+    first = pool.allocate(range(3))  # two of shard 0, one of shard 1
+    assert pool.num_available == 2
+    pool.register(first[0], b"name")
+    pool.release(first)
+    assert pool.num_available == 4, "cached blocks are available"
