@@ -8,6 +8,7 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
 
 from cluster.draft_loading import check_draft
 from cluster.draft_pool import draft_deployment
@@ -26,6 +27,7 @@ _MAX_ONGOING_REQUESTS = 100_000  # the engine's own bounded queue decides who wa
 _HEALTH_CHECK_PERIOD_S = 1.0  # three failures in a row replace a replica
 _HEALTH_CHECK_TIMEOUT_S = 10.0
 _SHUTDOWN_TIMEOUT_S = 20.0
+_REQUEST_ROUTER = "cluster.request_router:DirectedRequestRouter"
 _QUIET = {"enable_access_log": False, "log_level": "WARNING"}
 _TOLD = {"enable_access_log": False, "log_level": "INFO"}  # how a start goes on
 
@@ -60,6 +62,7 @@ def _target(config: ResolvedConfig) -> serve.Deployment:
     return serve.deployment(
         placement_group_bundles=[dict(bundle) for bundle in placement.bundles],
         placement_group_strategy=placement.strategy,
+        request_router_config=RequestRouterConfig(request_router_class=_REQUEST_ROUTER),  # type: ignore[arg-type]
         **options,
     )(TargetReplica)
 

@@ -5,7 +5,9 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ray.exceptions import RayError
@@ -17,6 +19,7 @@ from cluster.continuation import Continuation
 from cluster.errors import NotBegun, original_error
 from cluster.generation import GenerationOutcome, Refusal
 from cluster.metrics_hub import MetricsPusher
+from cluster.routing import Routing
 from llama4coder.errors import DeadlineExceeded, EngineDead, Llama4CoderError, Overloaded, StreamLost, Unavailable
 from llama4coder.types import GenerateRequest, TokenEvent
 
@@ -37,40 +40,70 @@ class Recovery:
 class ClusterBackend:
     """Implements `llama4coder.backend.GenerationBackend` over the target deployment; for one event loop.
 
-    A request whose replica is lost goes on at another, or at the same one when it has been started anew.
+    A request whose replica is lost goes on at another, or at the same one when it has been started anew. One that a
+    replica refuses for its full queue is offered once to another that should have room.
     """
 
     def __init__(
-        self, target: DeploymentHandle[Any], receiver: TokenReceiver, pusher: MetricsPusher, recovery: Recovery
+        self,
+        target: DeploymentHandle[Any],
+        receiver: TokenReceiver,
+        pusher: MetricsPusher,
+        routing: Routing,
+        recovery: Recovery,
     ) -> None:
         self._target = target
         self._receiver = receiver
         self._pusher = pusher
+        self._routing = routing
         self._recovery = recovery
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenEvent, None]:
         """See `GenerationBackend.generate`."""
         continuation = Continuation(request, self._recovery.timeout_s)
+        avoid: str | None = None
         while True:
+            attempt = continuation.next_request()
+            replica = self._routing.choose(attempt, frozenset({avoid} if avoid else ()))
             try:
-                async with aclosing(self._attempt(continuation)) as events:
+                async with aclosing(self._attempt(continuation, attempt, replica)) as events:
                     async for event in events:
                         yield event
                 return
-            except (Unavailable, Overloaded) as error:
+            except Overloaded as error:
+                pause_s = (
+                    0.0 if self._may_go_elsewhere(continuation, attempt, replica) else continuation.pause_after(error)
+                )
+            except Unavailable as error:
                 pause_s = continuation.pause_after(error)
                 _log.warning("a request lost its replica and goes on elsewhere: %s", type(error).__name__)
+                if replica is not None:
+                    self._routing.lost(replica)
+            finally:
+                self._routing.ended(attempt.request_id)
+            avoid = replica
             await asyncio.sleep(pause_s)
 
-    async def _attempt(self, continuation: Continuation) -> AsyncGenerator[TokenEvent, None]:
+    def _may_go_elsewhere(self, continuation: Continuation, refused: GenerateRequest, replica: str | None) -> bool:
+        """Once, and only if another replica should have room: what all refuse, the client shall know soon."""
+        if replica is None or not self._routing.has_room_beside(replica, refused):
+            return False
+        return continuation.take_detour()
+
+    async def _attempt(
+        self, continuation: Continuation, request: GenerateRequest, replica: str | None
+    ) -> AsyncGenerator[TokenEvent, None]:
         """What one replica gives, to the last event unless it fails."""
-        request = continuation.next_request()
         stream = self._receiver.open(request.request_id, len(request.output_token_ids))
-        response: Any = self._target.generate.remote(request, self._receiver.endpoint)
+        response = self._call(request, replica)
         watcher = asyncio.create_task(_watch(response, stream, self._recovery.timeout_s))
+        is_first = True
         try:
             while True:
                 event = await self._next_event(stream, continuation)
+                if is_first:
+                    self._routing.begun(event)
+                    is_first = False
                 yield continuation.take(event)
                 if event.finish_reason is not None:
                     return
@@ -79,6 +112,10 @@ class ClusterBackend:
             if not watcher.done():
                 response.cancel()
                 watcher.cancel()
+
+    def _call(self, request: GenerateRequest, replica: str | None) -> Any:
+        """Outside of the HTTP request's context: its calls would share the id by which Serve's router finds them."""
+        return Context().run(partial(self._target.generate.remote, request, self._receiver.endpoint, replica=replica))
 
     async def _next_event(self, stream: TokenStream, continuation: Continuation) -> TokenEvent:
         if continuation.deadline_s is None:

@@ -21,6 +21,7 @@ class Continuation:
         self._patience_s = recovery_timeout_s  # what is left of it: every loss takes from the same
         self._token_ids = list(request.output_token_ids)
         self._has_begun = False
+        self._has_detoured = False
         self._num_attempts = 0
         self._num_fruitless = 0
         self._pause_s = _FIRST_PAUSE_S
@@ -52,6 +53,12 @@ class Continuation:
             self._patience_s = self.deadline_s - time.monotonic()
             self.deadline_s = None
         return seen
+
+    def take_detour(self) -> bool:
+        """Whether a request that was refused before it began may try elsewhere at once: the first time."""
+        may_try = not self._has_detoured and self.deadline_s is None
+        self._has_detoured = True
+        return may_try
 
     def pause_after(self, error: Unavailable | Overloaded) -> float:
         """Seconds to wait before the next attempt; raises `error`, or what it has come to, if there is to be none.

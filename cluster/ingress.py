@@ -12,8 +12,11 @@ from cluster.backend import ClusterBackend, Recovery
 from cluster.channel.token_receiver import TokenReceiver
 from cluster.metrics_hub import MetricsPusher
 from cluster.node import node_address
+from cluster.routing import LiveReports, Routing
 from llama4coder.config import ResolvedConfig
 from llama4coder.obs.metrics import Metrics
+from llama4coder.router.build import build_policy
+from llama4coder.router.router import Router
 from llama4coder.server.app import create_app
 from llama4coder.shape import read_shape
 from llama4coder.tokenizer.chat_template import ChatTemplate
@@ -30,8 +33,11 @@ class Ingress:
         metrics = Metrics(CollectorRegistry())
         self._pusher = MetricsPusher(hub, serve.get_replica_context().replica_id.unique_id, metrics.render)
         self._receiver = TokenReceiver(node_address())
+        router = Router(build_policy(config.router.policy), config.engine.block_size)
+        routing = Routing(router, metrics)
+        self._reports = LiveReports(target, node_address(), routing, router)
         recovery = Recovery(config.server.recovery_timeout_s, metrics.recovered_requests.inc)
-        backend = ClusterBackend(target, self._receiver, self._pusher, recovery)
+        backend = ClusterBackend(target, self._receiver, self._pusher, routing, recovery)
         folder = Path(config.model.path)
         tokenizer = Tokenizer.from_folder(folder)
         self._app: FastAPI = create_app(
@@ -49,7 +55,8 @@ class Ingress:
 
     async def __del__(self) -> None:
         """Called by Serve when the replica is stopped."""
-        if hasattr(self, "_receiver"):
+        if hasattr(self, "_reports"):
+            await self._reports.stop()
             await self._receiver.close()
             await self._pusher.stop()
 

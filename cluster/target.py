@@ -12,6 +12,7 @@ from cluster.channel.executor import ZmqExecutor
 from cluster.generation import GenerationOutcome, GenerationService, Refusal
 from cluster.metrics_hub import MetricsPusher
 from cluster.rank_group import RankGroup
+from cluster.reporter import Reporter
 from cluster.speculation import TargetSpeculation
 from cluster.startup_times import StartupTimes
 from llama4coder.config import ResolvedConfig
@@ -19,6 +20,7 @@ from llama4coder.engine.engine import Engine
 from llama4coder.engine.thread import EngineThread, QueueLimits
 from llama4coder.errors import EngineDead
 from llama4coder.kv.memory_line import told_memory
+from llama4coder.kv.name_journal import NameJournal
 from llama4coder.obs.metrics import Metrics
 from llama4coder.types import GenerateRequest
 
@@ -43,17 +45,29 @@ class TargetReplica:
         _log.info("memory: %s", told_memory(config, memory))
         self._executor = ZmqExecutor(self._ranks.started.endpoints, config.engine.heartbeat_timeout_s)
         self._speculation = TargetSpeculation(config, drafts, metrics)
-        thread = EngineThread(Engine(config, self._executor, metrics, self._speculation.for_engine), limits)
+        journal = NameJournal()
+        engine = Engine(config, self._executor, metrics, self._speculation.for_engine, journal)
+        thread = EngineThread(engine, limits)
         self._service = GenerationService(thread)
         thread.start()
         with times.phase("warm-up"):
             await self._service.probe(config.engine.step_timeout_s)
             self._ranks.connected()
-        self._pusher = MetricsPusher(hub, serve.get_replica_context().replica_id.unique_id, metrics.render)
+        self._name = serve.get_replica_context().replica_id.unique_id
+        self._reporter = Reporter(self._name, thread, journal, config.engine.kv_shards)
+        self._pusher = MetricsPusher(hub, self._name, metrics.render)
 
-    async def generate(self, request: GenerateRequest, ingress: Endpoint) -> GenerationOutcome | Refusal:
-        """See `GenerationService.generate`; called through the deployment's handle."""
+    async def generate(
+        self, request: GenerateRequest, ingress: Endpoint, replica: str | None = None
+    ) -> GenerationOutcome | Refusal:
+        """See `GenerationService.generate`; called through the deployment's handle, whose router reads `replica`."""
+        self._reporter.received(request.request_id)
         return await self._service.generate(request, ingress)
+
+    async def report_to(self, ingress: Endpoint) -> str:
+        """Called through the deployment's handle, at every replica, again and again; returns the replica's name."""
+        self._reporter.ask(ingress)
+        return self._name
 
     async def probe(self, timeout_s: float) -> None:
         """See `GenerationBackend.probe`; called through the deployment's handle."""
@@ -71,6 +85,8 @@ class TargetReplica:
 
     async def __del__(self) -> None:
         """Called by Serve when the replica is stopped, also when `__init__` did not finish."""
+        if hasattr(self, "_reporter"):
+            await self._reporter.stop()
         if hasattr(self, "_pusher"):
             await self._pusher.stop()
         if hasattr(self, "_speculation"):

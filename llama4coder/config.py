@@ -15,6 +15,7 @@ QuantFormat = Literal["none", "int8", "int4", "fp8", "nf4"]
 KVFormat = Literal["dense", "fp8", "int8", "int4"]
 Device = Literal["cpu", "cuda"]
 PlacementStrategy = Literal["STRICT_PACK", "PACK"]
+RoutingPolicy = Literal["kv_aware", "least_load", "round_robin"]
 SpeculationMethod = Literal["none", "ngram", "local", "pool"]
 
 
@@ -160,6 +161,14 @@ class SpeculationConfig(_Frozen):
         return 0 if self.method == "none" else self.max_draft_tokens
 
 
+class RouterConfig(_Frozen):
+    """Which of several target replicas a request goes to."""
+
+    policy: RoutingPolicy = "kv_aware"
+    """`kv_aware` weighs what of the prompt is cached at a replica against what it has to do; `least_load` looks at what
+    they have to do, `round_robin` at nothing. All of them avoid replicas without room, or that will soon be gone."""
+
+
 class ServerConfig(_Frozen):
     """Limits and habits of the HTTP endpoint."""
 
@@ -187,6 +196,7 @@ class DeploymentConfig(_Frozen):
     engine: EngineConfig = EngineConfig()
     placement: PlacementConfig = PlacementConfig()
     speculation: SpeculationConfig = SpeculationConfig()
+    router: RouterConfig = RouterConfig()
     server: ServerConfig = ServerConfig()
     ingress_replicas: PositiveInt = 1
     """Processes that speak HTTP, tokenise and detokenise."""
@@ -261,6 +271,7 @@ class ResolvedConfig(_Frozen):
     engine: ResolvedEngine
     placement: PlacementConfig
     speculation: SpeculationConfig
+    router: RouterConfig
     server: ServerConfig
     ingress_replicas: int
     target_replicas: int

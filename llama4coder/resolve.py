@@ -93,6 +93,7 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
         ),
         placement=config.placement,
         speculation=config.speculation,
+        router=config.router,
         server=config.server,
         ingress_replicas=config.ingress_replicas,
         target_replicas=config.target_replicas,

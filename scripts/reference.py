@@ -18,6 +18,7 @@ SECTIONS = {
     "SpeculationConfig": "speculation.",
     "DraftConfig": "speculation.draft.",
     "PoolConfig": "speculation.pool.",
+    "RouterConfig": "router.",
     "ServerConfig": "server.",
     "DeploymentConfig": "",
 }

@@ -13,6 +13,7 @@ from llama4coder.engine.queue_forecast import QueueForecast
 from llama4coder.engine.scheduler import Scheduler, SchedulerLimits
 from llama4coder.errors import QueueTimeout
 from llama4coder.kv.block_pool import BlockPool
+from llama4coder.kv.name_journal import NameJournal
 from llama4coder.obs.stats import EngineObserver, EngineStats, StepStats
 from llama4coder.spec.types import NoSpeculation, Speculation, StepCost
 from llama4coder.types import FinishReason, GenerateRequest, TokenEvent
@@ -43,6 +44,7 @@ class Engine:
         executor: Executor,
         observer: EngineObserver,
         speculation: Speculation | None = None,
+        journal: NameJournal | None = None,
     ) -> None:
         engine = config.engine
         limits = SchedulerLimits(
@@ -54,7 +56,7 @@ class Engine:
             queue_timeout_s=engine.queue_timeout_s,
             batch_delay_s=engine.batch_delay_s,
         )
-        pool = BlockPool(engine.num_blocks, engine.kv_shards, engine.num_host_blocks)
+        pool = BlockPool(engine.num_blocks, engine.kv_shards, engine.num_host_blocks, journal=journal)
         self.scheduler = Scheduler(pool, limits)
         self._executor = executor
         self.observer = observer
@@ -143,6 +145,9 @@ class Engine:
             num_cached_host_blocks=host.cached,
             num_pinned_host_blocks=host.pinned,
             num_free_host_blocks=host.free,
+            num_available_blocks=self.scheduler.num_available_blocks,
+            num_running_tokens=self.scheduler.num_running_tokens,
+            num_prefill_tokens=self.scheduler.num_prefill_tokens,
         )
 
     def check_integrity(self) -> None:

@@ -26,6 +26,11 @@ class Reservations:
         """Blocks that are promised and not yet held, over all shards."""
         return sum(self._promised)
 
+    @property
+    def num_available(self) -> int:
+        """Blocks that are not promised to anybody on the shard that has fewest of them, cached ones included."""
+        return self._pool.num_available(self._promised)
+
     def num_most(self, num_blocks: int) -> int:
         """Of so many blocks of a sequence those on the shard that has most of them."""
         return -(-num_blocks // self._pool.num_shards)

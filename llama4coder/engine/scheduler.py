@@ -21,12 +21,12 @@ from llama4coder.engine.output_lengths import OutputLengths
 from llama4coder.engine.passages import Aborted, Admission, Readmission
 from llama4coder.engine.plan import RowResult, StepPlan, StepResult, StepRow
 from llama4coder.engine.preemption import choose_victim, readmission
+from llama4coder.engine.prefixes import Prefixes
 from llama4coder.engine.reservations import Reservations
 from llama4coder.engine.sequence import Sequence
 from llama4coder.engine.step_draft import StepDraft
 from llama4coder.engine.waiting import WaitingQueue
 from llama4coder.errors import ContextTooLong
-from llama4coder.kv.block_hash import BlockHash, extend_hashes
 from llama4coder.kv.block_pool import BlockPool, FoundPrefix
 from llama4coder.spec.types import DraftQuery, RowOutcome
 from llama4coder.types import FinishReason, GenerateRequest, TokenEvent
@@ -59,6 +59,7 @@ class Scheduler:
         self.readmissions: list[Readmission] = []  # the same
         self.outcomes: list[RowOutcome] = []  # of the last commit
         self._reservations = Reservations(pool)
+        self._prefixes = Prefixes(pool, limits.block_size, is_enabled=limits.prefix_caching)
         self._waiting = WaitingQueue(limits.batch_delay_s)
         self._running: list[Sequence] = []  # oldest first
         self._by_request: dict[str, Sequence] = {}
@@ -87,6 +88,22 @@ class Scheduler:
     @property
     def num_promised_blocks(self) -> int:
         return self._reservations.num_promised
+
+    @property
+    def num_available_blocks(self) -> int:
+        """Of the fullest shard, those that can be promised to somebody new."""
+        return self._reservations.num_available
+
+    @property
+    def num_running_tokens(self) -> int:
+        """Tokens that the running sequences hold, computed or not."""
+        return sum(len(seq.token_ids) for seq in self._running)
+
+    @property
+    def num_prefill_tokens(self) -> int:
+        """Tokens to be computed before every sequence can generate; of the waiting ones, without cached prefixes."""
+        running = sum(seq.num_unplanned for seq in self._running if seq.num_unplanned > 1)
+        return running + sum(self._prefixes.num_uncached(seq) for seq in self._waiting)
 
     @property
     def has_work(self) -> bool:
@@ -231,7 +248,7 @@ class Scheduler:
         """Under its new id the results of steps that are on their way mean nothing to it."""
         self.num_preemptions += 1
         self._running.remove(seq)
-        self._pin(seq)
+        self._prefixes.pin(seq)
         self._reservations.release(seq)
         self._gone.append(seq.seq_id)
         del self._by_id[seq.seq_id]
@@ -239,23 +256,13 @@ class Scheduler:
         self._by_id[seq.seq_id] = seq
         self._waiting.add(seq)
 
-    def _pin(self, seq: Sequence) -> None:
-        """What it has computed is to be found when it goes on, unless it must be computed whole."""
-        if not seq.wants_prompt_logprobs:
-            seq.num_pinned = seq.num_registered
-            self.pool.host.pin(seq.block_hashes[: seq.num_pinned])
-
-    def _unpin(self, seq: Sequence) -> None:
-        self.pool.host.unpin(seq.block_hashes[: seq.num_pinned])
-        seq.num_pinned = 0
-
     def _admit(self, step: StepDraft) -> None:
-        pending = self._pending_hashes() if self._waiting else set()
+        pending = self._prefixes.pending(self._running) if self._waiting else set()
         for seq in self._waiting:
             if not step.num_tokens_left or len(self._running) >= self.limits.max_sequences:
                 return
-            cached = self._cached_prefix(seq)
-            if self._is_pending(seq, cached, pending):
+            cached = self._prefixes.find(seq)
+            if self._prefixes.is_pending(seq, cached, pending):
                 continue  # a running prefill is about to cache what this one would compute again
             if not self._reservations.can_admit(self._num_wanted_blocks(seq), cached):
                 return  # later, smaller ones do not overtake
@@ -263,26 +270,6 @@ class Scheduler:
             step.admitted.append(seq)
             self._add_row(step, seq, min(seq.num_unplanned, step.num_tokens_left))
             pending.update(seq.block_hashes[cached.num_blocks :])
-
-    def _cached_prefix(self, seq: Sequence) -> FoundPrefix:
-        if not self.limits.prefix_caching:
-            return FoundPrefix()
-        self._extend_hashes(seq)
-        if seq.wants_prompt_logprobs:
-            return FoundPrefix()
-        num_usable = (len(seq.token_ids) - 1) // self.limits.block_size  # one token must be computed for its logits
-        return self.pool.lookup(seq.block_hashes[:num_usable])
-
-    def _extend_hashes(self, seq: Sequence) -> None:
-        extend_hashes(seq.block_hashes, seq.token_ids, self.limits.block_size, seq.request.cache_salt)
-
-    def _is_pending(self, seq: Sequence, cached: FoundPrefix, pending: set[BlockHash]) -> bool:
-        if seq.wants_prompt_logprobs or cached.num_blocks >= len(seq.block_hashes):
-            return False
-        return seq.block_hashes[cached.num_blocks] in pending
-
-    def _pending_hashes(self) -> set[BlockHash]:
-        return {name for seq in self._running for name in seq.block_hashes[seq.num_registered :]}
 
     def _num_wanted_blocks(self, seq: Sequence) -> int:
         """What it is promised when it is admitted: its tokens and the output to be expected, or once preempted all."""
@@ -295,7 +282,7 @@ class Scheduler:
         self._waiting.remove(seq)
         self._running.append(seq)
         self._reservations.admit(seq, self._num_wanted_blocks(seq), cached)
-        self._unpin(seq)
+        self._prefixes.unpin(seq)
         self._reservations.take(seq, self._num_blocks(len(seq.token_ids)))
         num_cached_tokens = cached.num_blocks * self.limits.block_size
         seq.num_computed = seq.num_planned = num_cached_tokens
@@ -340,8 +327,7 @@ class Scheduler:
         seq.num_computed = row.num_known + (event.num_accepted if event is not None else 0)
         if row.draft_token_ids:
             seq.num_planned = seq.num_computed  # the keys and values of wrong guesses count for nothing
-        if self.limits.prefix_caching:
-            self._register_blocks(seq)
+        self._prefixes.offer(seq)
         if event is not None:
             self._report(seq, event, num_before)
         return event
@@ -358,13 +344,6 @@ class Scheduler:
             self._learn_length(seq, is_cut=event.finish_reason is FinishReason.LENGTH)
             self._forget(seq)
 
-    def _register_blocks(self, seq: Sequence) -> None:
-        num_full = seq.num_computed // self.limits.block_size
-        self._extend_hashes(seq)
-        for index in range(seq.num_registered, num_full):
-            self.pool.register(seq.block_ids[index], seq.block_hashes[index])
-        seq.num_registered = num_full
-
     def _learn_length(self, seq: Sequence, *, is_cut: bool) -> None:
         if seq.num_output and not seq.urgent:
             self.output_lengths.observe(seq.num_output, is_cut=is_cut)
@@ -376,7 +355,7 @@ class Scheduler:
     def _forget(self, seq: Sequence) -> None:
         del self._by_request[seq.request.request_id]
         del self._by_id[seq.seq_id]
-        self._unpin(seq)
+        self._prefixes.unpin(seq)
         self._reservations.release(seq)
         if seq.num_sent_blocks:
             self._gone.append(seq.seq_id)

@@ -34,6 +34,7 @@ class Sequence:
     num_registered: int = 0  # blocks offered to the prefix cache
     num_sent_blocks: int = 0  # blocks the ranks know of
     num_pinned: int = 0  # blocks whose content is kept for it while it waits after a preemption
+    num_uncached: int | None = None  # tokens to compute that were not cached when it began to wait, once known
     admitted: bool = False  # has left the queue once
     preempted: bool = False  # has been sent back to it
     num_lost: int = 0  # tokens that were computed when it was
@@ -113,6 +114,7 @@ class Sequence:
         self.num_awaited = 0
         self.num_registered = 0
         self.num_sent_blocks = 0
+        self.num_uncached = None
         self.prompt_logprobs = []
 
     def announce(self) -> NewSequence:

@@ -45,6 +45,16 @@ class QueueLimits:
     max_queued_requests: int
 
 
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """All that an engine has accepted: what it counted after the last step, and what has come since."""
+
+    stats: EngineStats
+    num_arriving: int
+    num_arriving_tokens: int
+    num_free_places: int  # further requests that would not be refused
+
+
 class EngineThread:
     """Runs an engine until `stop`; every method may be called from any thread."""
 
@@ -106,9 +116,19 @@ class EngineThread:
         """State after the last step."""
         return self._stats
 
+    def load(self) -> EngineLoad:
+        """Every request that `submit` has taken is in it, and none twice."""
+        with self._wake:
+            num_tokens = sum(len(arrival.request.prompt_token_ids) for arrival in self._arrivals)
+            num_places = self._limits.max_sequences + self._limits.max_queued_requests - self._num_accepted
+            return EngineLoad(self._stats, len(self._arrivals), num_tokens, max(0, num_places))
+
+    @property
+    def _num_accepted(self) -> int:
+        return self._stats.num_running + self._stats.num_waiting + len(self._arrivals)
+
     def _check_queue(self) -> None:
-        num_accepted = self._stats.num_running + self._stats.num_waiting + len(self._arrivals)
-        num_waiting = num_accepted - self._limits.max_sequences
+        num_waiting = self._num_accepted - self._limits.max_sequences
         if num_waiting >= self._limits.max_queued_requests:
             retry_after_s = self._engine.retry_after_s(num_waiting)
             message = f"{num_waiting} requests are waiting already; try again in {retry_after_s:.0f} s"

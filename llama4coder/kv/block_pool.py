@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from llama4coder.kv.block_hash import BlockHash
 from llama4coder.kv.host_tier import BlockMove, HostTier
+from llama4coder.kv.name_journal import NameJournal
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,21 @@ class _Shard:
 
 
 class BlockPool:
-    """Hands out blocks; ask `can_allocate` first, then `allocate`.
+    """Hands out blocks; ask `can_allocate` first, then `allocate`. A `journal` is told of every name.
 
     Whoever plans steps takes the moves that this caused along with each plan; without slots on the host there are none.
     """
 
-    def __init__(self, blocks_per_shard: int, num_shards: int = 1, host_slots_per_shard: int = 0) -> None:
+    def __init__(
+        self,
+        blocks_per_shard: int,
+        num_shards: int = 1,
+        host_slots_per_shard: int = 0,
+        *,
+        journal: NameJournal | None = None,
+    ) -> None:
         self.num_blocks = blocks_per_shard * num_shards
+        self._journal = journal
         self.num_evicted = 0
         self.host = HostTier(host_slots_per_shard, num_shards)
         self._saves: list[BlockMove] = []
@@ -95,6 +104,10 @@ class BlockPool:
         cached = sum(len(shard.cached) for shard in self._shards)
         free = sum(len(shard.free) for shard in self._shards)
         return BlockUsage(used=self.num_blocks - cached - free, cached=cached, free=free)
+
+    def num_available(self, beside: Sequence[int]) -> int:
+        """Blocks that the fullest shard can hand out now, cached ones included, if so many of each as `beside` were."""
+        return min(shard.num_available - beside[index] for index, shard in enumerate(self._shards))
 
     def can_allocate(self, places: range, *, found: FoundPrefix | None = None, beside: Sequence[int] = ()) -> bool:
         """Whether `allocate(places)` would find its blocks now, on every shard.
@@ -174,6 +187,8 @@ class BlockPool:
         if name not in self._named and self._hashes[block_id] is None:
             self._named[name] = block_id
             self._hashes[block_id] = name
+            if self._journal is not None:
+                self._journal.named(name)
 
     def take_moves(self) -> BlockMoves:
         """What must be copied before the rows of the plan that is now complete."""
@@ -228,3 +243,5 @@ class BlockPool:
         save = self.host.store(block_id, name)
         if save is not None:
             self._saves.append(save)
+        if self._journal is not None:
+            self._journal.forgotten(name)

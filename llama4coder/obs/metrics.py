@@ -6,11 +6,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import Metric
 
 from llama4coder.obs.pool import PoolLookup
+from llama4coder.obs.routing import RouteReason
 from llama4coder.obs.stats import DraftFallback, DraftStats, EngineStats, MemoryStats, StepStats
 from llama4coder.types import FinishReason, Priority
 
 _REQUEST_BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 _FIRST_TOKEN_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0)
+_ROUTING_BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 _STEP_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 5.0)
 _LENGTH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _POSITIONS = tuple(map(str, range(1, 9)))  # of a token in its draft; later ones count as "more"
@@ -18,7 +20,7 @@ _POSITIONS = tuple(map(str, range(1, 9)))  # of a token in its draft; later ones
 
 class Metrics:
     """The metrics of one process; an `EngineObserver`, a `SpeculationObserver` and a `PoolObserver` where an engine
-    lives in it, a `DraftObserver` in a draft replica.
+    lives in it, a `DraftObserver` in a draft replica, a `RoutingObserver` in an ingress.
 
     Front metrics are fed by `server.observe` and `obs.backend`, engine metrics by the `on_*` methods.
     """
@@ -26,6 +28,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self._declare_front(registry)
+        self._declare_router(registry)
         self._declare_engine(registry)
         self._declare_queue(registry)
         self._declare_blocks(registry)
@@ -139,6 +142,17 @@ class Metrics:
         """See `on_pool_frame_ignored`."""
         self.pool_ignored_frames.inc()
 
+    def on_route(self, reason: RouteReason, num_cached_tokens: int, overhead_s: float, report_age_s: float) -> None:
+        """Count a request that was given a replica."""
+        self.route_decisions.labels(reason=reason.value).inc()
+        self.prefix_hit_predicted_tokens.inc(num_cached_tokens)
+        self.routing_overhead.observe(overhead_s)
+        self.route_report_age.set(report_age_s)
+
+    def on_prefix(self, num_cached_tokens: int) -> None:
+        """Count what a request found cached."""
+        self.prefix_hit_actual_tokens.inc(num_cached_tokens)
+
     def _declare_front(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "llama4coder_requests_total", "HTTP requests by outcome", ("api", "model", "code"), registry=registry
@@ -175,6 +189,35 @@ class Metrics:
         )
         self.admission_rejections = Counter(
             "llama4coder_admission_rejections_total", "Requests that were not admitted", ("reason",), registry=registry
+        )
+
+    def _declare_router(self, registry: CollectorRegistry) -> None:
+        self.route_decisions = Counter(
+            "llama4coder_route_decisions_total",
+            "Requests sent to a target replica, by why to that one",
+            ("reason",),
+            registry=registry,
+        )
+        self.routing_overhead = Histogram(
+            "llama4coder_routing_overhead_seconds",
+            "Choosing a target replica",
+            buckets=_ROUTING_BUCKETS_S,
+            registry=registry,
+        )
+        self.prefix_hit_predicted_tokens = Counter(
+            "llama4coder_prefix_hit_predicted_tokens_total",
+            "Prompt tokens that the router believed to be cached where it sent them",
+            registry=registry,
+        )
+        self.prefix_hit_actual_tokens = Counter(
+            "llama4coder_prefix_hit_actual_tokens_total",
+            "Prompt tokens of the same requests that were cached there",
+            registry=registry,
+        )
+        self.route_report_age = Gauge(
+            "llama4coder_route_report_age_seconds",
+            "Age of the oldest report that the last choice of a replica rested on",
+            registry=registry,
         )
 
     def _declare_engine(self, registry: CollectorRegistry) -> None:

@@ -24,6 +24,9 @@ class EngineStats:
     num_cached_host_blocks: int
     num_pinned_host_blocks: int
     num_free_host_blocks: int
+    num_available_blocks: int  # of the fullest shard: free, or cached and taken back when needed
+    num_running_tokens: int
+    num_prefill_tokens: int  # to be computed before every sequence can generate, as far as they are not cached
 
 
 @dataclass(frozen=True, slots=True)

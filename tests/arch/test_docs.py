@@ -29,6 +29,7 @@ def test_configuration_page_has_every_field() -> None:
         "speculation": config.SpeculationConfig,
         "speculation.draft": config.DraftConfig,
         "speculation.pool": config.PoolConfig,
+        "router": config.RouterConfig,
         "server": config.ServerConfig,
     }
     for section, settings in sections.items():

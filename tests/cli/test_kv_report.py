@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from llama4coder.cli.kv_report import Figure, KVReport, columns, read_report
 from llama4coder.obs.merge import merge
 from llama4coder.obs.metrics import Metrics
-from llama4coder.obs.stats import EngineStats
+from tests.support.engine_stats import engine_stats
 
 PAGE = """
 # HELP llama4coder_kv_blocks KV blocks of the pool by state
@@ -100,7 +100,8 @@ def test_totals_that_are_new_grew_from_nothing() -> None:
 def test_what_the_product_declares_is_understood() -> None:
     """A front that has no blocks, and an engine that has."""
     front, engine = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
-    engine.on_state(EngineStats(1, 2, 3, num_blocks=10, num_used_blocks=4, num_cached_blocks=5, num_free_blocks=1))
+    blocks = {"num_blocks": 10, "num_used_blocks": 4, "num_cached_blocks": 5, "num_free_blocks": 1}
+    engine.on_state(engine_stats(num_running=1, num_waiting=2, num_waiting_tokens=3, **blocks))
     report = read_report(merge({"front": front.render(), "engine": engine.render()}).decode())
     (place,) = report.places
     assert (place.labels, place.pool) == ({"replica": "engine"}, {"used": 4, "cached": 5, "free": 1})

@@ -1,144 +1,29 @@
 """The whole road from handle call to token channel, with an engine and a rank server but without Ray."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from cluster.backend import ClusterBackend, Recovery
-from cluster.channel.endpoint import Endpoint, bind_private
-from cluster.channel.executor import ZmqExecutor
-from cluster.channel.rank_server import RankServer
+from cluster.channel.endpoint import Endpoint
 from cluster.channel.token_receiver import TokenReceiver
 from cluster.generation import GenerationOutcome, GenerationService, Refusal
-from llama4coder.engine.engine import Engine
-from llama4coder.engine.executor import LaunchedStep
-from llama4coder.engine.loading_rank import load_runner
-from llama4coder.engine.plan import StepPlan
-from llama4coder.engine.runner import ModelRunner
-from llama4coder.engine.thread import EngineThread, QueueLimits
 from llama4coder.errors import ContextTooLong, DeadlineExceeded, Overloaded, QueueTimeout, StreamLost, Unavailable
-from llama4coder.obs.stats import NullObserver
-from llama4coder.progress import NullProgress
 from llama4coder.types import FinishReason, GenerateRequest
 from tests.support.backend_contract import BackendContract, Subject, make_request, run, tokens_of
-from tests.support.engines import resolved
-from tests.support.models import write_tiny_llama
-
-METRICS = b"# HELP fake_total A fake.\n# TYPE fake_total counter\nfake_total 1.0\n"
-
-
-class FakeResponse:
-    """A `DeploymentResponse` in the same event loop."""
-
-    def __init__(self, task: "asyncio.Task[Any]", taken: asyncio.Event) -> None:
-        self._task = task
-        self._taken = taken
-
-    def __await__(self) -> Any:
-        return asyncio.shield(self._task).__await__()
-
-    async def _fetch_future_result_async(self) -> None:
-        await self._taken.wait()
-
-    def cancel(self) -> None:
-        self._task.cancel()
-
-
-class FakeMethod:
-    def __init__(self, method: Any) -> None:
-        self._method = method
-        self.has_replicas = asyncio.Event()
-        self.has_replicas.set()
-
-    def remote(self, *args: Any) -> FakeResponse:
-        return FakeResponse(asyncio.create_task(self._call(*args)), self.has_replicas)
-
-    async def _call(self, *args: Any) -> Any:
-        await self.has_replicas.wait()
-        return await self._method(*args)
-
-
-class FakeHandle:
-    """A `DeploymentHandle` to one service."""
-
-    def __init__(self, service: Any) -> None:
-        self.generate = FakeMethod(service.generate)
-        self.probe = FakeMethod(service.probe)
-
-
-class FakePusher:
-    async def everybody(self) -> bytes:
-        return METRICS
-
-
-class BreakableRank:
-    """A real model, until it is broken."""
-
-    def __init__(self, runner: ModelRunner) -> None:
-        self._runner = runner
-        self.broken = False
-
-    def launch(self, plan: StepPlan) -> LaunchedStep:
-        if self.broken:
-            raise RuntimeError("broken by the test")
-        return self._runner.launch(plan)
-
-
-def recovery_within(timeout_s: float) -> Recovery:
-    return Recovery(timeout_s, lambda: None)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    write_tiny_llama(folder, tokenizer=True)
-    return folder
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """A target replica without Ray."""
-
-    service: GenerationService
-    thread: EngineThread
-    rank: BreakableRank
-
-
-@asynccontextmanager
-async def running_replica(
-    checkpoint: Path, folder: Path, name: str, max_sequences: int = 8, queue_timeout_s: float = 120.0
-) -> AsyncIterator[Replica]:
-    config = resolved(
-        checkpoint,
-        num_blocks=256,
-        max_sequences=max_sequences,
-        max_step_tokens=64,
-        queue_timeout_s=queue_timeout_s,
-    )
-    rank = BreakableRank(load_runner(config, NullProgress()))
-    server = RankServer(rank.launch, lambda socket: bind_private(socket, folder, name))
-    executor = ZmqExecutor([server.start()], config.engine.heartbeat_timeout_s)
-    thread = EngineThread(Engine(config, executor, NullObserver()), QueueLimits(8, 16))
-    thread.start()
-    service = GenerationService(thread)
-    yield Replica(service, thread, rank)
-    await service.close()
-    server.stop()
-    server.join()
+from tests.support.local_cluster import (
+    FakeHandle,
+    FakePusher,
+    Replica,
+    recovery_within,
+    routing_over,
+    running_replica,
+)
 
 
 class TestClusterBackend(BackendContract):
@@ -156,7 +41,7 @@ class TestClusterBackend(BackendContract):
         handle: Any = FakeHandle(replica.service)
         pusher: Any = FakePusher()
         return Subject(
-            backend=ClusterBackend(handle, receiver, pusher, recovery_within(1.0)),
+            backend=ClusterBackend(handle, receiver, pusher, routing_over(), recovery_within(1.0)),
             num_running=lambda: replica.thread.stats().num_running + replica.thread.stats().num_waiting,
             impossible=make_request("impossible", max_tokens=10_000),
             kill=kill,
@@ -207,7 +92,7 @@ async def test_a_lost_request_goes_on_at_another_replica(
         replicas = TwoReplicas(first.service, second.service)
         handle: Any = FakeHandle(replicas)
         pusher: Any = FakePusher()
-        backend = ClusterBackend(handle, receiver, pusher, Recovery(20.0, lambda: recovered.append(1)))
+        backend = ClusterBackend(handle, receiver, pusher, routing_over(), Recovery(20.0, lambda: recovered.append(1)))
         wanted = [make_request(str(number), 64, num_logprobs=1, num_prompt_logprobs=0) for number in range(4)]
         wanted = [replace(request, seed=number) for number, request in enumerate(wanted)]
         expected = [
@@ -241,7 +126,7 @@ async def test_who_waits_too_long_at_one_replica_is_not_sent_to_another(
         replicas = TwoReplicas(replica.service, replica.service)
         handle: Any = FakeHandle(replicas)
         pusher: Any = FakePusher()
-        backend = ClusterBackend(handle, receiver, pusher, recovery_within(20.0))
+        backend = ClusterBackend(handle, receiver, pusher, routing_over(), recovery_within(20.0))
         async with aclosing(backend.generate(make_request("long", max_tokens=500))) as events:
             await anext(events)
             with pytest.raises(QueueTimeout, match=r"within 0\.05 s") as caught:
@@ -272,15 +157,10 @@ class Scripted:
         await asyncio.sleep(60)
 
 
-@pytest.fixture
-async def receiver() -> AsyncIterator[TokenReceiver]:
-    receiver = TokenReceiver("127.0.0.1")
-    yield receiver
-    await receiver.close()
-
-
 def backend_over(service: Scripted, receiver: TokenReceiver) -> ClusterBackend:
-    return ClusterBackend(FakeHandle(service), receiver, FakePusher(), recovery_within(1.0))  # type: ignore[arg-type]
+    handle: Any = FakeHandle(service)
+    pusher: Any = FakePusher()
+    return ClusterBackend(handle, receiver, pusher, routing_over(), recovery_within(1.0))
 
 
 async def test_outcome_without_its_tokens_is_a_lost_stream(
@@ -313,12 +193,14 @@ async def test_a_request_that_no_replica_takes_has_a_deadline(receiver: TokenRec
     handle.generate.has_replicas.clear()
     pusher: Any = FakePusher()
     with pytest.raises(DeadlineExceeded, match=r"no replica took the request within 0\.2 s"):
-        await run(ClusterBackend(handle, receiver, pusher, recovery_within(0.2)), make_request("a"))
+        await run(ClusterBackend(handle, receiver, pusher, routing_over(), recovery_within(0.2)), make_request("a"))
     assert len(asyncio.all_tasks()) <= 2, "the call has been cancelled; left are this test and the receiver"
 
 
 async def test_a_request_that_a_replica_has_taken_waits_its_turn(receiver: TokenReceiver) -> None:
-    backend = ClusterBackend(FakeHandle(Scripted(None)), receiver, FakePusher(), recovery_within(0.1))  # type: ignore[arg-type]
+    handle: Any = FakeHandle(Scripted(None))
+    pusher: Any = FakePusher()
+    backend = ClusterBackend(handle, receiver, pusher, routing_over(), recovery_within(0.1))
     waiting = asyncio.create_task(run(backend, make_request("a")))
     await asyncio.sleep(0.5)
     assert not waiting.done()

@@ -304,3 +304,18 @@ def test_outputs_teach_how_much_to_reserve_and_probes_do_not() -> None:
             pipeline.step()
         scheduler.abort(f"aborted-{index}")
     assert scheduler.output_lengths.expected(0) == 16
+
+
+def test_what_is_to_prefill_leaves_out_what_is_cached() -> None:
+    scheduler = make_scheduler(max_sequences=2, max_step_tokens=16)
+    pipeline = Pipeline(scheduler, depth=1)
+    scheduler.add(request("first", list(range(12)), 1), 0.0)
+    assert (scheduler.num_prefill_tokens, scheduler.num_running_tokens) == (12, 0)
+    pipeline.step()
+    assert (scheduler.num_prefill_tokens, scheduler.num_running_tokens) == (0, 0)
+    scheduler.add(request("again", [*range(12), 50, 51], 4), 0.0)
+    assert scheduler.num_prefill_tokens == 2
+    scheduler.add(request("long", list(range(100, 140)), 4), 0.0)
+    assert scheduler.num_prefill_tokens == 42
+    pipeline.step()
+    assert (scheduler.num_prefill_tokens, scheduler.num_running_tokens) == (40 - 14, 15 + 40)

@@ -110,6 +110,20 @@ def test_the_queue_is_bounded_but_not_for_the_probe(rig: Rig) -> None:
     assert all(sink.done.wait(10) and sink.events[-1].finish_reason for sink in sinks)
 
 
+def test_load_has_every_request_once(rig: Rig) -> None:
+    rig.executor.gate.clear()
+    sinks = [rig.submit(str(index)) for index in range(4)]
+    load = rig.thread.load()
+    assert load.stats.num_running + load.stats.num_waiting + load.num_arriving == 4
+    assert load.num_arriving_tokens == 3 * load.num_arriving
+    assert load.num_free_places == 1
+    rig.executor.gate.set()
+    assert all(sink.done.wait(10) for sink in sinks)
+    rig.thread.stop()
+    load = rig.thread.load()
+    assert (load.stats.num_running, load.num_arriving, load.num_free_places) == (0, 0, 5)
+
+
 def test_what_can_never_fit_is_refused_at_once(rig: Rig) -> None:
     with pytest.raises(ContextTooLong):
         rig.submit("long", max_tokens=10_000)

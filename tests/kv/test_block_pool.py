@@ -236,3 +236,13 @@ def test_no_salt_makes_the_name_of_a_block() -> None:
     """Else whoever chose it could find what follows that block in requests without salt."""
     token_ids = [0x61616161] * 16
     assert root_hash("a" * 64) != block_hash(root_hash(""), token_ids)
+
+
+def test_the_fullest_shard_decides_what_is_available() -> None:
+    pool = BlockPool(4, num_shards=2)
+    first = pool.allocate(range(3))  # two of shard 0, one of shard 1
+    assert pool.num_available([0, 0]) == 2
+    assert pool.num_available([1, 3]) == 0
+    pool.register(first[0], b"name")
+    pool.release(first)
+    assert pool.num_available([0, 0]) == 4, "cached blocks are available"

@@ -5,6 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from llama4coder.obs.metrics import Metrics
 from llama4coder.obs.pool import DraftObserver, PoolLookup, PoolObserver
+from llama4coder.obs.routing import RouteReason, RoutingObserver
 from llama4coder.obs.stats import (
     DraftFallback,
     DraftStats,
@@ -50,6 +51,9 @@ def test_an_engine_feeds_every_engine_metric() -> None:
         num_cached_host_blocks=6,
         num_pinned_host_blocks=2,
         num_free_host_blocks=1,
+        num_available_blocks=5,
+        num_running_tokens=60,
+        num_prefill_tokens=30,
     )
     observer.on_state(state)
     metrics.on_memory(MemoryStats({MemoryPart.WEIGHTS: 100, MemoryPart.KV: 50}, {MemoryPart.WEIGHTS: 101}))
@@ -155,3 +159,22 @@ def test_two_processes_may_declare_the_same_metrics() -> None:
     first, second = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
     first.client_disconnects.inc()
     assert _samples(second)[("llama4coder_client_disconnects_total", ())] == 0
+
+
+def test_a_router_feeds_its_metrics() -> None:
+    metrics = Metrics(CollectorRegistry())
+    observer: RoutingObserver = metrics
+    observer.on_route(RouteReason.PREFIX, 48, overhead_s=0.001, report_age_s=0.25)
+    observer.on_route(RouteReason.UNKNOWN, 0, overhead_s=0.002, report_age_s=0.0)
+    observer.on_prefix(32)
+    samples = _samples(metrics)
+    expected = {
+        "llama4coder_routing_overhead_seconds_sum": 0.003,
+        "llama4coder_routing_overhead_seconds_count": 2,
+        "llama4coder_prefix_hit_predicted_tokens_total": 48,
+        "llama4coder_prefix_hit_actual_tokens_total": 32,
+        "llama4coder_route_report_age_seconds": 0.0,
+    }
+    assert {name: samples[(name, ())] for name in expected} == expected
+    assert samples[("llama4coder_route_decisions_total", (("reason", "prefix"),))] == 1
+    assert samples[("llama4coder_route_decisions_total", (("reason", "unknown"),))] == 1

@@ -1,0 +1,57 @@
+"""Which target replicas there are, as Serve knows; each is asked for its reports on the way."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ray.exceptions import RayError
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from cluster.channel.endpoint import Endpoint
+
+_PERIOD_S = 1.0
+_TIMEOUT_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class ReplicaDirectory:
+    """Asks every replica about once a second to report to `endpoint`; for the event loop that created it.
+
+    A replica that answers with an error has gone. While one does not answer at all, nothing is said: its reports, or
+    their absence, tell enough.
+    """
+
+    def __init__(
+        self, target: DeploymentHandle[Any], endpoint: Endpoint, on_replicas: Callable[[Collection[str]], None]
+    ) -> None:
+        self._target = target
+        self._endpoint = endpoint
+        self._on_replicas = on_replicas
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Ask no more."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _follow(self) -> None:
+        while True:
+            await self._ask()
+            await asyncio.sleep(_PERIOD_S)
+
+    async def _ask(self) -> None:
+        try:
+            answers = await self._target.broadcast("report_to", self._endpoint).results_async(
+                timeout_s=_TIMEOUT_S, return_exceptions=True
+            )
+        except DeploymentUnavailableError:
+            answers = []  # there is no replica
+        except (RayError, RayServeException, TimeoutError) as error:
+            _log.debug("the target replicas were not asked: %s", type(error).__name__)
+            return
+        self._on_replicas([answer for answer in answers if isinstance(answer, str)])

@@ -1,0 +1,93 @@
+"""The router: a policy over the views of all replicas. No clock, no I/O: whoever calls says what time it is."""
+
+from collections.abc import Collection
+
+from llama4coder.kv.block_hash import BlockHash, extend_hashes
+from llama4coder.obs.routing import RouteReason
+from llama4coder.router.messages import Report
+from llama4coder.router.names import short_name
+from llama4coder.router.policy import Policy, considered
+from llama4coder.router.types import Query, Route
+from llama4coder.router.view import ReplicaView
+from llama4coder.types import GenerateRequest
+
+REPORT_PERIOD_S = 0.2  # a replica reports at least as often
+_SILENT_AFTER_S = 2.0  # whoever has not reported for so long is not chosen
+
+
+class Router:
+    """Chooses replicas for requests; for one thread. Nothing here waits, and nothing is refused.
+
+    Every request that gets a route is followed by `begun` when its first token has come, and by `ended`.
+    """
+
+    def __init__(self, policy: Policy, block_size: int) -> None:
+        self._policy = policy
+        self._block_size = block_size
+        self._views: dict[str, ReplicaView] = {}
+        self._lost: set[str] = set()
+        self._routes: dict[str, str] = {}  # replica by request
+
+    def receive(self, report: Report, now_s: float) -> None:
+        """Take over a report; `ValueError` if it is damaged."""
+        view = self._views.get(report.replica)
+        if view is not None:
+            view.receive(report, now_s)
+        elif report.replica not in self._lost:
+            self._views[report.replica] = ReplicaView(report, now_s, self._block_size)
+
+    def keep(self, replicas: Collection[str]) -> None:
+        """Forget all replicas but those that there are, as somebody knows who has asked them."""
+        self._views = {name: view for name, view in self._views.items() if name in replicas}
+        self._lost.clear()
+
+    def lost(self, replica: str) -> None:
+        """Forget a replica that has lost a request, until `keep` has been told of it and it reports again."""
+        self._views.pop(replica, None)
+        self._lost.add(replica)
+
+    def route(self, request: GenerateRequest, avoid: frozenset[str], now_s: float) -> Route | None:
+        """Where it goes, None if nothing is known of any replica; from now on it counts as if it were there."""
+        reporting = {name: view for name, view in self._views.items() if view.age_s(now_s) < _SILENT_AFTER_S}
+        if not reporting:
+            return None
+        self.ended(request.request_id)  # clients give ids, too, and may give one twice
+        query = self._query(request, avoid)
+        candidates = considered(query, [view.candidate_for(query) for view in reporting.values()])
+        choice = self._policy.choose(query, candidates)
+        replica = choice.candidate.replica
+        self._views[replica].send(request.request_id, query)
+        self._routes[request.request_id] = replica
+        return Route(
+            replica=replica,
+            reason=choice.reason if len(candidates) > 1 else RouteReason.ONLY,
+            num_cached_tokens=choice.candidate.num_cached_tokens,
+            report_age_s=max(view.age_s(now_s) for view in reporting.values()),
+        )
+
+    def has_room_beside(self, replica: str, request: GenerateRequest, now_s: float) -> bool:
+        """Whether another replica than the one that has refused a request would take it now."""
+        query = self._query(request, frozenset({replica}))
+        views = (view for name, view in self._views.items() if name != replica and view.age_s(now_s) < _SILENT_AFTER_S)
+        candidates = (view.candidate_for(query) for view in views)
+        return any(candidate.can_take and not candidate.is_draining for candidate in candidates)
+
+    def begun(self, request_id: str) -> None:
+        """Its first token has come."""
+        replica = self._routes.get(request_id)
+        if replica in self._views:
+            self._views[replica].begun(request_id)
+
+    def ended(self, request_id: str) -> None:
+        """It is over, at this replica at least; unknown ids are ignored."""
+        replica = self._routes.pop(request_id, None)
+        if replica in self._views:
+            self._views[replica].ended(request_id)
+
+    def _query(self, request: GenerateRequest, avoid: frozenset[str]) -> Query:
+        token_ids = (*request.prompt_token_ids, *request.output_token_ids)
+        hashes: list[BlockHash] = []
+        if request.sampling.num_prompt_logprobs is None or request.output_token_ids:  # else nothing can be shared
+            # One token must be computed for its logits.
+            extend_hashes(hashes, token_ids[:-1], self._block_size, request.cache_salt)
+        return Query(len(token_ids), tuple(map(short_name, hashes)), avoid)
