@@ -56,8 +56,6 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
         context_length, engine.max_sequences, engine.max_step_tokens, config.speculation.most_draft_tokens
     )
     demand = Demand.of(shape, layout, ServedForm(dtype, config.model.quant, engine.kv_format, device), limits)
-    budget, host_blocks = _budget(config, demand, machine), _host_blocks(config, demand, machine)
-    num_blocks = budget.num_blocks(demand)
     return ResolvedConfig(
         model=ResolvedModel(
             path=str(checkpoint),
@@ -67,36 +65,44 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
             quant=config.model.quant,
             context_length=context_length,
         ),
-        engine=ResolvedEngine(
-            device=device,
-            heads_shards=layout.heads_shards,
-            kv_shards=layout.kv_shards,
-            memory_budget_bytes=budget.limit_bytes,
-            kv_memory_bytes=budget.pool_bytes,
-            num_blocks=num_blocks,
-            weight_bytes_per_rank=demand.memory.weights,
-            other_bytes_per_rank=demand.memory.total - demand.memory.weights,
-            kv_bytes_per_rank=num_blocks * demand.block_bytes,
-            num_host_blocks=host_blocks,
-            host_bytes_per_rank=host_blocks * demand.block_bytes,
-            block_size=BLOCK_SIZE,
-            kv_format=engine.kv_format,
-            max_sequences=engine.max_sequences,
-            max_step_tokens=engine.max_step_tokens,
-            max_queued_requests=engine.max_queued_requests,
-            queue_timeout_s=engine.queue_timeout_s,
-            batch_delay_s=engine.batch_delay_s,
-            prefix_caching=engine.prefix_caching,
-            num_threads=_num_threads(config, machine),
-            step_timeout_s=engine.step_timeout_s,
-            heartbeat_timeout_s=engine.heartbeat_timeout_s,
-        ),
+        engine=_engine(config, demand, machine),
         placement=config.placement,
         speculation=config.speculation,
         router=config.router,
         server=config.server,
         ingress_replicas=config.ingress_replicas,
         target_replicas=config.target_replicas,
+    )
+
+
+def _engine(config: DeploymentConfig, demand: Demand, machine: Machine) -> ResolvedEngine:
+    """With the pool that is predicted."""
+    engine, layout = config.engine, demand.layout
+    budget, host_blocks = _budget(config, demand, machine), _host_blocks(config, demand, machine)
+    num_blocks = budget.num_blocks(demand)
+    return ResolvedEngine(
+        device=demand.form.device,
+        heads_shards=layout.heads_shards,
+        kv_shards=layout.kv_shards,
+        memory_budget_bytes=budget.limit_bytes,
+        kv_memory_bytes=budget.pool_bytes,
+        num_blocks=num_blocks,
+        weight_bytes_per_rank=demand.memory.weights,
+        other_bytes_per_rank=demand.memory.total - demand.memory.weights,
+        kv_bytes_per_rank=num_blocks * demand.block_bytes,
+        num_host_blocks=host_blocks,
+        host_bytes_per_rank=host_blocks * demand.block_bytes,
+        block_size=BLOCK_SIZE,
+        kv_format=engine.kv_format,
+        max_sequences=engine.max_sequences,
+        max_step_tokens=engine.max_step_tokens,
+        max_queued_requests=engine.max_queued_requests,
+        queue_timeout_s=engine.queue_timeout_s,
+        batch_delay_s=engine.batch_delay_s,
+        prefix_caching=engine.prefix_caching,
+        num_threads=_num_threads(config, machine),
+        step_timeout_s=engine.step_timeout_s,
+        heartbeat_timeout_s=engine.heartbeat_timeout_s,
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cluster.channel.report_frames import encode_report
 from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.env import cache_dir
-from llama4coder.kv.block_hash import BlockHash, block_hash
+from llama4coder.kv.block_hash import BlockHash, block_hash, root_hash
 from llama4coder.kv.block_pool import BlockPool
 from llama4coder.kv.name_journal import NameEvent, NameJournal
 from llama4coder.kv.sizing import kv_bytes_per_block
@@ -82,7 +82,7 @@ def test_journal_of_a_pool_tells_its_names() -> None:
     pool = BlockPool(3, journal=journal)
     chain: list[BlockHash] = []
     for index in range(3):
-        chain.append(block_hash(chain[-1] if chain else None, [index]))
+        chain.append(block_hash(chain[-1] if chain else root_hash(""), [index]))
     blocks = pool.allocate(range(3))
     for block, name in zip(blocks, chain, strict=True):
         pool.register(block, name)

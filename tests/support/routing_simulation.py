@@ -52,12 +52,14 @@ class SimulatedReplica:
         self.name = name
         self.is_busy = False
         self._journal = NameJournal()
-        limits = SchedulerLimits(BLOCK_SIZE, 8192, _MAX_SEQUENCES, 512, prefix_caching=True)
+        limits = SchedulerLimits(
+            BLOCK_SIZE, 8192, _MAX_SEQUENCES, 512, prefix_caching=True, queue_timeout_s=1e9, batch_delay_s=0.0
+        )
         self.scheduler = Scheduler(BlockPool(num_blocks, journal=self._journal), limits)
         self._writer = ReportWriter(name)
 
-    def add(self, request: GenerateRequest) -> None:
-        self.scheduler.add(request)
+    def add(self, request: GenerateRequest, now_s: float) -> None:
+        self.scheduler.add(request, now_s)
         self._writer.received(request.request_id)
 
     def plan(self) -> StepPlan | None:
@@ -75,7 +77,7 @@ class SimulatedReplica:
             num_running_tokens=scheduler.num_running_tokens,
             num_prefill_tokens=scheduler.num_prefill_tokens,
             num_blocks=scheduler.pool.num_blocks,
-            num_available_blocks=scheduler.pool.num_available,
+            num_available_blocks=scheduler.num_available_blocks,
             num_shards=1,
             num_free_places=1000,
             is_draining=False,
@@ -125,7 +127,7 @@ class RoutingSimulation:
         self._outcome.num_prompt_tokens += len(request.prompt_token_ids)
         self._outcome.num_predicted_tokens += route.num_cached_tokens
         replica = self._replicas[route.replica]
-        replica.add(request)
+        replica.add(request, self._now_s)
         self._start_step(replica)
 
     def _start_step(self, replica: SimulatedReplica) -> None:
