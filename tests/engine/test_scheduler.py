@@ -319,3 +319,19 @@ def test_what_is_to_prefill_leaves_out_what_is_cached() -> None:
     assert scheduler.num_prefill_tokens == 42
     pipeline.step()
     assert (scheduler.num_prefill_tokens, scheduler.num_running_tokens) == (40 - 14, 15 + 40)
+
+
+def test_who_outgrows_what_it_was_promised_goes_itself_where_all_others_have_gone_before() -> None:
+    pipeline = Pipeline(make_scheduler(12, max_step_tokens=32), depth=1)
+    expect_outputs(pipeline.scheduler, 1)
+    for name, max_tokens in (("a", 40), ("b", 20), ("c", 20)):
+        pipeline.scheduler.add(request(name, [ord(name)] * 8, max_tokens), 0.0)
+    while not pipeline.victims:
+        pipeline.step()
+    assert pipeline.victims == ["c"]
+    pipeline.scheduler.abort("b")
+    pipeline.step()
+    assert len(pipeline.scheduler.readmissions) == 1, "c runs again, and is the newest"
+    while pipeline.has_work:
+        pipeline.step()
+    assert pipeline.victims == ["c", "a"]
