@@ -65,7 +65,7 @@ def test_the_pool_takes_exactly_what_the_peak_leaves(folder: Path) -> None:
 
 def test_a_rank_that_took_too_much_does_not_start(folder: Path) -> None:
     config = config_of(folder, memory_budget=600 * MIB)
-    with pytest.raises(NotEnoughMemory, match="of the 0.59 GiB that a rank may take, 0.00 GiB are left"):
+    with pytest.raises(NotEnoughMemory, match=r"of the 0\.59 GiB that a rank may take, 0\.00 GiB are left"):
         load_measured(config, FixedMeter(100 * MIB, 600 * MIB), NullProgress())
 
 
