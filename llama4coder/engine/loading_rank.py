@@ -1,5 +1,6 @@
 """A rank on its way to work: weights, then the largest step, then as many blocks as every rank has room for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from llama4coder.kv.rank_memory import LoadedMemory, PoolMemory, limits_of
 from llama4coder.kv.sizing import num_blocks_for, tail_tokens
 from llama4coder.kv.step_sizing import count_bytes
 from llama4coder.kv.tensors import LayerKV
+from llama4coder.layers.kernels import Kernels
 from llama4coder.models.llama import Llama
 from llama4coder.models.loader import load_llama
 from llama4coder.models.weights import Placement
@@ -62,15 +64,26 @@ class LoadingRank:
         self._memory = memory  # its step is not known yet
 
     @classmethod
-    @torch.inference_mode()
     def load(cls, config: ResolvedConfig, share: RankShare, meter: MemoryMeter, progress: Progress) -> "LoadingRank":
         """Read one rank's weights; raises `CheckpointError`."""
+        folder, context_length = Path(config.model.path), config.model.context_length
+
+        def read(kernels: Kernels, placement: Placement) -> Llama:
+            return load_llama(folder, share, context_length, kernels, placement, progress)
+
+        return cls.build(config, share, meter, read)
+
+    @classmethod
+    @torch.inference_mode()
+    def build(
+        cls, config: ResolvedConfig, share: RankShare, meter: MemoryMeter, read: Callable[[Kernels, Placement], Llama]
+    ) -> "LoadingRank":
+        """With the weights that `read` gives."""
         torch.set_num_threads(config.engine.num_threads)
         placement = Placement.of(config.model.dtype, config.engine.device)
         kernels = choose_kernels(placement, config.model.quant, config.engine.num_threads, config.engine.kv_format)
         runtime_bytes = meter.now_bytes()
-        folder, context_length = Path(config.model.path), config.model.context_length
-        model = load_llama(folder, share, context_length, kernels, placement, progress)
+        model = read(kernels, placement)
         loaded_bytes = meter.now_bytes()
         state = _state(config, share.plan, placement.device)
         sampler = choose_sampler(placement, config.engine.num_threads, ShardedVocabulary.of(share))

@@ -1,6 +1,4 @@
-"""What a rank takes beside what was predicted, part by part.
-
-    python -m tests.bench.memory [--model FOLDER] [--shape 1b]
+"""What a rank takes beside what was predicted, part by part: `python -m tests.bench.memory [--shape 1b]`.
 
 Each line is a process of its own: a checkpoint in each weight format, then random weights of a large shape.
 """

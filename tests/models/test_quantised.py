@@ -8,7 +8,7 @@ import torch
 
 from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.config import QuantFormat
-from llama4coder.engine import runner
+from llama4coder.engine import loading_rank
 from llama4coder.env import cache_dir
 from llama4coder.progress import NullProgress
 from llama4coder.quant.kernels import QuantisedTorchKernels
@@ -60,7 +60,7 @@ def test_this_machine_computes_what_torch_computes(
     token_ids = torch.randint(0, 500, (100,)).tolist()
     config = resolved(tmp_path, num_blocks=NUM_BLOCKS, dtype="bfloat16", quant=quant)
     actual = logits_in_chunks(config, token_ids, [64, 33, 1, 2])
-    monkeypatch.setattr(runner, "choose_kernels", lambda *_: QuantisedTorchKernels(quant))
+    monkeypatch.setattr(loading_rank, "choose_kernels", lambda *_: QuantisedTorchKernels(quant))
     expected = logits_in_chunks(config, token_ids, [100])
     assert (actual - expected).square().mean().sqrt() < 0.02 * expected.square().mean().sqrt()
 
