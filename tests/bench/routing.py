@@ -1,6 +1,7 @@
 """Routing policies beside each other: a server for each, with four replicas of the embedded model, in turns.
 
-    python -m tests.bench.routing [--rounds 3] [--requests 64] [--repositories 8] [--at-once 8] [--replicas 4]
+    python -m tests.bench.routing [--rounds 3] [--minutes 9] [--requests 48] [--repositories 8] [--at-once 8]
+        [--replicas 4]
 
 Two kinds of traffic, so many requests at once. `shared`: short questions, each after 1,500 tokens that all questions
 about its repository begin with; every round has repositories of its own, so each begins with cold caches. `unshared`:
@@ -121,6 +122,7 @@ def unshared(number: int, num_requests: int) -> Traffic:
 def main() -> None:
     """Print a table with a line for each traffic and policy."""
     options = _parse()
+    deadline_s = time.perf_counter() + 60 * options.minutes
     print(f"{options.replicas} replicas, {options.at_once} requests at once, {describe_machine(1)}")
     with contextlib.ExitStack() as stack:
         subjects = {
@@ -130,15 +132,21 @@ def main() -> None:
         for subject in subjects.values():
             subject.run(Traffic("warm-up", unshared(-1, 4 * options.replicas).loads))
         for number in range(options.rounds):
-            for traffic in (
-                shared(number, options.requests, options.repositories),
-                unshared(number, options.requests),
-            ):
-                for policy in _in_turn(number):
-                    subjects[policy].run(traffic)
-                    last_s = subjects[policy].measured[traffic.name].makespans_s[-1]
-                    print(number, traffic.name, policy, f"{last_s:.1f} s", sep="\t", file=sys.stderr, flush=True)
+            started_s = time.perf_counter()
+            _round(subjects, number, options)
+            now_s = time.perf_counter()
+            if now_s + (now_s - started_s) > deadline_s:
+                print(f"no time for more than {number + 1} rounds", file=sys.stderr)
+                break
     print(markdown_table(HEADER, [row for name in ("shared", "unshared") for row in _rows(name, subjects)]))
+
+
+def _round(subjects: dict[RoutingPolicy, Subject], number: int, options: argparse.Namespace) -> None:
+    for traffic in (shared(number, options.requests, options.repositories), unshared(number, options.requests)):
+        for policy in _in_turn(number):
+            subjects[policy].run(traffic)
+            last_s = subjects[policy].measured[traffic.name].makespans_s[-1]
+            print(number, traffic.name, policy, f"{last_s:.1f} s", sep="\t", file=sys.stderr, flush=True)
 
 
 def _rows(traffic: str, subjects: dict[RoutingPolicy, Subject]) -> Iterator[list[str]]:
@@ -182,7 +190,8 @@ def _server(policy: RoutingPolicy, num_replicas: int) -> Iterator[str]:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=64)
+    parser.add_argument("--minutes", type=float, default=9.0, help="no round begins that would take longer")
+    parser.add_argument("--requests", type=int, default=48)
     parser.add_argument("--repositories", type=int, default=8)
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--replicas", type=int, default=4)

@@ -194,6 +194,15 @@ class TestSent:
             router.begun(str(number))
             router.ended(str(number))
 
+    def test_an_id_that_comes_twice_counts_once(self) -> None:
+        router = router_of(report("a"), report("b", num_running=1), policy=LeastLoad())
+        assert replica_of(router.route(request("same", [1]), NOBODY, 0.0)) == "a"
+        router.lost("a")
+        router.keep({"a", "b"})
+        router.receive(report("a", 2), 0.0)
+        for _ in range(3):
+            assert replica_of(router.route(request("same", [1]), NOBODY, 0.0)) == "a"
+
     def test_unknown_requests_are_ignored(self) -> None:
         router = router_of(report("a"))
         router.begun("unknown")
