@@ -10,6 +10,7 @@ from llama4coder.config import (
     DeploymentConfig,
     Device,
     DType,
+    EngineConfig,
     PoolConfig,
     QuantFormat,
     ResolvedConfig,
@@ -82,6 +83,8 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
             max_sequences=engine.max_sequences,
             max_step_tokens=engine.max_step_tokens,
             max_queued_requests=engine.max_queued_requests,
+            top_blocks=engine.top_blocks,
+            block_bounds=_keeps_bounds(engine),
             prefix_caching=engine.prefix_caching,
             num_threads=_num_threads(config, machine),
             step_timeout_s=engine.step_timeout_s,
@@ -93,6 +96,10 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
         ingress_replicas=config.ingress_replicas,
         target_replicas=config.target_replicas,
     )
+
+
+def _keeps_bounds(engine: EngineConfig) -> bool:
+    return engine.block_bounds or engine.top_blocks is not None
 
 
 def _check_engine(config: DeploymentConfig) -> None:
@@ -188,7 +195,8 @@ class _RankMemory:
     ) -> "_RankMemory":
         """Raises `NotEnoughMemory`."""
         plan = plans[0]  # all have equally many heads
-        block_bytes = kv_bytes_per_block(plan, dtype, config.engine.kv_format)
+        bounded = _keeps_bounds(config.engine)
+        block_bytes = kv_bytes_per_block(plan, dtype, config.engine.kv_format, block_bounds=bounded)
         heaviest_bytes = max(weight_bytes(plan, dtype, config.model.quant) for plan in plans)
         one_sequence_bytes = num_blocks_for(context_length, plan.layout.kv_shards) * block_bytes
         budget = _Budget.of(config, heaviest_bytes, one_sequence_bytes, machine)

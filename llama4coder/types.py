@@ -62,6 +62,7 @@ class GenerateRequest:
     output_token_ids: tuple[int, ...] = ()  # generated already; fewer than stop.max_tokens
     prediction_token_ids: tuple[int, ...] = ()
     speculates: bool = True
+    top_blocks: int | None = None  # KV blocks that output tokens read, by KV head; None: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +113,5 @@ class ServedModel:
     eos_token_ids: frozenset[int]
     created_unix_s: int
     capabilities: tuple[str, ...] = ("chat", "completion")
+    block_bounds: bool = False  # are kept, so that a request may ask for `top_blocks`
+    top_blocks: int | None = None  # of requests that do not say

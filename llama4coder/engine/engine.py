@@ -50,6 +50,7 @@ class Engine:
             max_sequences=engine.max_sequences,
             max_step_tokens=engine.max_step_tokens,
             prefix_caching=engine.prefix_caching,
+            block_bounds=engine.block_bounds,
         )
         self.scheduler = Scheduler(BlockPool(engine.num_blocks, engine.kv_shards), limits)
         self._executor = executor
@@ -66,7 +67,7 @@ class Engine:
         return bool(self._in_flight) or self.scheduler.has_work
 
     def check_fits(self, request: GenerateRequest) -> None:
-        """Raise `ContextTooLong` if the request could never be held; needs no lock."""
+        """See `Scheduler.check_fits`; needs no lock."""
         self.scheduler.check_fits(request)
 
     def add(self, request: GenerateRequest, *, urgent: bool = False) -> None:

@@ -51,18 +51,23 @@ class ModelRunner:
         torch.set_num_threads(config.engine.num_threads)
         folder, shape = Path(config.model.path), share.plan.shape
         placement = Placement.of(config.model.dtype, config.engine.device)
-        kernels = choose_kernels(placement, config.model.quant, config.engine.num_threads, config.engine.kv_format)
+        engine = config.engine
+        kernels = choose_kernels(
+            placement, config.model.quant, engine.num_threads, engine.kv_format, engine.block_bounds
+        )
         with torch.inference_mode():
             model = load_llama(folder, share, config.model.context_length, kernels, placement, progress)
-            kv = allocate_kv(share.plan, config.engine.num_blocks, placement, config.engine.kv_format, _tails(config))
+            kv = allocate_kv(
+                share.plan, engine.num_blocks, placement, engine.kv_format, _tails(config), engine.block_bounds
+            )
             max_blocks = num_blocks_for(config.model.context_length)
             kv_part = share.plan.layout.kv_part(share.plan.rank)
-            state = RankState(config.engine.max_sequences, max_blocks, shape.vocab_size, placement.device, kv_part)
+            state = RankState(engine.max_sequences, max_blocks, shape.vocab_size, placement.device, kv_part)
             forward = choose_forward(model, kv, state, _graph_sizes(config))
-        sampler = choose_sampler(placement, config.engine.num_threads, ShardedVocabulary.of(share))
+        sampler = choose_sampler(placement, engine.num_threads, ShardedVocabulary.of(share))
         runner = cls(state, forward, sampler)
         if placement.device.type == "cuda":
-            runner.warm_up(min(config.engine.max_step_tokens, config.model.context_length - 1))
+            runner.warm_up(min(engine.max_step_tokens, config.model.context_length - 1))
         return_freed_memory()  # what reading needed in passing, some per cent of what was planned
         return runner
 

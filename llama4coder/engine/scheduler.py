@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from llama4coder.engine.plan import RowResult, StepPlan, StepResult, StepRow
 from llama4coder.engine.sequence import Sequence
-from llama4coder.errors import ContextTooLong
+from llama4coder.errors import ContextTooLong, UnsupportedOption
 from llama4coder.kv.block_hash import BlockHash, extend_hashes
 from llama4coder.kv.block_pool import BlockPool
 from llama4coder.spec.types import DraftQuery, RowOutcome
@@ -34,6 +34,7 @@ class SchedulerLimits:
     max_sequences: int
     max_step_tokens: int
     prefix_caching: bool
+    block_bounds: bool = False  # are kept, so that a request may read a few blocks only
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,9 @@ class Scheduler:
         return bool(self._running or self._waiting)
 
     def check_fits(self, request: GenerateRequest) -> None:
-        """Raise `ContextTooLong` if the request could never be held."""
+        """Raise `ContextTooLong` if it can never be held, `UnsupportedOption` if it needs bounds that nobody keeps."""
+        if request.top_blocks is not None and not self.limits.block_bounds:
+            raise UnsupportedOption("this engine keeps no bounds of KV blocks (engine.block_bounds)", "top_blocks")
         num_prompt, num_output = len(request.prompt_token_ids), request.stop.max_tokens
         if num_prompt == 0 or num_prompt + num_output > self.limits.context_length:
             raise ContextTooLong(
@@ -232,7 +235,7 @@ class Scheduler:
     def _cached_prefix(self, seq: Sequence) -> list[int]:
         if not self.limits.prefix_caching:
             return []
-        extend_hashes(seq.block_hashes, seq.token_ids, self.limits.block_size)
+        self._name_blocks(seq)
         if seq.wants_prompt_logprobs:
             return []
         num_usable = (len(seq.token_ids) - 1) // self.limits.block_size  # one token must be computed for its logits
@@ -314,11 +317,14 @@ class Scheduler:
             self._forget(seq)
 
     def _register_blocks(self, seq: Sequence) -> None:
-        num_full = seq.num_computed // self.limits.block_size
-        extend_hashes(seq.block_hashes, seq.token_ids, self.limits.block_size)
+        num_full = min(seq.num_computed, seq.num_shareable) // self.limits.block_size
+        self._name_blocks(seq)
         for index in range(seq.num_registered, num_full):
             self.pool.register(seq.block_ids[index], seq.block_hashes[index])
         seq.num_registered = num_full
+
+    def _name_blocks(self, seq: Sequence) -> None:
+        extend_hashes(seq.block_hashes, seq.token_ids[: seq.num_shareable], self.limits.block_size)
 
     def _take_seq_id(self) -> int:
         self._next_seq_id += 1

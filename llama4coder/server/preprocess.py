@@ -33,6 +33,7 @@ class Options:
     num_choices: int = 1
     prediction: str = ""  # what the output may be much like
     speculates: bool = True
+    top_blocks: int | None = None  # None: what the deployment says
 
 
 class Preprocessor:
@@ -123,6 +124,7 @@ class Preprocessor:
         """The sequences to generate: choice i of a prompt has the seed plus i, so that choices differ reproducibly."""
         self.check_num_choices(len(prompts), options.num_choices)
         self._check_limits(options)
+        top_blocks = self._model.top_blocks if options.top_blocks is None else options.top_blocks
         stops = [self._stop_conditions(prompt, options) for prompt in prompts]
         seed = secrets.randbits(63) if options.seed is None else options.seed
         requests = tuple(
@@ -134,6 +136,7 @@ class Preprocessor:
                 seed=(seed + choice) % 2**64,
                 prediction_token_ids=prediction_token_ids,
                 speculates=options.speculates,
+                top_blocks=top_blocks,
             )
             for number, prompt in enumerate(prompts)
             for choice in range(options.num_choices)
@@ -171,6 +174,8 @@ class Preprocessor:
         asked = options.sampling.num_logprobs
         if asked is not None and asked > self._config.max_logprobs:
             raise InvalidRequest(f"more than {self._config.max_logprobs} log-probabilities per token", "logprobs")
+        if options.top_blocks is not None and not self._model.block_bounds:
+            raise UnsupportedOption("this deployment keeps no bounds of KV blocks (engine.block_bounds)", "top_blocks")
         self.check_token_ids(options.stop_token_ids, "stop_token_ids")
         bias_ids = options.sampling.logit_bias
         if bias_ids and not (min(bias_ids) >= 0 and max(bias_ids) < self._model.vocab_size):

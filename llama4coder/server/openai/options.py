@@ -43,6 +43,7 @@ def _options(
         num_choices=1 if body.n is None else body.n,
         prediction="" if body.prediction is None else body.prediction.content,
         speculates=body.speculation is not False,
+        top_blocks=body.top_blocks,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
+from llama4coder.config import TopBlocks
 from llama4coder.server.body import RequestModel
 from llama4coder.server.openai.validators import (
     content_text,
@@ -101,6 +102,7 @@ class GenerationFields(RequestModel):
     skip_special_tokens: bool | None = None
     prediction: Prediction | None = None
     speculation: bool | None = None
+    top_blocks: TopBlocks | None = None
 
 
 class ChatMessage(RequestModel):
