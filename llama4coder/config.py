@@ -16,7 +16,7 @@ KVFormat = Literal["dense", "fp8", "int8", "int4"]
 Device = Literal["cpu", "cuda"]
 PlacementStrategy = Literal["STRICT_PACK", "PACK"]
 SpeculationMethod = Literal["none", "ngram", "local", "pool"]
-TopBlocks = Annotated[int, Field(ge=4)]  # the first, the last two, and one to choose
+TopBlocks = Annotated[int, Field(ge=4, le=1_000_000)]  # from the first, the last two and one to choose, to all
 
 
 class _Frozen(BaseModel):
@@ -67,12 +67,12 @@ class EngineConfig(_Frozen):
     token and head; int4 with a scale and a low per block and channel for keys, per token for values. What a token reads
     of its own block is dense in fp8 and int4."""
     top_blocks: TopBlocks | None = None
-    """How many blocks of 16 tokens an output token reads, by KV head: the first, the last two, and those that could
-    score highest by the bounds of their keys. Faster in long contexts, and no longer exact; a prompt reads everything
-    before it. By default output does, too. A request's `top_blocks` takes its place."""
+    """How many blocks of 16 tokens an output token reads, by KV head: the first, the last two, and those whose keys'
+    bounds allow the highest scores. Faster in long contexts, and no longer exact; prompts read everything. By default
+    output does, too. A request's `top_blocks` takes its place."""
     block_bounds: bool = False
-    """Keep the bounds of each block's keys, an eighth of their size when dense, so that requests may ask for
-    `top_blocks`; they are kept in any case if `engine.top_blocks` is set."""
+    """Keep the bounds of each block's keys, a sixteenth of a dense block, so that requests may ask for `top_blocks`;
+    they are kept in any case if `engine.top_blocks` is set."""
     prefix_caching: bool = True
     """Reuse the KV blocks of equal prompt beginnings."""
     num_threads: PositiveInt | Auto = "auto"

@@ -45,6 +45,7 @@ BAD_VALUES: Mapping[str, list[object]] = {
         {"type": "content", "content": "x" * 200_000},
     ],
     "speculation": ["no", 0, {}],
+    "top_blocks": [3, 0, -1, "8", 8.5, True, [8], HUGE],
     "max_tokens": [-1, 1.5, "5", True, [5], HUGE],
 }
 BAD_CHATS: Mapping[str, list[object]] = {
