@@ -6,6 +6,7 @@
 
 #define SINK_BLOCKS 1   /* the first ones */
 #define RECENT_BLOCKS 2 /* the last ones */
+#define AHEAD_BLOCKS 8  /* whose bounds are fetched early: blocks are scattered, and the CPU cannot foresee them */
 
 /* The lowest and the highest keys of one head of a full block, as they are read. */
 static void bound_block(const attention_args *a, int64_t block, int64_t kv_head) {
@@ -118,22 +119,36 @@ static least_score least_of(const candidates *c, const float *scores, float *ord
     return (least_score){lowest, num_chosen - above};
 }
 
+/* Of one query head group the highest scores in the shard's blocks, but not in those that are read in any case. */
+static void score_blocks(const attention_args *a, const query_tile *tile, int64_t kv_head, const candidates *c,
+                         float *scores) {
+    const step *s = a->step;
+    const int64_t *table = s->tables + tile->row * s->table_width;
+    int64_t group = s->heads / s->kv_heads, d = s->d;
+    signed_queries queries;
+    split_queries(a->queries + (tile->first * s->heads + kv_head * group) * d, &queries, group, d);
+    for (int64_t i = 0; i < c->held; i++) {
+        int64_t next = i + AHEAD_BLOCKS < c->held ? i + AHEAD_BLOCKS : i;
+        const bf16 *coming = a->kv->bounds + (table[next] * s->kv_heads + kv_head) * 2 * d;
+        for (int64_t j = 0; j < 2 * d; j += 32) _mm_prefetch((const char *)(coming + j), _MM_HINT_T0);
+        if (is_always_read(c, i)) continue;
+        scores[i] = highest_score(a->kv->bounds + (table[i] * s->kv_heads + kv_head) * 2 * d, &queries, d);
+    }
+}
+
 /* Of the first `num_blocks` on the shard those that the tile's one token reads, in their order; returns how many. */
 static int64_t choose_blocks(const attention_args *a, const query_tile *tile, int64_t kv_head, int64_t num_blocks,
                              int64_t *chosen) {
     const step *s = a->step;
     const int64_t *table = s->tables + tile->row * s->table_width;
-    int64_t own = tile->start / BLOCK, count = s->shard.count, group = s->heads / s->kv_heads, num_chosen = 0;
+    int64_t own = tile->start / BLOCK, count = s->shard.count, num_chosen = 0;
     int64_t held = (own + count - s->shard.index) / count, limit = (tile->top_blocks + count - 1) / count;
     candidates c = {held, limit, own, s->shard.index, count};
     float *scores = malloc((2 * c.held + 1) * sizeof(float));
     if (!scores) abort(); /* some kilobytes: the machine is out of memory */
     least_score least = {-INFINITY, 0};
     if (c.held > c.limit) {
-        signed_queries queries;
-        split_queries(a->queries + (tile->first * s->heads + kv_head * group) * s->d, &queries, group, s->d);
-        for (int64_t i = 0; i < c.held; i++)
-            if (!is_always_read(&c, i)) scores[i] = highest_score(a->kv->bounds + (table[i] * s->kv_heads + kv_head) * 2 * s->d, &queries, s->d);
+        score_blocks(a, tile, kv_head, &c, scores);
         least = least_of(&c, scores, scores + c.held);
     }
     for (int64_t i = 0; i < num_blocks; i++) {
