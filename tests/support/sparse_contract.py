@@ -79,7 +79,7 @@ def read_by_definition(
             content = keys[block * BLOCK_SIZE : (block + 1) * BLOCK_SIZE, kv_head]
             products = torch.maximum(group * content.amin(0), group * content.amax(0))
             bounds[block] = float(products.sum(-1).max())
-        best = sorted(bounds, key=lambda block: -bounds[block])
+        best = sorted(bounds, key=lambda block: (-bounds[block], block))
         num_best = max(0, sparsity.per_shard(shard.count) - len(always))
         read.append(always | set(best[:num_best]))
     return read
@@ -131,6 +131,14 @@ class SparseContract:
             expected = by_definition(step)
             assert_like(part.out, expected.out, rounding=subject.rounding)
             torch.testing.assert_close(part.lse.cpu(), expected.lse, atol=4 * subject.rounding, rtol=subject.rounding)
+
+    def test_of_blocks_with_equal_bounds_the_first_are_read(self, subject: SparseSubject) -> None:
+        step = subject.step("decode", "dense", Part(0, 1), top_blocks=6)
+        assert isinstance(step.kv, BoundedKV)
+        step.kv.kv.per_block[0].zero_()  # the keys
+        step.kv.bounds.kept.zero_()
+        part = subject.backend(subject.heads, "dense").prepare_shard(step.layout)(step.qkv, step.rotation, step.kv)
+        assert_like(part.out, by_definition(step).out, rounding=subject.rounding)
 
     @pytest.mark.parametrize("kind", STEPS)
     @pytest.mark.parametrize("kv_format", FORMATS)
