@@ -94,13 +94,13 @@ class TailedRow:
 
     tokens: slice
     table_row: int
+    choice: BlockChoice | None  # of compressed blocks, and perhaps one that is not yet full
     from_tail: Tensor  # positions of the window that come before the step's own tokens
     sealed: Tensor  # [num_sealed], the window's full blocks that this shard holds, counted from its beginning
     sealed_ids: Tensor  # [num_sealed], where they go
     compressed_ids: Tensor  # blocks of the shard that are or become compressed
     dense: Tensor  # tokens of the window whose blocks are the shard's, counted from its beginning
     hidden: Tensor  # [num_tokens, 1, BLOCK_SIZE * len(compressed_ids) + len(dense)]
-    choice: BlockChoice | None  # of compressed blocks, and perhaps one that is not yet full
 
     @classmethod
     def of(cls, row: RowSpan, layout: StepLayout) -> "TailedRow":
@@ -117,7 +117,7 @@ class TailedRow:
         arrays = (window[window < row.start], full[full >= first] - first, ids[full >= first], ids)
         on_device = [torch.from_numpy(array).to(device) for array in (*arrays, dense - first * BLOCK_SIZE, hidden)]
         tokens = slice(row.first, row.first + row.num_tokens)
-        return cls(tokens, row.table_row, *on_device, BlockChoice.of(row, layout))
+        return cls(tokens, row.table_row, BlockChoice.of(row, layout), *on_device)
 
     def window(self, fresh: DenseKV, kv: TailedKV) -> DenseKV:
         """The window's tokens `[num_tokens, num_kv_heads, head_dim]`, from the tail and from those of the step."""
