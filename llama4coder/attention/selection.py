@@ -46,18 +46,18 @@ class BlockChoice:
 
 
 def highest_scores(queries: Tensor, bounds: Tensor) -> Tensor:
-    """What the heads that share a KV head can score in a block at most, `[num_tokens, num_kv_heads, num_blocks]`.
+    """What a KV head's query heads can score in a block at most, summed: `[num_tokens, num_kv_heads, num_blocks]`.
 
     Of `queries` `[num_tokens, num_heads, head_dim]` and `bounds` `[num_blocks, num_kv_heads, 2, head_dim]`, which are
-    the lowest and the highest keys; before they are scaled.
+    the lowest and the highest keys; before they are scaled. The sum keeps more of the heads' attention than the highest
+    of them does.
     """
     num_tokens, _, head_dim = queries.shape
     # [num_kv_heads, head_dim, num_blocks]
     lowest, highest = (part.permute(1, 2, 0) for part in bounds.float().unbind(2))
     grouped = queries.view(num_tokens, len(lowest), -1, head_dim).transpose(0, 1)
-    rows = grouped.flatten(1, 2)
-    scores = rows.clamp(min=0) @ highest + rows.clamp(max=0) @ lowest
-    return scores.view(*grouped.shape[:3], scores.shape[-1]).amax(2).transpose(0, 1)
+    scores = grouped.clamp(min=0).sum(2) @ highest + grouped.clamp(max=0).sum(2) @ lowest
+    return scores.transpose(0, 1)
 
 
 def select_blocks(scores: Tensor, seen: Tensor, always: Tensor, limits: Tensor) -> Tensor:

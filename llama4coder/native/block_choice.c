@@ -42,32 +42,30 @@ static void bound_rows(const void *args, int64_t begin, int64_t end) {
 }
 
 typedef struct {
-    float above[MAX_GROUP][MAX_HEAD], below[MAX_GROUP][MAX_HEAD]; /* of each head's query what is above zero, and below */
-    int64_t heads;
+    float above[MAX_HEAD], below[MAX_HEAD]; /* sums over heads of what their queries have above zero, and below */
 } signed_queries;
 
-static void split_queries(const bf16 *from, signed_queries *to, int64_t heads, int64_t d) {
-    to->heads = heads;
-    for (int64_t h = 0; h < heads; h++)
-        for (int64_t i = 0; i < d; i += 16) {
+static void sum_queries(const bf16 *from, signed_queries *to, int64_t heads, int64_t d) {
+    for (int64_t i = 0; i < d; i += 16) {
+        vec above = v_set(0), below = above;
+        for (int64_t h = 0; h < heads; h++) {
             vec query = v_widen(from + h * d + i);
-            v_store(to->above[h] + i, v_max(query, v_set(0)));
-            v_store(to->below[h] + i, v_min(query, v_set(0)));
+            above = v_add(above, v_max(query, v_set(0)));
+            below = v_add(below, v_min(query, v_set(0)));
         }
+        v_store(to->above + i, above);
+        v_store(to->below + i, below);
+    }
 }
 
-/* What any of the heads can score in a block at most. */
+/* What the heads can score in a block at most, summed. */
 INLINE float highest_score(const bf16 *bounds, const signed_queries *q, int64_t d) {
-    float highest = -INFINITY;
-    for (int64_t h = 0; h < q->heads; h++) {
-        vec sum = v_set(0);
-        for (int64_t i = 0; i < d; i += 16) {
-            sum = v_fma(v_load(q->above[h] + i), v_widen(bounds + d + i), sum);
-            sum = v_fma(v_load(q->below[h] + i), v_widen(bounds + i), sum);
-        }
-        highest = fmaxf(highest, v_sum(sum));
+    vec sum = v_set(0);
+    for (int64_t i = 0; i < d; i += 16) {
+        sum = v_fma(v_load(q->above + i), v_widen(bounds + d + i), sum);
+        sum = v_fma(v_load(q->below + i), v_widen(bounds + i), sum);
     }
-    return highest;
+    return v_sum(sum);
 }
 
 /* The number at `place` if they were ordered from the highest down; leaves them in another order. */
@@ -126,7 +124,7 @@ static void score_blocks(const attention_args *a, const query_tile *tile, int64_
     const int64_t *table = s->tables + tile->row * s->table_width;
     int64_t group = s->heads / s->kv_heads, d = s->d;
     signed_queries queries;
-    split_queries(a->queries + (tile->first * s->heads + kv_head * group) * d, &queries, group, d);
+    sum_queries(a->queries + (tile->first * s->heads + kv_head * group) * d, &queries, group, d);
     for (int64_t i = 0; i < c->held; i++) {
         int64_t next = i + AHEAD_BLOCKS < c->held ? i + AHEAD_BLOCKS : i;
         const bf16 *coming = a->kv->bounds + (table[next] * s->kv_heads + kv_head) * 2 * d;

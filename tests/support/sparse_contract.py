@@ -78,7 +78,7 @@ def read_by_definition(
         for block in set(held) - always:
             content = keys[block * BLOCK_SIZE : (block + 1) * BLOCK_SIZE, kv_head]
             products = torch.maximum(group * content.amin(0), group * content.amax(0))
-            bounds[block] = float(products.sum(-1).max())
+            bounds[block] = float(products.sum())
         best = sorted(bounds, key=lambda block: (-bounds[block], block))
         num_best = max(0, sparsity.per_shard(shard.count) - len(always))
         read.append(always | set(best[:num_best]))
