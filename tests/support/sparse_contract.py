@@ -132,6 +132,12 @@ class SparseContract:
             assert_like(part.out, expected.out, rounding=subject.rounding)
             torch.testing.assert_close(part.lse.cpu(), expected.lse, atol=4 * subject.rounding, rtol=subject.rounding)
 
+    def test_a_shard_reads_what_is_always_read_even_if_its_part_is_smaller(self, subject: SparseSubject) -> None:
+        for index in range(5):
+            step = subject.step("decode", "dense", Part(index, 5), top_blocks=5)
+            part = subject.backend(subject.heads, "dense").prepare_shard(step.layout)(step.qkv, step.rotation, step.kv)
+            assert_like(part.out, by_definition(step).out, rounding=subject.rounding)
+
     def test_of_blocks_with_equal_bounds_the_first_are_read(self, subject: SparseSubject) -> None:
         step = subject.step("decode", "dense", Part(0, 1), top_blocks=6)
         assert isinstance(step.kv, BoundedKV)
