@@ -108,6 +108,18 @@ def test_going_on_elsewhere_changes_nothing(folder: Path, alone: dict[KVFormat, 
     assert answers(build_engine(config(folder, kv_format)), moved) == rest
 
 
+@formats
+def test_nothing_of_this_changes_a_bit_natively(tmp_path: Path, kv_format: KVFormat) -> None:
+    """On CPUs that the kernels in C are for; what is narrower than bfloat16 would show as another token."""
+    write_tiny_llama(tmp_path, hidden_size=128)
+    settings = {"dtype": "bfloat16", "prefix_caching": False, "num_threads": 2}
+    engine = build_engine(config(tmp_path, kv_format, **settings))
+    one_at_a_time = {name: tokens for one in requests() for name, tokens in answers(engine, [one]).items()}
+    squeezed = build_engine(config(tmp_path, kv_format, **settings, num_blocks=33, max_step_tokens=16, max_sequences=5))
+    assert answers(squeezed, requests()) == one_at_a_time
+    assert squeezed.scheduler.num_preemptions
+
+
 def test_what_few_blocks_gave_is_not_offered_to_who_reads_everything(folder: Path) -> None:
     """A chat goes on with what was said: its keys and values are computed as a prompt's are."""
     said = requests((FEW,))[2]
