@@ -71,4 +71,6 @@ def served_model(config: ResolvedConfig, eos_token_ids: frozenset[int]) -> Serve
         vocab_size=read_shape(folder).vocab_size,
         eos_token_ids=eos_token_ids,
         created_unix_s=int((folder / "config.json").stat().st_mtime),
+        block_bounds=config.engine.block_bounds,
+        top_blocks=config.engine.top_blocks,
     )

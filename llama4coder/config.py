@@ -17,6 +17,7 @@ Device = Literal["cpu", "cuda"]
 PlacementStrategy = Literal["STRICT_PACK", "PACK"]
 RoutingPolicy = Literal["kv_aware", "least_load", "round_robin"]
 SpeculationMethod = Literal["none", "ngram", "local", "pool"]
+TopBlocks = Annotated[int, Field(ge=4, le=1_000_000)]  # from the first, the last two and one to choose, to all
 
 
 class _Frozen(BaseModel):
@@ -80,6 +81,13 @@ class EngineConfig(_Frozen):
     """How keys and values are kept: dense in `model.dtype`; fp8 with a scale per block and head; int8 with a scale per
     token and head; int4 with a scale and a low per block and channel for keys, per token for values. What a token reads
     of its own block is dense in fp8 and int4."""
+    top_blocks: TopBlocks | None = None
+    """How many blocks of 16 tokens an output token reads, by KV head: the first, the last two, and those whose keys'
+    bounds allow the highest scores. Faster in long contexts, and no longer exact; prompts read everything. By default
+    output does, too. A request's `top_blocks` takes its place."""
+    block_bounds: bool = False
+    """Keep the bounds of each block's keys, a sixteenth of a dense block, so that requests may ask for `top_blocks`;
+    they are kept in any case if `engine.top_blocks` is set."""
     prefix_caching: bool = True
     """Reuse the KV blocks of equal prompt beginnings. Without it a preempted sequence is computed again."""
     num_threads: PositiveInt | Auto = "auto"
@@ -236,6 +244,8 @@ class ResolvedEngine(_Frozen):
     max_queued_requests: int
     queue_timeout_s: float
     batch_delay_s: float
+    top_blocks: int | None
+    block_bounds: bool
     prefix_caching: bool
     num_threads: int
     step_timeout_s: float

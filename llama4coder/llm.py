@@ -68,6 +68,7 @@ class LLM:
         meter = meter_from_now(machine.device)
         resolved = resolve(config, folder, shape, machine)
         self.context_length = resolved.model.context_length
+        self._top_blocks = resolved.engine.top_blocks
         self.tokenizer = Tokenizer.from_folder(Path(folder))
         observer = NullObserver()
         guessing = build_speculation(resolved, shape.vocab_size, observer)  # its memory counts, too
@@ -94,7 +95,12 @@ class LLM:
         rows = []
         for index, prompt in enumerate(_as_list(prompts)):
             request = GenerateRequest(
-                uuid.uuid4().hex, self._token_ids(prompt), sampling or SamplingParams(), conditions, seed + index
+                request_id=uuid.uuid4().hex,
+                prompt_token_ids=self._token_ids(prompt),
+                sampling=sampling or SamplingParams(),
+                stop=conditions,
+                seed=seed + index,
+                top_blocks=self._top_blocks,
             )
             rows.append(_Row(request, TextStream(self.tokenizer, stop)))
         for row in rows:

@@ -10,6 +10,7 @@ from llama4coder.config import (
     DeploymentConfig,
     Device,
     DType,
+    EngineConfig,
     PoolConfig,
     QuantFormat,
     ResolvedConfig,
@@ -55,7 +56,8 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
     limits = StepLimits(
         context_length, engine.max_sequences, engine.max_step_tokens, config.speculation.most_draft_tokens
     )
-    demand = Demand.of(shape, layout, ServedForm(dtype, config.model.quant, engine.kv_format, device), limits)
+    form = ServedForm(dtype, config.model.quant, engine.kv_format, device, _keeps_bounds(engine))
+    demand = Demand.of(shape, layout, form, limits)
     return ResolvedConfig(
         model=ResolvedModel(
             path=str(checkpoint),
@@ -99,11 +101,17 @@ def _engine(config: DeploymentConfig, demand: Demand, machine: Machine) -> Resol
         max_queued_requests=engine.max_queued_requests,
         queue_timeout_s=engine.queue_timeout_s,
         batch_delay_s=engine.batch_delay_s,
+        top_blocks=engine.top_blocks,
+        block_bounds=_keeps_bounds(engine),
         prefix_caching=engine.prefix_caching,
         num_threads=_num_threads(config, machine),
         step_timeout_s=engine.step_timeout_s,
         heartbeat_timeout_s=engine.heartbeat_timeout_s,
     )
+
+
+def _keeps_bounds(engine: EngineConfig) -> bool:
+    return engine.block_bounds or engine.top_blocks is not None
 
 
 def _check_engine(config: DeploymentConfig) -> None:

@@ -73,6 +73,7 @@ class GenerateRequest:
     speculates: bool = True
     priority: Priority = Priority.INTERACTIVE
     cache_salt: str = ""
+    top_blocks: int | None = None  # KV blocks that output tokens read, by KV head; None: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +124,5 @@ class ServedModel:
     eos_token_ids: frozenset[int]
     created_unix_s: int
     capabilities: tuple[str, ...] = ("chat", "completion")
+    block_bounds: bool = False  # are kept, so that a request may ask for `top_blocks`
+    top_blocks: int | None = None  # of requests that do not say

@@ -49,6 +49,26 @@ def test_what_the_operator_says_wins() -> None:
     assert resolved.engine.num_threads == 3
 
 
+@pytest.mark.parametrize(
+    ("engine", "top_blocks", "block_bounds"),
+    [({}, None, False), ({"block_bounds": True}, None, True), ({"top_blocks": 64}, 64, True)],
+)
+def test_bounds_of_blocks_are_kept_where_somebody_may_need_them(
+    engine: dict[str, object], top_blocks: int | None, block_bounds: bool
+) -> None:
+    settings = EngineConfig(kv_memory_bytes=20 * GIB, **engine)
+    resolved = resolve(DeploymentConfig(engine=settings), FOLDER, LLAMA_8B, LAPTOP).engine
+    assert (resolved.top_blocks, resolved.block_bounds) == (top_blocks, block_bounds)
+    sixteenths = 17 if block_bounds else 16
+    assert resolved.num_blocks == 20 * GIB // (sixteenths * kv_bytes_per_block(WHOLE, "bfloat16") // 16)
+
+
+@pytest.mark.parametrize("top_blocks", [3, 0, -1])
+def test_so_few_blocks_that_there_is_nothing_to_choose(top_blocks: int) -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 4"):
+        EngineConfig(top_blocks=top_blocks)
+
+
 def test_the_embedded_model_has_a_name_without_its_hash() -> None:
     folder = Path("/cache/models/smollm2-135m-instruct-0123456789")
     config = resolve(DeploymentConfig(model=ModelConfig(context_length=2048)), folder, LLAMA_8B, LAPTOP)

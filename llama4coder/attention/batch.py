@@ -1,12 +1,13 @@
 """Which tokens of a step belong to which sequence, and where their keys and values go."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from llama4coder.kv.sizing import num_blocks_for
+from llama4coder.kv.sparsity import Sparsity
 from llama4coder.kv.striping import UNSHARDED, num_held
 from llama4coder.parallel.layout import Part
 
@@ -19,11 +20,28 @@ class RowSpan:
     num_tokens: int
     start: int
     table_row: int  # of the block table
+    sparsity: Sparsity | None = None  # None: every token reads everything before it
 
     @property
     def length(self) -> int:
         """Tokens that the last of them attends to."""
         return self.start + self.num_tokens
+
+    @property
+    def num_sparse(self) -> int:
+        """Tokens, the last ones, that read a few blocks only."""
+        return 0 if self.sparsity is None else min(self.num_tokens, max(0, self.length - self.sparsity.start))
+
+    @property
+    def dense_part(self) -> "RowSpan":
+        """The tokens that read everything; possibly none."""
+        return replace(self, num_tokens=self.num_tokens - self.num_sparse)
+
+    @property
+    def sparse_part(self) -> "RowSpan":
+        """The other tokens; possibly none."""
+        num_dense = self.num_tokens - self.num_sparse
+        return replace(self, first=self.first + num_dense, start=self.start + num_dense, num_tokens=self.num_sparse)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
 from llama4coder.attention.merge import AttentionOutput, merge
-from llama4coder.attention.torch_shard import TorchShardAttention
+from llama4coder.attention.torch_shard import ShardRow, TorchShardAttention
+from llama4coder.kv.formats.bounds import BoundedKV
 from llama4coder.kv.formats.int8 import Int8KV
 from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
 from llama4coder.kv.step_sizing import GATHERED_TOKENS
@@ -23,19 +24,22 @@ from llama4coder.layers.rope import Rotation
 class TorchAttention:
     """Implements `attention.backend.ShardableAttention` for formats that keep each token by itself.
 
-    Gathers each sequence's blocks into a contiguous run and uses scaled_dot_product_attention.
+    Gathers each sequence's blocks into a contiguous run and uses scaled_dot_product_attention. Tokens that read a few
+    blocks only are computed as a shard's are.
     """
 
     heads: HeadLayout
 
     def prepare(self, layout: StepLayout) -> "TorchStepAttention":
         """See `AttentionBackend.prepare`."""
-        singles = [row for row in layout.rows if row.num_tokens == 1]
+        dense, sparse = [row.dense_part for row in layout.rows], [row.sparse_part for row in layout.rows]
+        singles = [row for row in dense if row.num_tokens == 1]
         return TorchStepAttention(
             self.heads,
             layout.slots,
             decodes=tuple(_decode_group(group, layout) for group in _by_length(singles)),
-            prefills=tuple(PrefillRow.of(row, layout) for row in layout.rows if row.num_tokens > 1),
+            prefills=tuple(PrefillRow.of(row, layout) for row in dense if row.num_tokens > 1),
+            sparse=tuple(ShardRow.of(row, layout) for row in sparse if row.num_tokens),
         )
 
     def prepare_shard(self, layout: StepLayout) -> TorchShardAttention:
@@ -55,9 +59,10 @@ class TorchStepAttention:
     slots: Tensor
     decodes: tuple["DecodeGroup", ...]
     prefills: tuple["PrefillRow", ...]
+    sparse: tuple[ShardRow, ...]
 
     def __call__(self, qkv: Tensor, rotation: Rotation, kv: LayerKV) -> Tensor:
-        assert isinstance(kv, DenseKV | Int8KV), "KV of another format"
+        assert isinstance(kv, DenseKV | Int8KV | BoundedKV), "KV of another format"
         heads = qkv.view(len(qkv), -1, self.heads.head_dim)
         first_key, first_value = self.heads.num_heads, self.heads.num_heads + self.heads.num_kv_heads
         kv.write(self.slots, rotation(heads[:, first_key:first_value]), heads[:, first_value:])
@@ -67,6 +72,8 @@ class TorchStepAttention:
             out[group.token_index] = group.attend(queries[group.token_index], kv)
         for row in self.prefills:
             out[row.tokens] = row.attend(queries[row.tokens], kv)
+        for few in self.sparse:
+            out[few.tokens] = few.attend(queries[few.tokens].float(), kv).out.to(out.dtype)
         return out.flatten(1)
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
 from llama4coder.attention.masked import attend_masked
 from llama4coder.attention.merge import AttentionOutput
+from llama4coder.attention.selection import BlockChoice
+from llama4coder.kv.formats.bounds import BoundedKV, bounds_of
 from llama4coder.kv.formats.int8 import Int8KV
 from llama4coder.kv.sizing import BLOCK_SIZE
 from llama4coder.kv.striping import nums_held
@@ -32,7 +34,7 @@ class TorchShardAttention:
         return cls(heads, kept, layout.slots[kept], tuple(row for row in rows if len(row.block_ids)))
 
     def __call__(self, qkv: Tensor, rotation: Rotation, kv: LayerKV) -> AttentionOutput:
-        assert isinstance(kv, DenseKV | Int8KV), "KV of another format"
+        assert isinstance(kv, DenseKV | Int8KV | BoundedKV), "KV of another format"
         heads = qkv.view(len(qkv), -1, self.heads.head_dim)
         first_key, first_value = self.heads.num_heads, self.heads.num_heads + self.heads.num_kv_heads
         keys, values = rotation(heads[:, first_key:first_value]), heads[:, first_value:]
@@ -51,18 +53,23 @@ class ShardRow:
 
     tokens: slice
     block_ids: Tensor  # as many as the last token sees
-    hidden: Tensor  # [num_tokens, keys of these blocks], True where a key comes after the token
+    hidden: Tensor  # [num_tokens, 1, keys of these blocks], True where a key comes after the token
+    choice: BlockChoice | None  # of these blocks
 
     @classmethod
     def of(cls, row: RowSpan, layout: StepLayout) -> "ShardRow":
         nums_seen = nums_held(np.arange(row.start, row.length) + 1, layout.shard)
         block_ids = layout.table[row.table_row, : layout.num_blocks(row)].copy()
-        hidden = np.arange(len(block_ids) * BLOCK_SIZE) >= nums_seen[:, None]
+        hidden = np.arange(len(block_ids) * BLOCK_SIZE) >= nums_seen[:, None, None]
         device = layout.slots.device
         tokens = slice(row.first, row.first + row.num_tokens)
-        return cls(tokens, torch.from_numpy(block_ids).to(device), torch.from_numpy(hidden).to(device))
+        ids, hidden_keys = (torch.from_numpy(array).to(device) for array in (block_ids, hidden))
+        return cls(tokens, ids, hidden_keys, BlockChoice.of(row, layout))
 
     def attend(self, queries: Tensor, kv: LayerKV) -> AttentionOutput:
         """Of `queries` `[num_tokens, num_heads, head_dim]` in float32."""
-        seen = kv.read(self.block_ids)
-        return attend_masked(queries, DenseKV(seen.keys.flatten(0, 1), seen.values.flatten(0, 1)), self.hidden)
+        seen, hidden = kv.read(self.block_ids), self.hidden
+        if self.choice is not None:
+            left_out = self.choice.left_out(queries, bounds_of(kv))
+            hidden = hidden | left_out.repeat_interleave(BLOCK_SIZE, dim=-1)
+        return attend_masked(queries, DenseKV(seen.keys.flatten(0, 1), seen.values.flatten(0, 1)), hidden)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout, RowSpan, StepLayout
 from llama4coder.attention.masked import attend_masked
 from llama4coder.attention.merge import AttentionOutput, merge
+from llama4coder.attention.selection import BlockChoice
+from llama4coder.kv.formats.bounds import bounds_of
 from llama4coder.kv.formats.tail import TailedKV, joined
 from llama4coder.kv.sizing import BLOCK_SIZE
 from llama4coder.kv.tensors import DenseKV, LayerKV
@@ -91,12 +94,13 @@ class TailedRow:
 
     tokens: slice
     table_row: int
+    choice: BlockChoice | None  # of compressed blocks, and perhaps one that is not yet full
     from_tail: Tensor  # positions of the window that come before the step's own tokens
     sealed: Tensor  # [num_sealed], the window's full blocks that this shard holds, counted from its beginning
     sealed_ids: Tensor  # [num_sealed], where they go
     compressed_ids: Tensor  # blocks of the shard that are or become compressed
     dense: Tensor  # tokens of the window whose blocks are the shard's, counted from its beginning
-    hidden: Tensor  # [num_tokens, BLOCK_SIZE * len(compressed_ids) + len(dense)]
+    hidden: Tensor  # [num_tokens, 1, BLOCK_SIZE * len(compressed_ids) + len(dense)]
 
     @classmethod
     def of(cls, row: RowSpan, layout: StepLayout) -> "TailedRow":
@@ -109,10 +113,11 @@ class TailedRow:
         sees_compressed = np.repeat(full, BLOCK_SIZE) < own
         sees_dense = (dense // BLOCK_SIZE == own) & (dense <= np.arange(row.start, row.length)[:, None])
         ids = layout.table[row.table_row, full // shard.count]
-        hidden = ~np.concatenate((sees_compressed, sees_dense), axis=1)
+        hidden = ~np.concatenate((sees_compressed, sees_dense), axis=1)[:, None]
         arrays = (window[window < row.start], full[full >= first] - first, ids[full >= first], ids)
         on_device = [torch.from_numpy(array).to(device) for array in (*arrays, dense - first * BLOCK_SIZE, hidden)]
-        return cls(slice(row.first, row.first + row.num_tokens), row.table_row, *on_device)
+        tokens = slice(row.first, row.first + row.num_tokens)
+        return cls(tokens, row.table_row, BlockChoice.of(row, layout), *on_device)
 
     def window(self, fresh: DenseKV, kv: TailedKV) -> DenseKV:
         """The window's tokens `[num_tokens, num_kv_heads, head_dim]`, from the tail and from those of the step."""
@@ -129,7 +134,14 @@ class TailedRow:
         compressed = kv.read(self.compressed_ids)
         before = DenseKV(compressed.keys.flatten(0, 1), compressed.values.flatten(0, 1))
         own = DenseKV(window.keys[self.dense], window.values[self.dense])
-        return attend_masked(queries, joined(before, own), self.hidden)
+        return attend_masked(queries, joined(before, own), self._hidden(queries, kv))
+
+    def _hidden(self, queries: Tensor, kv: TailedKV) -> Tensor:
+        if self.choice is None:
+            return self.hidden
+        left_out = self.choice.left_out(queries, bounds_of(kv))[..., : len(self.compressed_ids)]
+        of_keys = left_out.repeat_interleave(BLOCK_SIZE, dim=-1)
+        return self.hidden | F.pad(of_keys, (0, len(self.dense)))  # a token's own block is never left out
 
 
 def _held(blocks: npt.NDArray[np.int64], shard: Part) -> npt.NDArray[np.int64]:

@@ -55,6 +55,7 @@ class Engine:
             prefix_caching=engine.prefix_caching,
             queue_timeout_s=engine.queue_timeout_s,
             batch_delay_s=engine.batch_delay_s,
+            block_bounds=engine.block_bounds,
         )
         pool = BlockPool(engine.num_blocks, engine.kv_shards, engine.num_host_blocks, journal=journal)
         self.scheduler = Scheduler(pool, limits)
@@ -72,7 +73,7 @@ class Engine:
         return bool(self._in_flight) or self.scheduler.has_work
 
     def check_fits(self, request: GenerateRequest) -> None:
-        """Raise `ContextTooLong` if the request could never be held; needs no lock."""
+        """See `Scheduler.check_fits`; needs no lock."""
         self.scheduler.check_fits(request)
 
     def add(self, request: GenerateRequest, *, urgent: bool = False) -> None:

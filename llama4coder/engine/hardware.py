@@ -32,26 +32,31 @@ _log = logging.getLogger(__name__)
 
 
 def choose_kernels(
-    placement: Placement, quant: QuantFormat, num_threads: int, kv_format: KVFormat = "dense"
+    placement: Placement,
+    quant: QuantFormat,
+    num_threads: int,
+    kv_format: KVFormat = "dense",
+    block_bounds: bool = False,
 ) -> Kernels:
-    """The fastest set that this machine can run, on so many CPU threads, over KV of this format.
+    """The fastest set that this machine can run, on so many CPU threads, over KV of this format, with bounds or not.
 
     Raises:
         ConfigError: a format that only Triton computes, without Triton.
     """
     if placement.device.type == "cuda":
-        return _choose_cuda_kernels(quant, kv_format)
+        return _choose_cuda_kernels(quant, kv_format, block_bounds)
     library = _native_library(placement, num_threads)
     if library is not None:
         return NativeKernels(library, quant, kv_format)
     return TorchKernels(kv_format) if quant == "none" else QuantisedTorchKernels(quant, kv_format)
 
 
-def _choose_cuda_kernels(quant: QuantFormat, kv_format: KVFormat) -> Kernels:
+def _choose_cuda_kernels(quant: QuantFormat, kv_format: KVFormat, block_bounds: bool) -> Kernels:
     if _has_triton():
         from llama4coder.gpu.kernels import GpuKernels, GpuQuant
 
-        return GpuKernels({"none": GpuQuant.NONE, "fp8": GpuQuant.FP8, "nf4": GpuQuant.NF4}[quant], kv_format)
+        gpu_quant = {"none": GpuQuant.NONE, "fp8": GpuQuant.FP8, "nf4": GpuQuant.NF4}[quant]
+        return GpuKernels(gpu_quant, kv_format, block_bounds)
     if quant != "none":
         raise ConfigError(f"model.quant {quant} needs the package triton: install llama4coder[gpu]")
     _log.warning("the GPU computes with torch's kernels, which are slower: triton is not installed (llama4coder[gpu])")

@@ -81,7 +81,10 @@ class LoadingRank:
         """With the weights that `read` gives."""
         torch.set_num_threads(config.engine.num_threads)
         placement = Placement.of(config.model.dtype, config.engine.device)
-        kernels = choose_kernels(placement, config.model.quant, config.engine.num_threads, config.engine.kv_format)
+        engine = config.engine
+        kernels = choose_kernels(
+            placement, config.model.quant, engine.num_threads, engine.kv_format, engine.block_bounds
+        )
         runtime_bytes = meter.now_bytes()
         model = read(kernels, placement)
         loaded_bytes = meter.now_bytes()
@@ -131,7 +134,8 @@ class LoadingRank:
     def _allocate_kv(self, plan: RankPlan, num_blocks: int) -> list[LayerKV]:
         limits = limits_of(self._config)
         tails = TailSize(limits.max_sequences, tail_tokens(limits.max_draft_tokens))
-        return allocate_kv(plan, num_blocks, self._placement, self._config.engine.kv_format, tails)
+        engine = self._config.engine
+        return allocate_kv(plan, num_blocks, self._placement, engine.kv_format, tails, engine.block_bounds)
 
     def _host_blocks(self, kv: list[LayerKV]) -> HostBlocks | None:
         num_slots, shard = self._config.engine.num_host_blocks, self._parts.state.shard

@@ -22,6 +22,7 @@ class NewSequence:
     seed: int
     min_tokens: int
     stop_token_ids: tuple[int, ...]  # cannot be sampled before min_tokens
+    top_blocks: int | None = None  # that output tokens read; None: everything
 
 
 @dataclass(frozen=True, slots=True)

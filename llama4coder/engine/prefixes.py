@@ -44,7 +44,7 @@ class Prefixes:
         """Name the full blocks that it has computed."""
         if not self._is_enabled:
             return
-        num_full = seq.num_computed // self._block_size
+        num_full = min(seq.num_computed, seq.num_shareable) // self._block_size
         self._extend_hashes(seq)
         for index in range(seq.num_registered, num_full):
             self._pool.register(seq.block_ids[index], seq.block_hashes[index])
@@ -62,4 +62,5 @@ class Prefixes:
         seq.num_pinned = 0
 
     def _extend_hashes(self, seq: Sequence) -> None:
-        extend_hashes(seq.block_hashes, seq.token_ids, self._block_size, seq.request.cache_salt)
+        shareable = seq.token_ids[: seq.num_shareable]
+        extend_hashes(seq.block_hashes, shareable, self._block_size, seq.request.cache_salt)

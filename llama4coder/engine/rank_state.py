@@ -14,6 +14,7 @@ from torch import Tensor
 from llama4coder.engine.plan import NewSequence, StepPlan, StepRow
 from llama4coder.gpu.transfer import indices, upload
 from llama4coder.kv.sizing import BLOCK_SIZE
+from llama4coder.kv.sparsity import Sparsity
 from llama4coder.kv.striping import UNSHARDED, places_held
 from llama4coder.parallel.layout import Part
 from llama4coder.sampling.adjust import TokenCounts, has_penalties
@@ -30,6 +31,7 @@ class RankSequence:
         self.table_row = table_row
         self.num_blocks = 0  # in the table
         self.counts = counts
+        self.sparsity = None if new.top_blocks is None else Sparsity.of(new.num_prompt_tokens, new.top_blocks)
         self._seed = new.seed
         self._min_tokens = new.min_tokens
         self._stop_token_ids = new.stop_token_ids

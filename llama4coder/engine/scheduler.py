@@ -26,7 +26,7 @@ from llama4coder.engine.reservations import Reservations
 from llama4coder.engine.sequence import Sequence
 from llama4coder.engine.step_draft import StepDraft
 from llama4coder.engine.waiting import WaitingQueue
-from llama4coder.errors import ContextTooLong
+from llama4coder.errors import ContextTooLong, UnsupportedOption
 from llama4coder.kv.block_pool import BlockPool, FoundPrefix
 from llama4coder.spec.types import DraftQuery, RowOutcome
 from llama4coder.types import FinishReason, GenerateRequest, TokenEvent
@@ -45,6 +45,7 @@ class SchedulerLimits:
     prefix_caching: bool
     queue_timeout_s: float
     batch_delay_s: float
+    block_bounds: bool = False  # are kept, so that a request may read a few blocks only
 
 
 class Scheduler:
@@ -110,7 +111,9 @@ class Scheduler:
         return bool(self._running or self._waiting)
 
     def check_fits(self, request: GenerateRequest) -> None:
-        """Raise `ContextTooLong` if the request could never be held."""
+        """Raise `ContextTooLong` if it can never be held, `UnsupportedOption` if it needs bounds that nobody keeps."""
+        if request.top_blocks is not None and not self.limits.block_bounds:
+            raise UnsupportedOption("this engine keeps no bounds of KV blocks (engine.block_bounds)", "top_blocks")
         num_prompt, num_output = len(request.prompt_token_ids), request.stop.max_tokens
         asked = f"{num_prompt} prompt tokens and {num_output} output tokens"
         if num_prompt == 0 or num_prompt + num_output > self.limits.context_length:

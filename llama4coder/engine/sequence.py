@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from llama4coder.engine.plan import NewSequence, RowResult, StepRow
 from llama4coder.kv.block_hash import BlockHash
+from llama4coder.kv.sparsity import Sparsity
 from llama4coder.types import FinishReason, GenerateRequest, PositionLogprobs, TokenEvent
 
 
@@ -47,6 +48,18 @@ class Sequence:
     @property
     def num_output(self) -> int:
         return len(self.token_ids) - self.num_prompt
+
+    @property
+    def num_shareable(self) -> int:
+        """Tokens, the first ones, whose keys and values depend on the tokens before them alone.
+
+        Those of tokens that read a few blocks only depend on how many, and on where the prompt ended: they are not what
+        another request would have computed, and are not offered to it.
+        """
+        top_blocks = self.request.top_blocks
+        if top_blocks is None:
+            return len(self.token_ids)
+        return min(len(self.token_ids), Sparsity.of(self.num_prompt, top_blocks).start)
 
     @property
     def num_expected(self) -> int:
@@ -128,4 +141,5 @@ class Sequence:
             seed=self.request.seed,
             min_tokens=stop.min_tokens,
             stop_token_ids=tuple(sorted(stop.stop_token_ids)) if stop.min_tokens else (),
+            top_blocks=self.request.top_blocks,
         )

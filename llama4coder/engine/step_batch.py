@@ -26,7 +26,8 @@ def build_batch(plan: StepPlan, state: RankState) -> StepBatch:
     rows: list[RowSpan] = []
     num_tokens = 0
     for row in plan.rows:
-        rows.append(RowSpan(num_tokens, row.num_tokens, row.start, state[row.seq_id].table_row))
+        seq = state[row.seq_id]
+        rows.append(RowSpan(num_tokens, row.num_tokens, row.start, seq.table_row, seq.sparsity))
         num_tokens += row.num_tokens
     places = np.empty((3, num_tokens), dtype=np.int64)  # one copy to the device instead of three
     table_rows, positions, slots = places

@@ -32,9 +32,12 @@ class GpuQuant(Enum):
 class GpuKernels:
     """Implements `layers.kernels.Kernels`; matrices of sizes that a format does not cover stay in the model's dtype."""
 
-    def __init__(self, quant: GpuQuant = GpuQuant.NONE, kv_format: KVFormat = "dense") -> None:
+    def __init__(
+        self, quant: GpuQuant = GpuQuant.NONE, kv_format: KVFormat = "dense", block_bounds: bool = False
+    ) -> None:
         self._quant = quant
         self._kv_format = kv_format
+        self._block_bounds = block_bounds
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Fp8Linear | Nf4Linear | GpuLinear:
         """See `Kernels.linear`."""
@@ -54,8 +57,8 @@ class GpuKernels:
         return GpuNorm(weight, eps)
 
     def attention(self, heads: HeadLayout) -> ShardableAttention:
-        """See `Kernels.attention`."""
-        if self._kv_format != "dense" or not supports(heads):
+        """See `Kernels.attention`; torch computes what Triton does not yet."""
+        if self._block_bounds or self._kv_format != "dense" or not supports(heads):
             return torch_attention(heads, self._kv_format)
         return PagedAttention(heads)
 

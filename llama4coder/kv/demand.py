@@ -26,7 +26,8 @@ class Demand:
     def of(cls, shape: ModelShape, layout: ParallelLayout, form: ServedForm, limits: StepLimits) -> "Demand":
         plans = [RankPlan(shape, layout, rank) for rank in range(layout.num_ranks)]
         memories = (RankMemory.of(plan, form, limits) for plan in plans)
-        block_bytes = kv_bytes_per_block(plans[0], form.dtype, form.kv_format)  # all have equally many heads
+        plan = plans[0]  # all have equally many heads
+        block_bytes = kv_bytes_per_block(plan, form.dtype, form.kv_format, block_bounds=form.block_bounds)
         return cls(shape, layout, form, limits, max(memories, key=lambda memory: memory.total), block_bytes)
 
     @classmethod

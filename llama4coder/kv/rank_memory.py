@@ -35,6 +35,7 @@ class RankMemory:
     def of(cls, plan: RankPlan, form: ServedForm, limits: StepLimits, num_blocks: int = 0) -> "RankMemory":
         """With a pool of so many blocks."""
         tails = kv_tail_bytes(plan, form.dtype, form.kv_format, limits.max_sequences, limits.max_draft_tokens)
+        block_bytes = kv_bytes_per_block(plan, form.dtype, form.kv_format, block_bounds=form.block_bounds)
         return cls(
             runtime=runtime_bytes(plan, form.device),
             weights=weight_bytes(plan, form.dtype, form.quant),
@@ -43,7 +44,7 @@ class RankMemory:
             sampler=sampler_bytes(plan, limits),
             graphs=graph_bytes(plan, form, limits),
             kv_tails=tails,
-            kv_blocks=num_blocks * kv_bytes_per_block(plan, form.dtype, form.kv_format),
+            kv_blocks=num_blocks * block_bytes,
         )
 
     @property
@@ -96,7 +97,7 @@ class PoolMemory:
 def form_of(config: ResolvedConfig) -> ServedForm:
     """How the target is kept."""
     model, engine = config.model, config.engine
-    return ServedForm(model.dtype, model.quant, engine.kv_format, engine.device)
+    return ServedForm(model.dtype, model.quant, engine.kv_format, engine.device, engine.block_bounds)
 
 
 def limits_of(config: ResolvedConfig) -> StepLimits:

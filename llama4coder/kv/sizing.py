@@ -27,8 +27,15 @@ def kv_bytes_per_token(plan: RankPlan, dtype: DType) -> int:
     return 2 * plan.shape.num_layers * plan.num_kv_heads * plan.shape.head_dim * DTYPE_BYTES[dtype]
 
 
-def kv_bytes_per_block(plan: RankPlan, dtype: DType, kv_format: KVFormat = "dense") -> int:
-    """One block on one rank, with its scales; `kv.formats` describes them."""
+def kv_bytes_per_block(
+    plan: RankPlan, dtype: DType, kv_format: KVFormat = "dense", *, block_bounds: bool = False
+) -> int:
+    """One block on one rank, with its scales, and with the bounds of its keys if they are kept; see `kv.formats`."""
+    bounds_bytes = kv_bytes_per_token(plan, dtype) if block_bounds else 0  # a lowest and a highest key
+    return _content_bytes(plan, dtype, kv_format) + bounds_bytes
+
+
+def _content_bytes(plan: RankPlan, dtype: DType, kv_format: KVFormat) -> int:
     if kv_format == "dense":
         return BLOCK_SIZE * kv_bytes_per_token(plan, dtype)
     head_dim = plan.shape.head_dim

@@ -39,6 +39,7 @@ class ServedForm:
     quant: QuantFormat
     kv_format: KVFormat
     device: Device
+    block_bounds: bool = False  # are kept
 
     @property
     def kernels(self) -> str:

@@ -19,6 +19,7 @@ void l4c_step_attention(const step_attention_args *args) {
     rope_and_write(&rope);
     if (a->kv->format == KV_INT8) parallel_for(put_tokens, a, s->m, 8);
     if (a->kv->tail_tokens) parallel_for(seal_rows, a, s->num_rows * s->kv_heads, 1);
+    if (a->kv->bounds) parallel_for(bound_rows, a, s->num_rows * s->kv_heads, 1);
     paged_attention(a);
     if (a->kv->tail_tokens) parallel_for(keep_tails, a, s->num_rows, 8);
 }

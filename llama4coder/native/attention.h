@@ -12,6 +12,7 @@ typedef struct {
     int64_t first, count; /* tokens of the step, all of one sequence */
     int64_t start;        /* position of the first of them */
     int64_t row;
+    int64_t top_blocks;   /* that its one token reads; 0: every token reads all that is before it */
 } query_tile;
 
 typedef struct {

@@ -156,11 +156,18 @@ class NativeShardAttention(_PreparedStep):
 
 
 def _query_tiles(rows: Sequence[RowSpan], max_tokens: int) -> npt.NDArray[np.int64]:
-    """`query_tile`s of attention.h, `[num_tiles, 4]`; those with the most to do first, so that none is late."""
+    """`query_tile`s of attention.h, `[num_tiles, 5]`; those with the most to do first, so that none is late."""
     tiles = [
-        (row.first + offset, min(max_tokens, row.num_tokens - offset), row.start + offset, index)
-        for index, row in enumerate(rows)
+        (row.first + offset, min(max_tokens, row.num_tokens - offset), row.start + offset, index, 0)
+        for index, row in enumerate(row.dense_part for row in rows)
         for offset in range(0, row.num_tokens, max_tokens)
     ]
     tiles.sort(key=lambda tile: tile[1] * (tile[1] + tile[2]), reverse=True)
-    return np.array(tiles, dtype=np.int64).reshape(-1, 4)
+    # Each token has blocks of its own; together they cost less than a tile that reads everything.
+    tiles += [
+        (row.first + offset, 1, row.start + offset, index, row.sparsity.top_blocks)
+        for index, row in enumerate(row.sparse_part for row in rows)
+        if row.sparsity is not None
+        for offset in range(row.num_tokens)
+    ]
+    return np.array(tiles, dtype=np.int64).reshape(-1, 5)

@@ -1,10 +1,12 @@
 """A layer's KV as the native kernels see it."""
 
 import ctypes
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from llama4coder.kv.formats.bounds import BoundedBlocks, BoundedKV, bounds_of
 from llama4coder.kv.formats.fp8 import Fp8Blocks
 from llama4coder.kv.formats.int4 import Int4Blocks
 from llama4coder.kv.formats.int8 import Int8KV
@@ -29,12 +31,15 @@ class NativeKV(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("key_lows", "value_lows")),
         ("tail", TokenKV),
         ("tail_tokens", ctypes.c_int64),
+        ("bounds", ctypes.c_void_p),
     ]
 
 
 def pointers_to(kv: LayerKV) -> NativeKV:
     """Valid for as long as `kv` is."""
     match kv:
+        case BoundedKV() | TailedKV(blocks=BoundedBlocks()):
+            return _bounded(kv)
         case DenseKV():
             return NativeKV(_DENSE, *_addresses(kv.keys, kv.values))
         case Int8KV():
@@ -50,8 +55,19 @@ def pointers_to(kv: LayerKV) -> NativeKV:
 
 def fresh_kv(kv: LayerKV, num_tokens: int, num_kv_heads: int, head_dim: int) -> Tensor:
     """Room for a step's own keys and values before they are compressed; none where the pool takes them as they are."""
-    size = 0 if isinstance(kv, DenseKV) else num_tokens
+    is_dense = isinstance(kv, DenseKV) or (isinstance(kv, BoundedKV) and isinstance(kv.kv, DenseKV))
+    size = 0 if is_dense else num_tokens
     return torch.empty(2, size, num_kv_heads, head_dim, dtype=torch.bfloat16)
+
+
+def _bounded(kv: BoundedKV | TailedKV) -> NativeKV:
+    if isinstance(kv, BoundedKV):
+        native = pointers_to(kv.kv)
+    else:
+        assert isinstance(kv.blocks, BoundedBlocks), "KV without bounds"
+        native = pointers_to(replace(kv, blocks=kv.blocks.blocks))
+    native.bounds = bounds_of(kv).data_ptr()
+    return native
 
 
 def _tailed(number: int, kv: TailedKV, *tensors: Tensor) -> NativeKV:

@@ -17,6 +17,7 @@ typedef struct {
     half *key_lows, *value_lows;     /* int4, and its scales: half [num_blocks, kv_heads, d] and [num_blocks, 16, kv_heads] */
     token_kv tail;                   /* fp8, int4: [sequences, tail_tokens, kv_heads, d], position p at p % tail_tokens */
     int64_t tail_tokens;
+    bf16 *bounds;                    /* [num_blocks, kv_heads, 2, d], lowest and highest keys of full blocks; or NULL */
 } layer_kv;
 
 typedef struct {

@@ -44,6 +44,7 @@ SOURCES = (
     "kv_formats.h",
     "attention.h",
     "kv_write.c",
+    "block_choice.c",
     "paged_attention.c",
     "attention.c",
     "layer.c",

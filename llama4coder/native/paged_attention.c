@@ -186,11 +186,11 @@ INLINE int64_t keys_in_tile(int64_t begin, int64_t end) {
     return end - begin < KEY_TILE ? (end - begin + 31) / 32 * 32 : KEY_TILE;
 }
 
-/* The rows meet the shard's first `end` keys of the sequence. */
-static void meet_pool(const attention_args *a, tile_state *s, const query_tile *tile, int64_t kv_head, int64_t end) {
+/* The rows meet the first `end` keys of these blocks. */
+static void meet_pool(const attention_args *a, tile_state *s, const int64_t *table, int64_t kv_head, int64_t end) {
     for (int64_t begin = 0; begin < end; begin += KEY_TILE) {
         s->num_keys = keys_in_tile(begin, end);
-        pack_tile(a, s, a->step->tables + tile->row * a->step->table_width, kv_head, begin, end);
+        pack_tile(a, s, table, kv_head, begin, end);
         meet_tile_of_keys(s, begin, a->step->d);
     }
 }
@@ -213,6 +213,17 @@ static void meet_own_blocks(const attention_args *a, tile_state *s, const query_
     }
 }
 
+/* A tile's one token meets the best blocks, as if they were all that there is. */
+static void meet_best(const attention_args *a, tile_state *s, const query_tile *tile, int64_t kv_head, int64_t end) {
+    int64_t num_blocks = (end + BLOCK - 1) / BLOCK, missing = num_blocks * BLOCK - end; /* in the last, which is read */
+    int64_t *chosen = malloc((num_blocks + 1) * sizeof(int64_t));
+    if (!chosen) abort(); /* some kilobytes: the machine is out of memory */
+    int64_t num_keys = choose_blocks(a, tile, kv_head, num_blocks, chosen) * BLOCK - missing;
+    for (int64_t row = 0; row < s->num_rows; row++) s->last_seen[row] = num_keys - 1;
+    meet_pool(a, s, chosen, kv_head, num_keys);
+    free(chosen);
+}
+
 static void attend(const attention_args *a, const query_tile *tile, int64_t kv_head) {
     tile_state state, *s = &state;
     int64_t group = a->step->heads / a->step->kv_heads, d = a->step->d, last = tile->start + tile->count - 1;
@@ -227,7 +238,9 @@ static void attend(const attention_args *a, const query_tile *tile, int64_t kv_h
         s->best[row] = -INFINITY, s->total[row] = 0;
         memset(s->sums[row], 0, d * sizeof(float));
     }
-    meet_pool(a, s, tile, kv_head, num_held(reads_own_dense ? block_start(last) : last + 1, &a->step->shard));
+    int64_t end = num_held(reads_own_dense ? block_start(last) : last + 1, &a->step->shard);
+    if (tile->top_blocks) meet_best(a, s, tile, kv_head, end);
+    else meet_pool(a, s, a->step->tables + tile->row * a->step->table_width, kv_head, end);
     if (reads_own_dense) meet_own_blocks(a, s, tile, kv_head);
     for (int64_t row = 0; row < s->num_rows; row++)
         put_result(&a->to, s->places[row], s->sums[row], s->best[row], s->total[row], d);

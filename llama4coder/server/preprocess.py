@@ -35,6 +35,7 @@ class Options:
     speculates: bool = True
     priority: Priority = Priority.INTERACTIVE
     cache_salt: str = ""  # who may share cached prefixes with it
+    top_blocks: int | None = None  # None: what the deployment says
 
 
 class Preprocessor:
@@ -125,6 +126,7 @@ class Preprocessor:
         """The sequences to generate: choice i of a prompt has the seed plus i, so that choices differ reproducibly."""
         self.check_num_choices(len(prompts), options.num_choices)
         self._check_limits(options)
+        top_blocks = self._model.top_blocks if options.top_blocks is None else options.top_blocks
         stops = [self._stop_conditions(prompt, options) for prompt in prompts]
         seed = secrets.randbits(63) if options.seed is None else options.seed
         requests = tuple(
@@ -138,6 +140,7 @@ class Preprocessor:
                 speculates=options.speculates,
                 priority=options.priority,
                 cache_salt=options.cache_salt,
+                top_blocks=top_blocks,
             )
             for number, prompt in enumerate(prompts)
             for choice in range(options.num_choices)
@@ -175,6 +178,8 @@ class Preprocessor:
         asked = options.sampling.num_logprobs
         if asked is not None and asked > self._config.max_logprobs:
             raise InvalidRequest(f"more than {self._config.max_logprobs} log-probabilities per token", "logprobs")
+        if options.top_blocks is not None and not self._model.block_bounds:
+            raise UnsupportedOption("this deployment keeps no bounds of KV blocks (engine.block_bounds)", "top_blocks")
         self.check_token_ids(options.stop_token_ids, "stop_token_ids")
         bias_ids = options.sampling.logit_bias
         if bias_ids and not (min(bias_ids) >= 0 and max(bias_ids) < self._model.vocab_size):

@@ -6,8 +6,11 @@ import logging
 import pytest
 import torch
 
+from llama4coder.attention.batch import HeadLayout
+from llama4coder.attention.torch_backend import TorchAttention
 from llama4coder.engine import hardware
 from llama4coder.errors import ConfigError
+from llama4coder.gpu.attention import PagedAttention
 from llama4coder.gpu.draw import TritonDraw
 from llama4coder.gpu.kernels import GpuKernels
 from llama4coder.layers.kernels import TorchKernels
@@ -30,6 +33,13 @@ def test_a_gpu_computes_with_triton(quant: hardware.QuantFormat) -> None:
     kernels = hardware.choose_kernels(CUDA, quant, 1)
     assert isinstance(kernels, GpuKernels)
     assert isinstance(hardware.choose_sampler(CUDA, 1, VOCABULARY).draw, TritonDraw)
+
+
+def test_a_gpu_computes_attention_over_bounded_blocks_with_torch() -> None:
+    heads = HeadLayout(8, 2, 64)
+    plain, bounded = (hardware.choose_kernels(CUDA, "none", 1, "dense", bounds) for bounds in (False, True))
+    assert isinstance(plain.attention(heads), PagedAttention)
+    assert isinstance(bounded.attention(heads), TorchAttention)
 
 
 def test_a_gpu_without_triton_computes_with_torch_and_says_so(

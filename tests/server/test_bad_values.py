@@ -48,6 +48,7 @@ BAD_VALUES: Mapping[str, list[object]] = {
     "cache_salt": ["", "x" * 257, 5, ["x"], True],
     "priority": ["urgent", "", 0, 5, True, ["batch"]],
     "service_tier": ["scale", "fast", "", 0, True, {}],
+    "top_blocks": [3, 0, -1, "8", 8.5, True, [8], HUGE],
     "max_tokens": [-1, 1.5, "5", True, [5], HUGE],
 }
 BAD_CHATS: Mapping[str, list[object]] = {

@@ -38,9 +38,9 @@ def resolved(
     """A configuration with an exact number of KV blocks."""
     shape = read_shape(folder)
     if num_blocks is not None:
-        engine["kv_memory_bytes"] = num_blocks * kv_bytes_per_block(
-            RankPlan.alone(shape), dtype, engine.get("kv_format", "dense")
-        )
+        bounded, kv_format = engine.get("block_bounds", False), engine.get("kv_format", "dense")
+        block_bytes = kv_bytes_per_block(RankPlan.alone(shape), dtype, kv_format, block_bounds=bounded)
+        engine["kv_memory_bytes"] = num_blocks * block_bytes
     config = DeploymentConfig(
         model=ModelConfig(path=str(folder), dtype=dtype, context_length=context_length, quant=quant),
         engine=EngineConfig(**engine),

@@ -45,6 +45,7 @@ def _options(
         speculates=body.speculation is not False,
         priority=_priority(body),
         cache_salt=body.cache_salt or "",
+        top_blocks=body.top_blocks,
     )
 
 

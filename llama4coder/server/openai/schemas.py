@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
+from llama4coder.config import TopBlocks
 from llama4coder.server.body import RequestModel
 from llama4coder.server.openai.validators import (
     content_text,
@@ -103,6 +104,7 @@ class GenerationFields(RequestModel):
     priority: Literal["interactive", "batch"] | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
     cache_salt: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    top_blocks: TopBlocks | None = None
 
 
 class ChatMessage(RequestModel):
