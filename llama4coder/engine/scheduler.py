@@ -344,7 +344,7 @@ class Scheduler:
         seq.num_registered = num_full
 
     def _learn_length(self, seq: Sequence, *, is_cut: bool) -> None:
-        if seq.num_output and not seq.urgent:
+        if seq.num_output:
             self.output_lengths.observe(seq.num_output, is_cut=is_cut)
 
     def _take_seq_id(self) -> int:
