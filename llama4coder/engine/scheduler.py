@@ -348,7 +348,7 @@ class Scheduler:
             self._forget(seq)
 
     def _learn_length(self, seq: Sequence, *, is_cut: bool) -> None:
-        if seq.num_output and not seq.urgent:
+        if seq.num_output:
             self.output_lengths.observe(seq.num_output, is_cut=is_cut)
 
     def _take_seq_id(self) -> int:

@@ -71,11 +71,15 @@ class TwoReplicas:
         self._first, self._second = first, second
         self.down = False
         self.requests: list[GenerateRequest] = []
+        self.refusals: list[Refusal] = []
 
     async def generate(self, request: GenerateRequest, ingress: Endpoint) -> GenerationOutcome | Refusal:
         self.requests.append(request)
         service = self._second if self.down else self._first
-        return await service.generate(request, ingress)
+        outcome = await service.generate(request, ingress)
+        if isinstance(outcome, Refusal):
+            self.refusals.append(outcome)
+        return outcome
 
     async def probe(self, timeout_s: float) -> None:
         await self._first.probe(timeout_s)
@@ -133,6 +137,9 @@ async def test_who_waits_too_long_at_one_replica_is_not_sent_to_another(
                 await run(backend, make_request("late"))
             assert caught.value.retry_after_s >= 1.0
         assert [request.request_id for request in replicas.requests] == ["long", "late"]
+        assert [refusal.error for refusal in replicas.refusals] == [caught.value], (
+            "an answer, no failure of the replica"
+        )
 
 
 class Scripted:

@@ -282,7 +282,7 @@ def test_what_no_shard_could_ever_hold_is_refused_with_the_numbers() -> None:
     assert (caught.value.num_prompt_tokens, caught.value.context_length) == (27, 32)
 
 
-def test_outputs_teach_how_much_to_reserve_and_probes_do_not() -> None:
+def test_outputs_teach_how_much_to_reserve_and_those_of_probes_are_cut() -> None:
     pipeline = Pipeline(make_scheduler(64), depth=1)
     scheduler = pipeline.scheduler
     before = scheduler.output_lengths.expected(0)
