@@ -19,7 +19,7 @@ GATHERED_TOKENS = 32768  # whose keys and values torch's attention gathers at on
 _FLOAT_BYTES, _INDEX_BYTES = 4, 8
 _MIB = 2**20
 
-# Python, torch and what they load, measured at 330 to 420 MiB; on a GPU its context, cuBLAS' and Triton's code.
+# Python, torch and what they load, measured at 240 MiB, and Ray; on a GPU its context, cuBLAS' and Triton's code.
 _RUNTIME_BYTES: Mapping[Device, int] = {"cpu": 450 * _MIB, "cuda": 1024 * _MIB}
 _GPU_GROUP_BYTES = 512 * _MIB  # what NCCL keeps for ranks that meet
 _CPU_GROUP_BYTES = 32 * _MIB

@@ -69,12 +69,16 @@ def main() -> None:
     folder = find_checkpoint(options.model, cache_dir(), NullProgress())
     shape = read_shape(folder)
     context = min(options.context, shape.max_position)
-    subjects = [Subject(options.model, folder, shape, dtype, quant, context) for dtype, quant in _FORMS]
-    with tempfile.TemporaryDirectory() as written:
+    small = [Subject(options.model, folder, shape, dtype, quant, context) for dtype, quant in _FORMS]
+    with tempfile.TemporaryDirectory(dir=cache_dir()) as written:
         large = replace(SHAPES[options.shape], max_position=options.context)
         write_random(Path(written), large)
-        subjects += [Subject(options.shape, Path(written), large, "bfloat16", "int8", options.context)]
-        print(markdown_table(_HEADER, [_row(subject, measure_alone(subject)) for subject in subjects]))
+        subjects = [*small, Subject(options.shape, Path(written), large, "bfloat16", "none", options.context)]
+        rows = []
+        for subject in subjects:
+            rows.append(_row(subject, measure_alone(subject)))
+            print(*rows[-1], sep=" | ", flush=True)
+        print(markdown_table(_HEADER, rows))
 
 
 def measure_alone(subject: Subject) -> MemoryStats:

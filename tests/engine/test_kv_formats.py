@@ -19,7 +19,7 @@ from llama4coder.progress import NullProgress
 from llama4coder.shape import read_shape
 from llama4coder.spec.types import Speculation
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
-from tests.support.engines import build_engine, resolved, run_all
+from tests.support.engines import build_engine, expect_short_outputs, resolved, run_all
 from tests.support.models import write_tiny_llama
 from tests.support.scripted import Scripted
 from tests.support.thread_group import execute_on_all, make_shares
@@ -88,8 +88,10 @@ def alone(folder: Path) -> dict[KVFormat, dict[str, list[int]]]:
 def test_company_chunks_and_preemption_change_nothing(
     folder: Path, alone: dict[KVFormat, dict[str, list[int]]], kv_format: KVFormat, overrides: dict[str, object]
 ) -> None:
-    config = resolved(folder, **{"num_blocks": 200, "kv_format": kv_format, **overrides})
-    assert tokens(build_engine(config)) == alone[kv_format]
+    engine = build_engine(resolved(folder, **{"num_blocks": 200, "kv_format": kv_format, **overrides}))
+    expect_short_outputs(engine)
+    assert tokens(engine) == alone[kv_format]
+    assert ("num_blocks" in overrides) == (engine.scheduler.num_preemptions > 0)
 
 
 @formats

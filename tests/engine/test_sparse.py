@@ -20,7 +20,7 @@ from llama4coder.parallel.plan import RankPlan
 from llama4coder.progress import NullProgress
 from llama4coder.shape import read_shape
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
-from tests.support.engines import build_engine, resolved, run_all
+from tests.support.engines import build_engine, expect_short_outputs, resolved, run_all
 from tests.support.models import write_tiny_llama
 from tests.support.scripted import Scripted
 from tests.support.thread_group import execute_on_all, make_shares
@@ -86,6 +86,7 @@ def test_company_chunks_and_preemption_change_nothing(
     folder: Path, alone: dict[KVFormat, Answers], kv_format: KVFormat, overrides: dict[str, object]
 ) -> None:
     engine = build_engine(config(folder, kv_format, **overrides))
+    expect_short_outputs(engine)
     assert answers(engine, requests()) == alone[kv_format]
     assert ("num_blocks" in overrides) == (engine.scheduler.num_preemptions > 0)
 
@@ -116,6 +117,7 @@ def test_nothing_of_this_changes_a_bit_natively(tmp_path: Path, kv_format: KVFor
     engine = build_engine(config(tmp_path, kv_format, **settings))
     one_at_a_time = {name: tokens for one in requests() for name, tokens in answers(engine, [one]).items()}
     squeezed = build_engine(config(tmp_path, kv_format, **settings, num_blocks=33, max_step_tokens=16, max_sequences=5))
+    expect_short_outputs(squeezed)
     assert answers(squeezed, requests()) == one_at_a_time
     assert squeezed.scheduler.num_preemptions
 

@@ -148,6 +148,7 @@ def test_every_rank_keeps_its_part_of_a_block_in_host_memory(
     host_bytes = 64 * kv_bytes_per_block(RankPlan(read_shape(checkpoint.folder), layout, 0), "float32")
     engine = parallel_engine(checkpoint.folder, layout, one_sequence, host_memory_bytes=host_bytes, **TIGHT)
     assert engine.scheduler.pool.host.num_slots == 64 * layout.kv_shards
+    expect_short_outputs(engine)
     counts = HostCounts(engine)
     assert_same(run_all(engine, [*requests(), *long_requests()]), checkpoint.expected)
     assert engine.scheduler.num_preemptions > 0
