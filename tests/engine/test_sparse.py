@@ -115,11 +115,13 @@ def test_nothing_of_this_changes_a_bit_natively(tmp_path: Path, kv_format: KVFor
     write_tiny_llama(tmp_path, hidden_size=128)
     settings = {"dtype": "bfloat16", "prefix_caching": False, "num_threads": 2}
     engine = build_engine(config(tmp_path, kv_format, **settings))
-    one_at_a_time = {name: tokens for one in requests() for name, tokens in answers(engine, [one]).items()}
-    squeezed = build_engine(config(tmp_path, kv_format, **settings, num_blocks=33, max_step_tokens=16, max_sequences=5))
-    expect_short_outputs(squeezed)
-    assert answers(squeezed, requests()) == one_at_a_time
-    assert squeezed.scheduler.num_preemptions
+    expected = {name: tokens for one in requests() for name, tokens in answers(engine, [one]).items()}
+    chunked = build_engine(config(tmp_path, kv_format, **settings, max_step_tokens=16, max_sequences=5))
+    assert answers(chunked, requests()) == expected
+    preempting = build_engine(config(tmp_path, kv_format, **settings, num_blocks=32))
+    expect_short_outputs(preempting)
+    assert answers(preempting, requests()) == expected
+    assert preempting.scheduler.num_preemptions
 
 
 def test_what_few_blocks_gave_is_not_offered_to_who_reads_everything(folder: Path) -> None:

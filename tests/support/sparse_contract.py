@@ -134,7 +134,7 @@ class SparseContract:
 
     def test_a_shard_reads_what_is_always_read_even_if_its_part_is_smaller(self, subject: SparseSubject) -> None:
         for index in range(5):
-            step = subject.step("decode", "dense", Part(index, 5), top_blocks=5)
+            step = subject.step("verify", "dense", Part(index, 5), top_blocks=5)
             part = subject.backend(subject.heads, "dense").prepare_shard(step.layout)(step.qkv, step.rotation, step.kv)
             assert_like(part.out, by_definition(step).out, rounding=subject.rounding)
 
