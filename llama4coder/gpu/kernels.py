@@ -55,9 +55,7 @@ class GpuKernels:
 
     def attention(self, heads: HeadLayout) -> ShardableAttention:
         """See `Kernels.attention`."""
-        if self._kv_format != "dense" or not supports(heads):
-            return torch_attention(heads, self._kv_format)
-        return PagedAttention(heads)
+        return PagedAttention(heads) if supports(heads) else torch_attention(heads, self._kv_format)
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
         """See `Kernels.swiglu`."""
