@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,62 +11,28 @@ from llama4coder.gpu import tiles
 from llama4coder.gpu.attention_kernels import paged_attention_kernel
 from llama4coder.gpu.merge import PARTS_AT_ONCE, merge
 from llama4coder.gpu.merge_kernels import merge_splits_kernel
-from llama4coder.gpu.rope import rotate_and_write
-from llama4coder.gpu.tiles import Tile, next_power_of_two
-from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
-from llama4coder.kv.striping import UNSHARDED, num_held
+from llama4coder.gpu.metadata import AttentionMetadata
+from llama4coder.gpu.pool import Arguments, Pool
+from llama4coder.gpu.rope import rotate, rotate_and_write
+from llama4coder.gpu.tailed import Recent, keep_last, seal_blocks
+from llama4coder.gpu.tiles import Tile, next_power_of_two, rows_at_once
+from llama4coder.kv.formats.int8 import Int8KV
+from llama4coder.kv.formats.tail import TailedKV
+from llama4coder.kv.sizing import BLOCK_SIZE
 from llama4coder.kv.tensors import DenseKV, LayerKV
 from llama4coder.layers.rope import Rotation
-from llama4coder.parallel.layout import Part
 
 MAX_HEAD_DIM = 256
 MAX_GROUP = 128  # query heads per KV head: one tile holds at least one token of all of them
 _LOG2_E = 1.4426950408889634
 _ANY_NUMBER = 1 << 24  # more tokens than any step holds; constant, so that it compiles once
+_NOT_RECENT: Arguments = (None, None, None, None)
 _INTERPRETER_PROGRAMS = 16  # where there is no device to fill
 
 
 @dataclass(frozen=True, slots=True)
-class AttentionMetadata:
-    """Which rows a step has, on the device; between replays of a graph the contents may change, the sizes may not.
-
-    Row r's queries are the tokens `query_starts[r]` to `query_starts[r + 1]`, the last of its `lengths[r]` tokens.
-    Every token belongs to a row. A row of length 0 pads the batch: its tokens attend to nothing, and its table is not
-    read. Tables have the blocks of one KV shard, whose keys are all that is attended.
-    """
-
-    query_starts: Tensor  # [num_rows + 1] int32
-    lengths: Tensor  # [num_rows] int32
-    tables: Tensor  # [num_rows, max_blocks] int32
-    slots: Tensor  # [num_tokens] int64, where each token's key and value go; negative: nowhere
-    max_query_tokens: int  # upper bounds, which choose the launch grid
-    max_length: int  # of the keys of a row
-    shard: Part = UNSHARDED
-
-    @classmethod
-    def of(cls, layout: StepLayout) -> "AttentionMetadata":
-        """Copy a step's rows to the device."""
-        rows = layout.rows
-        max_length = max((num_held(row.length, layout.shard) for row in rows), default=0)
-        starts = np.array([*(row.first for row in rows), len(layout.slots)], dtype=np.int32)
-        lengths = np.array([row.length for row in rows], dtype=np.int32)
-        table_rows = np.array([row.table_row for row in rows], dtype=np.int64)
-        tables = layout.table[table_rows, : num_blocks_for(max_length)].astype(np.int32)
-        device = layout.slots.device
-        return cls(
-            torch.from_numpy(starts).to(device, non_blocking=True),
-            torch.from_numpy(lengths).to(device, non_blocking=True),
-            torch.from_numpy(tables).to(device, non_blocking=True),
-            layout.slots,
-            max_query_tokens=max((row.num_tokens for row in rows), default=0),
-            max_length=max_length,
-            shard=layout.shard,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class PagedAttention:
-    """Implements `attention.backend.ShardableAttention`."""
+    """Implements `attention.backend.ShardableAttention` for KV of every format."""
 
     heads: HeadLayout
 
@@ -97,9 +62,20 @@ class _PreparedStep:
 
     def run(self, qkv: Tensor, rotation: Rotation, kv: LayerKV, out_dtype: torch.dtype) -> AttentionOutput:
         """Rotate, write, and attend."""
-        assert isinstance(kv, DenseKV), "KV of another format"
+        if isinstance(kv, TailedKV):
+            return self._run_tailed(qkv, rotation, kv, out_dtype)
+        assert isinstance(kv, (DenseKV, Int8KV)), "KV of another format"
         queries = rotate_and_write(qkv, rotation, self.metadata.slots, kv, self.heads)
         return attend(queries, kv, self.metadata, out_dtype=out_dtype)
+
+    def _run_tailed(self, qkv: Tensor, rotation: Rotation, kv: TailedKV, out_dtype: torch.dtype) -> AttentionOutput:
+        """What the step's tokens fill is compressed before they attend, and the tails change after that."""
+        rotated = rotate(qkv, rotation, self.heads)
+        recent = Recent(kv.tail, rotated.fresh)
+        seal_blocks(kv, recent, self.metadata)
+        result = attend(rotated.queries, kv, self.metadata, out_dtype=out_dtype, recent=recent)
+        keep_last(recent, self.metadata)
+        return result
 
 
 class PagedStepAttention(_PreparedStep):
@@ -127,24 +103,24 @@ def supports(heads: HeadLayout) -> bool:
 
 def attend(
     queries: Tensor,
-    kv: DenseKV,
+    kv: LayerKV,
     metadata: AttentionMetadata,
     device_programs: int | None = None,
     out_dtype: torch.dtype | None = None,
+    recent: Recent | None = None,
 ) -> AttentionOutput:
     """Causal attention of `queries` `[num_tokens, num_heads, head_dim]` to the rows' cached keys and values.
 
     Nothing here waits for the device. Splits per row aim at `device_programs` programs, by default what fits on it; the
-    output is of the queries' dtype, if no other is asked for.
+    output is of the queries' dtype, if no other is asked for. What formats with tails keep dense is `recent`.
     """
     queries = queries.contiguous()
     result = AttentionOutput(
         torch.empty_like(queries, dtype=out_dtype),
         torch.empty(queries.shape[:2], dtype=torch.float32, device=queries.device),
     )
-    launch = _Launch(queries, kv, metadata, result, device_programs or _device_programs(queries.device))
     if len(queries):
-        launch.run()
+        _Launch(queries, Pool.of(kv), recent, metadata, result).run(device_programs or _device_programs(queries.device))
     return result
 
 
@@ -155,29 +131,30 @@ class _Launch:
     """
 
     def __init__(
-        self, queries: Tensor, kv: DenseKV, metadata: AttentionMetadata, result: AttentionOutput, device_programs: int
+        self, queries: Tensor, pool: Pool, recent: Recent | None, metadata: AttentionMetadata, result: AttentionOutput
     ) -> None:
         _, num_heads, self._head_dim = queries.shape
-        self._queries, self._kv, self._metadata, self._result = queries, kv, metadata, result
-        self._num_kv_heads = kv.keys.shape[2]
+        self._queries, self._pool, self._recent = queries, pool, recent
+        self._metadata, self._result = metadata, result
+        self._num_kv_heads = pool.keys.shape[2]
         self._group = num_heads // self._num_kv_heads
-        self._device_programs = device_programs
 
-    def run(self) -> None:
+    def run(self, device_programs: int) -> None:
+        """Splits per row aim at so many programs."""
         # In powers of two: each bound is compiled for itself.
         max_query_tokens = next_power_of_two(self._metadata.max_query_tokens)
         if max_query_tokens * self._group <= tiles.MAX_ALL_SHORT_TILE:
-            self._attend_short(max_query_tokens)
+            self._attend_short(max_query_tokens, device_programs)
             return
         max_short_tokens = tiles.MAX_SHORT_TILE // next_power_of_two(self._group)
         if max_short_tokens:
-            self._attend_short(max_short_tokens)
+            self._attend_short(max_short_tokens, device_programs)
         self._attend_long(max_short_tokens + 1)
 
-    def _attend_short(self, max_tokens: int) -> None:
+    def _attend_short(self, max_tokens: int, device_programs: int) -> None:
         tile = tiles.short_tile(max_tokens * self._group, self._head_dim, self._queries.itemsize)
         num_rows, num_heads = len(self._metadata.lengths), self._queries.shape[1]
-        num_splits = tiles.num_splits(num_rows * self._num_kv_heads, self._metadata.max_length, self._device_programs)
+        num_splits = tiles.num_splits(num_rows * self._num_kv_heads, self._metadata.max_length, device_programs)
         if num_splits == 1:
             self._attend(tile, self._result, (num_rows, self._num_kv_heads, 1), range(1, max_tokens + 1))
             return
@@ -214,19 +191,21 @@ class _Launch:
     def _attend(
         self, tile: Tile, result: AttentionOutput, grid: tuple[int, int, int], tokens: range, tiled: bool = False
     ) -> None:
-        num_rows, num_splits = len(self._metadata.lengths), grid[2]
+        num_rows, num_splits, recent = len(self._metadata.lengths), grid[2], self._recent
         paged_attention_kernel[grid](
             result.out,
             result.lse,
             self._queries,
-            self._kv.keys,
-            self._kv.values,
+            *self._pool.arguments,
+            *(_NOT_RECENT if recent is None else recent.arguments),
             self._metadata.query_starts,
             self._metadata.lengths,
             self._metadata.tables,
+            self._metadata.new_from,
+            self._metadata.table_rows,
             self._metadata.tables.stride(0),
-            self._kv.keys.stride(0),
-            self._kv.keys.stride(1),
+            self._pool.keys.stride(0),
+            self._pool.keys.stride(1),
             num_rows,
             num_splits,
             num_rows * tokens[-1],
@@ -237,8 +216,10 @@ class _Launch:
             BLOCK_D=max(16, next_power_of_two(self._head_dim)),
             BLOCK_M=tile.block_m,
             BLOCK_N=tile.block_n,
-            BLOCK_ROWS=max(64, next_power_of_two(num_rows)) if tiled else 1,
+            BLOCK_ROWS=rows_at_once(num_rows) if tiled else 1,
             KV_BLOCK=BLOCK_SIZE,
+            FORMAT=self._pool.format,
+            TAIL_TOKENS=0 if recent is None else recent.tail_tokens,
             NUM_SHARDS=self._metadata.shard.count,
             MIN_TOKENS=tokens[0],
             MAX_TOKENS=tokens[-1],

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from llama4coder.attention.backend import StepAttention
-from llama4coder.gpu.attention import AttentionMetadata
 from llama4coder.gpu.graph_sizes import GraphSize, GraphSizes
+from llama4coder.gpu.metadata import AttentionMetadata
 from llama4coder.gpu.transfer import upload
 from llama4coder.kv.sizing import BLOCK_SIZE
 from llama4coder.kv.tensors import LayerKV
@@ -117,6 +117,8 @@ class ModelGraphs:
         metadata = AttentionMetadata(
             query_starts=starts,
             lengths=lengths.int(),
+            new_from=(lengths - nums_new).int(),
+            table_rows=table_rows.int(),
             tables=tables,
             slots=slots.flatten(),
             max_query_tokens=size.tokens_per_row,

@@ -57,8 +57,8 @@ class GpuKernels:
         return GpuNorm(weight, eps)
 
     def attention(self, heads: HeadLayout) -> ShardableAttention:
-        """See `Kernels.attention`; torch computes what Triton does not yet."""
-        if self._block_bounds or self._kv_format != "dense" or not supports(heads):
+        """See `Kernels.attention`; torch computes what Triton does not, such as a choice of blocks."""
+        if self._block_bounds or not supports(heads):
             return torch_attention(heads, self._kv_format)
         return PagedAttention(heads)
 

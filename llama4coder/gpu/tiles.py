@@ -27,6 +27,11 @@ def next_power_of_two(number: int) -> int:
     return 1 << max(number - 1, 0).bit_length()
 
 
+def rows_at_once(num_rows: int) -> int:
+    """What a program that looks for its row among so many reads; in few sizes, each of which is compiled for itself."""
+    return max(64, next_power_of_two(num_rows))
+
+
 def short_tile(num_query_rows: int, head_dim: int, itemsize: int) -> Tile:
     """For decoding and verification, which wait for memory: as many keys in flight as shared memory holds."""
     block_m = max(16, next_power_of_two(num_query_rows))

@@ -15,21 +15,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from llama4coder.attention.batch import HeadLayout
+from llama4coder.config import KVFormat
 from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.layers.kernels import Kernels, TorchKernels
 from llama4coder.models.random_weights import SHAPES
 from llama4coder.models.weights import Placement
 from llama4coder.shape import ModelShape
-from tests.bench.gpu_checks import check_attention, check_draw, check_graphs, check_model
+from tests.bench.gpu_checks import check_attention, check_draw, check_format, check_graphs, check_model
 from tests.bench.gpu_kernels import measure_attention, measure_linears
 from tests.bench.gpu_peer import measure_transformers
 from tests.bench.gpu_report import Report, copy_bytes_per_s, matmul_flops
 from tests.bench.gpu_steps import measure_decode, measure_prefill, measure_verify
-from tests.bench.gpu_subject import Batch, build_subject
+from tests.bench.gpu_subject import Batch, Room, build_subject
 from tests.support.steps import Row
 
 TINY_SHAPE = replace(
@@ -99,13 +101,13 @@ def full_sizes(max_context: int, quick: bool) -> Sizes:
     )
 
 
-def kernels_for(quant: str, device: torch.device) -> Kernels:
+def kernels_for(quant: str, device: torch.device, kv_format: KVFormat = "dense") -> Kernels:
     """The product's own for this device; a CPU measures nothing but that the benchmark works."""
     if device.type == "cpu":
-        return TorchKernels()
+        return TorchKernels(kv_format)
     from llama4coder.gpu.kernels import GpuKernels, GpuQuant
 
-    return GpuKernels({"bf16": GpuQuant.NONE, "fp8": GpuQuant.FP8, "nf4": GpuQuant.NF4}[quant])
+    return GpuKernels({"bf16": GpuQuant.NONE, "fp8": GpuQuant.FP8, "nf4": GpuQuant.NF4}[quant], kv_format)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Candidate:
     shape: ModelShape
     kernels: Kernels
     placement: Placement
+    kv_format: KVFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +136,20 @@ def run(args: argparse.Namespace, report: Report) -> None:
     shape = TINY_SHAPE if tiny else SHAPES[args.shape]
     sizes = TINY if tiny else full_sizes(args.max_context, args.quick)
     placement = Placement(torch.float32 if device.type == "cpu" else torch.bfloat16, device)
-    kernels = kernels_for(args.quant, device)
-    candidate = Candidate(f"{args.shape} {args.quant}", shape, kernels, placement)
+    kernels = kernels_for(args.quant, device, args.kv_format)
+    candidate = Candidate(f"{args.shape} {args.quant}", shape, kernels, placement, args.kv_format)
     heads = HeadLayout(shape.num_heads, shape.num_kv_heads, shape.head_dim)
 
     ceilings = Ceilings(copy_bytes_per_s(device), matmul_flops(placement.dtype, device))
     report.add("ceilings", copy_gb_per_s=ceilings.copy_bytes_per_s / 1e9, matmul_tflops=ceilings.matmul_flops / 1e12)
-    check_attention(kernels, heads, placement, report)
-    check_model(kernels, shape, placement, _TOLERANCES[args.quant], report)
+    check_attention(kernels_for(args.quant, device), heads, placement, report)
+    by_format = {kv_format: kernels_for(args.quant, device, kv_format) for kv_format in _formats(args)}
+    for kv_format, kernels_of_it in by_format.items():
+        check_format(kernels_of_it, kv_format, heads, placement, report)
+    check_model(kernels, shape, placement, _TOLERANCES[args.quant], report, args.kv_format)
     measure_model(candidate, sizes, ceilings, report)
     _free()
-    measure_attention(kernels, heads, sizes.attention, placement, ceilings.copy_bytes_per_s, report)
+    measure_attention(by_format, heads, sizes.attention, placement, ceilings.copy_bytes_per_s, report)
     if not args.quick:
         names = ("bf16",) if device.type == "cpu" else tuple(_TOLERANCES)
         formats = {name: kernels_for(name, device) for name in names}
@@ -156,9 +162,8 @@ def run(args: argparse.Namespace, report: Report) -> None:
 def measure_model(candidate: Candidate, sizes: Sizes, ceilings: Ceilings, report: Report) -> None:
     """Build it, check its draws and graphs, measure it; its memory is free afterwards."""
     start_s = time.monotonic()
-    subject = build_subject(
-        candidate.name, candidate.shape, candidate.kernels, candidate.placement, sizes.max_rows, sizes.max_context
-    )
+    room = Room(sizes.max_rows, sizes.max_context, candidate.kv_format)
+    subject = build_subject(candidate.name, candidate.shape, candidate.kernels, candidate.placement, room)
     built_s = time.monotonic()
     subject.add_lanes(sizes.graphs)
     report.add(
@@ -176,12 +181,18 @@ def measure_model(candidate: Candidate, sizes: Sizes, ceilings: Ceilings, report
     measure_prefill(subject, sizes.prefill, ceilings.matmul_flops, report)
 
 
+def _formats(args: argparse.Namespace) -> tuple[KVFormat, ...]:
+    """Whose attention is checked and measured by itself: all of them, if there is time."""
+    return (args.kv_format,) if args.quick else get_args(KVFormat)
+
+
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--shape", choices=("tiny", *SHAPES), default="8b")
     parser.add_argument("--quant", choices=tuple(_TOLERANCES), default="bf16")
+    parser.add_argument("--kv-format", choices=get_args(KVFormat), default="dense", help="of the model's KV")
     parser.add_argument("--max-context", type=int, default=131072)
     parser.add_argument("--quick", action="store_true", help="the few most telling points")
     parser.add_argument("--budget-s", type=float, default=450.0)

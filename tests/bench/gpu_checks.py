@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout
+from llama4coder.attention.by_format import torch_attention
 from llama4coder.attention.torch_backend import TorchAttention
+from llama4coder.config import KVFormat
 from llama4coder.layers.kernels import Kernels, TorchKernels
 from llama4coder.models.weights import Placement
 from llama4coder.sampling.draw import DrawRow, TorchDraw
@@ -14,7 +16,8 @@ from llama4coder.sampling.noise import NoiseKey
 from llama4coder.shape import ModelShape
 from tests.bench.gpu_report import Report
 from tests.bench.gpu_steps import ForwardAgain
-from tests.bench.gpu_subject import Batch, Subject, build_subject
+from tests.bench.gpu_subject import Batch, Room, Subject, build_subject, kept
+from tests.support.format_steps import format_step
 from tests.support.steps import Row, random_step
 
 _STEPS = {
@@ -41,6 +44,17 @@ def check_attention(kernels: Kernels, heads: HeadLayout, placement: Placement, r
         _compare(f"attention, {name}", actual, expected, 0.01, report)
 
 
+def check_format(
+    kernels: Kernels, kv_format: KVFormat, heads: HeadLayout, placement: Placement, report: Report
+) -> None:
+    """The same over KV of another format, which torch compresses by the same rules."""
+    for name, rows in _STEPS.items():
+        ours, theirs = (format_step(rows, heads, kv_format, placement.dtype, placement.device) for _ in range(2))
+        expected = torch_attention(heads, kv_format).prepare(theirs.layout)(theirs.qkv, theirs.rotation, theirs.kv)
+        actual = kernels.attention(heads).prepare(ours.layout)(ours.qkv, ours.rotation, ours.kv)
+        _compare(f"attention to {kv_format}, {name}", actual, expected.float().cpu(), 0.01, report)
+
+
 def check_draw(subject: Subject, report: Report) -> None:
     """Greedy and random rows: the very same tokens."""
     logits = 4 * torch.randn(64, subject.shape.vocab_size, generator=torch.Generator().manual_seed(0))
@@ -65,15 +79,22 @@ def check_graphs(subject: Subject, report: Report) -> None:
             _compare(f"graph of {batch.num_rows} x {batch.tokens_per_row}", graph, eager.float().cpu(), 0.01, report)
 
 
-def check_model(kernels: Kernels, shape: ModelShape, placement: Placement, tolerance: float, report: Report) -> None:
+def check_model(
+    kernels: Kernels,
+    shape: ModelShape,
+    placement: Placement,
+    tolerance: float,
+    report: Report,
+    kv_format: KVFormat = "dense",
+) -> None:
     """Two layers of the real widths against torch's kernels on the unquantised weights, on the same device."""
     small = replace(shape, num_layers=min(2, shape.num_layers), vocab_size=min(4096, shape.vocab_size))
-    fast = build_subject("fast", small, kernels, placement, 4, 512)
-    exact = build_subject("exact", small, TorchKernels(), placement, 4, 512)
+    fast = build_subject("fast", small, kernels, placement, Room(4, 512, kv_format))
+    exact = build_subject("exact", small, TorchKernels(kv_format), placement, Room(4, 512, kv_format))
     with torch.inference_mode():
         for ours, theirs in zip(fast.kv, exact.kv, strict=True):
-            theirs.keys.copy_(ours.keys)
-            theirs.values.copy_(ours.values)
+            for part, source in zip(kept(theirs), kept(ours), strict=True):
+                part.copy_(source)
     for subject in (fast, exact):
         subject.add_lanes(sizes=None)
     for batch in (Batch(3, 300), Batch(2, 400, tokens_per_row=4), Batch(1, 200, tokens_per_row=200)):

@@ -1,16 +1,23 @@
 """Single kernels at the sizes of a 70B model: how near to the copy bandwidth they read."""
 
 import importlib.util
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout
+from llama4coder.config import KVFormat
+from llama4coder.kv.sizing import BLOCK_SIZE
 from llama4coder.layers.kernels import Kernels
+from llama4coder.models.random_weights import SHAPES
 from llama4coder.models.weights import Placement
+from llama4coder.parallel.plan import RankPlan
 from llama4coder.shape import ModelShape
 from tests.bench.gpu_report import Report, device_seconds, tensor_bytes
+from tests.bench.gpu_subject import block_bytes, random_kv
 from tests.support.steps import Row, random_step
 
 _POINT_S = 8.0  # more than making the random inputs and measuring takes
@@ -54,7 +61,7 @@ def measure_linears(
 
 
 def measure_attention(
-    kernels: Kernels,
+    formats: Mapping[KVFormat, Kernels],
     heads: HeadLayout,
     steps: Sequence[Sequence[Row]],
     placement: Placement,
@@ -62,17 +69,19 @@ def measure_attention(
     report: Report,
 ) -> None:
     """Rotation, KV write and attention of one layer, by the bytes of keys and values that it reads."""
-    for rows in steps:
+    for rows, (kv_format, kernels) in itertools.product(steps, formats.items()):
         if not report.allows(_POINT_S):
-            return report.skip(f"attention of {len(rows)} rows")
+            return report.skip(f"attention of {len(rows)} rows to {kv_format} KV")
         step = random_step(list(rows), heads, placement.dtype, placement.device)
+        (kv,) = random_kv(_one_layer(heads), len(step.kv.keys), placement, kv_format, len(rows))
         attention = kernels.attention(heads).prepare(step.layout)
         call_s = _seconds_per_call(
-            [lambda attention=attention, step=step: attention(step.qkv, step.rotation, step.kv)], placement.device
+            [lambda attention=attention, step=step, kv=kv: attention(step.qkv, step.rotation, kv)], placement.device
         )
-        num_bytes = 2 * sum(row.length for row in rows) * heads.num_kv_heads * heads.head_dim * step.qkv.itemsize
+        num_bytes = sum(row.length for row in rows) * block_bytes(kv) // BLOCK_SIZE
         report.add(
             "attention",
+            kv_format=kv_format,
             batch=len(rows),
             context=rows[0].length,
             tokens=rows[0].num_tokens,
@@ -80,6 +89,11 @@ def measure_attention(
             gb_per_s=num_bytes / call_s / 1e9,
             of_copy_percent=100 * num_bytes / call_s / copy_bytes_per_s,
         )
+
+
+def _one_layer(heads: HeadLayout) -> RankPlan:
+    sizes = asdict(heads)
+    return RankPlan.alone(replace(SHAPES["8b"], num_layers=1, **sizes))
 
 
 def _calling(linear: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], Tensor]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from llama4coder.config import DType, KVFormat
 from llama4coder.engine.forward import EagerPass, ForwardPass
 from llama4coder.engine.hardware import choose_forward, choose_sampler
 from llama4coder.engine.plan import NewSequence, StepPlan, StepRow
@@ -16,8 +18,8 @@ from llama4coder.engine.rank_state import RankState
 from llama4coder.engine.runner import ModelRunner
 from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.kv.formats.allocate import allocate_kv
-from llama4coder.kv.formats.tail import TailSize
-from llama4coder.kv.sizing import BLOCK_SIZE, num_blocks_for
+from llama4coder.kv.formats.tail import TailedKV, TailSize
+from llama4coder.kv.sizing import BLOCK_SIZE, kv_bytes_per_block, num_blocks_for, tail_tokens
 from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.kernels import Kernels
 from llama4coder.models.llama import Llama
@@ -35,6 +37,7 @@ from tests.bench.gpu_report import tensor_bytes
 _NUM_THREADS = 2
 _KEPT_FREE = 0.25  # of the memory left beside the weights: activations, graphs, logits
 _CPU_KV_BYTES = 2**26
+_MOST_DRAFTS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,15 @@ class Batch:
     @property
     def num_blocks(self) -> int:
         return self.num_rows * num_blocks_for(self.context)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the KV memory is made for."""
+
+    max_rows: int
+    max_context: int
+    kv_format: KVFormat = "dense"
 
 
 @dataclass(slots=True)
@@ -70,8 +82,7 @@ class Subject:
     placement: Placement
     model: Llama
     kv: list[LayerKV]
-    max_rows: int
-    max_context: int
+    room: "Room"
     lanes: dict[str, Lane] = field(default_factory=dict)
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -82,12 +93,19 @@ class Subject:
 
     @property
     def num_blocks(self) -> int:
-        return len(self.kv[0].keys)
+        return len(self.kv[0].per_block[0])
+
+    @property
+    def max_rows(self) -> int:
+        return self.room.max_rows
+
+    @property
+    def max_context(self) -> int:
+        return self.room.max_context
 
     def kv_bytes(self, batch: Batch) -> int:
         """What one step reads of the KV memory."""
-        per_token = sum(layer.keys[0, 0].nbytes + layer.values[0, 0].nbytes for layer in self.kv)
-        return batch.num_rows * batch.context * per_token
+        return batch.num_rows * batch.context * sum(map(block_bytes, self.kv)) // BLOCK_SIZE
 
     def fits(self, batch: Batch) -> bool:
         return (
@@ -140,18 +158,42 @@ class Subject:
         return Lane(state, forward, sampler, ModelRunner(state, forward, sampler))
 
 
-def build_subject(
-    name: str, shape: ModelShape, kernels: Kernels, placement: Placement, max_rows: int, max_context: int
-) -> Subject:
+def build_subject(name: str, shape: ModelShape, kernels: Kernels, placement: Placement, room: Room) -> Subject:
     """Weights and random KV on the device, matrix by matrix; the largest in bf16 is what must fit beside the rest."""
     with torch.inference_mode():
-        model = build_llama(RandomWeights(placement), RankShare.whole(shape), max_context, kernels, placement)
-        num_blocks = _num_blocks(shape, placement, max_rows, max_context)
-        kv = allocate_kv(RankPlan.alone(shape), num_blocks, placement, "dense", TailSize(0, 0))
-        for layer in kv:
-            layer.keys.normal_()
-            layer.values.normal_()
-    return Subject(name, shape, placement, model, kv, max_rows, max_context)
+        model = build_llama(RandomWeights(placement), RankShare.whole(shape), room.max_context, kernels, placement)
+        num_blocks = _num_blocks(RankPlan.alone(shape), placement, room)
+        kv = random_kv(RankPlan.alone(shape), num_blocks, placement, room.kv_format, room.max_rows)
+    return Subject(name, shape, placement, model, kv, room)
+
+
+def random_kv(
+    plan: RankPlan, num_blocks: int, placement: Placement, kv_format: KVFormat, max_rows: int
+) -> list[LayerKV]:
+    """Keys and values of about normal size, whatever they are kept in."""
+    kv = allocate_kv(plan, num_blocks, placement, kv_format, TailSize(max_rows, tail_tokens(_MOST_DRAFTS)))
+    for layer in kv:
+        for part in kept(layer):
+            if part.dtype in (torch.uint8, torch.int8):
+                part.random_()
+            elif part.dtype == torch.float8_e4m3fn:
+                part.view(torch.uint8).random_(0, 127)  # above it there is what is no number
+            elif kv_format == "dense" or (part.dim() == 4 and part.dtype == placement.dtype):
+                part.normal_()
+            else:
+                part.uniform_(0, 0.02)
+    return kv
+
+
+def kept(layer: LayerKV) -> tuple[Tensor, ...]:
+    """All that a layer keeps."""
+    tails = layer.tail.per_block if isinstance(layer, TailedKV) else ()
+    return (*layer.per_block, *tails)
+
+
+def block_bytes(layer: LayerKV) -> int:
+    """Of one layer, scales and all."""
+    return sum(part[0].nbytes for part in layer.per_block)
 
 
 def decode_step_s(subject: Subject, lane: Lane, batch: Batch, num_steps: int) -> float:
@@ -182,11 +224,11 @@ def _decode_plan(rows: Sequence[StepRow], step: int) -> StepPlan:
     )
 
 
-def _num_blocks(shape: ModelShape, placement: Placement, max_rows: int, max_context: int) -> int:
-    itemsize = torch.empty(0, dtype=placement.dtype).itemsize
-    block_bytes = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim * itemsize * BLOCK_SIZE
+def _num_blocks(plan: RankPlan, placement: Placement, room: Room) -> int:
+    dtype: DType = "float32" if placement.dtype == torch.float32 else "bfloat16"
     free_bytes = _CPU_KV_BYTES
     if placement.device.type == "cuda":
         torch.cuda.empty_cache()
         free_bytes = int((1 - _KEPT_FREE) * torch.cuda.mem_get_info()[0])
-    return min(free_bytes // block_bytes, max_rows * num_blocks_for(max_context))
+    fitting = free_bytes // kv_bytes_per_block(plan, dtype, room.kv_format)
+    return min(fitting, room.max_rows * num_blocks_for(room.max_context))

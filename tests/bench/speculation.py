@@ -48,7 +48,7 @@ from llama4coder.spec.speculator import Speculator
 from llama4coder.spec.types import DraftQuery, NoSpeculation, Proposer, RowOutcome, Speculation, StepCost
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
 from tests.bench.gpu import TINY_SHAPE, kernels_for
-from tests.bench.gpu_subject import Batch, Lane, Subject, build_subject
+from tests.bench.gpu_subject import Batch, Lane, Room, Subject, build_subject
 from tests.bench.measure import describe_machine, markdown_table, timed
 from tests.bench.oracle import BesideProposer, KnownTokens, Odds, TimedDrafter, token_at
 from tests.support.draft_counts import DraftCounts
@@ -243,7 +243,7 @@ def _parse() -> argparse.Namespace:
 
 def _subject(name: str, quant: str, placement: Placement, max_rows: int, max_context: int) -> Subject:
     shape = TINY_SHAPE if name == "tiny" else SHAPES[name]
-    return build_subject(name, shape, kernels_for(quant, placement.device), placement, max_rows, max_context)
+    return build_subject(name, shape, kernels_for(quant, placement.device), placement, Room(max_rows, max_context))
 
 
 def _best_lane(subject: Subject) -> Lane:

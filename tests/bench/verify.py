@@ -26,7 +26,7 @@ from llama4coder.models.weights import Placement
 from llama4coder.progress import NullProgress
 from llama4coder.shape import ModelShape, read_shape
 from tests.bench.gpu_steps import verification
-from tests.bench.gpu_subject import Batch, Subject, build_subject
+from tests.bench.gpu_subject import Batch, Room, Subject, build_subject
 from tests.bench.measure import describe_machine, interleaved, markdown_table, read_bandwidth_bytes_per_s, timed
 from tests.bench.verify_parts import parts_of
 
@@ -76,7 +76,7 @@ def main() -> None:
     series: list[list[Measured]] = []
     for quant in options.quant:
         kernels = choose_kernels(placement, quant, options.threads)
-        subject = build_subject(quant, shape, kernels, placement, 1, max(options.contexts))
+        subject = build_subject(quant, shape, kernels, placement, Room(1, max(options.contexts)))
         for context in options.contexts:
             bandwidths.append(read_bandwidth_bytes_per_s())
             series.append(_measure(subject, [Batch(1, context, tokens) for tokens in options.tokens], options.rounds))

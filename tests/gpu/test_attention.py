@@ -1,5 +1,7 @@
 """Paged attention and its log-sum-exp against torch in float32, over steps of every kind."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +9,8 @@ from torch import Tensor
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.merge import AttentionOutput
 from llama4coder.attention.torch_backend import TorchAttention
-from llama4coder.gpu.attention import AttentionMetadata, PagedAttention, attend, supports
+from llama4coder.gpu.attention import PagedAttention, attend, supports
+from llama4coder.gpu.metadata import AttentionMetadata
 from llama4coder.kv.tensors import DenseKV
 from tests.support.steps import Row, assert_like, random_step
 
@@ -117,9 +120,7 @@ def test_bounds_above_the_contents_change_nothing(device: torch.device, half: to
     step = random_step(rows, heads, half, device)
     exact = AttentionMetadata.of(step.layout)
     tables = torch.nn.functional.pad(exact.tables, (0, 100))
-    roomy = AttentionMetadata(
-        exact.query_starts, exact.lengths, tables, exact.slots, max_query_tokens=4, max_length=2000
-    )
+    roomy = replace(exact, tables=tables, max_query_tokens=4, max_length=2000)
     queries = random_queries(len(step.qkv), heads, half, device)
     assert_like(attend(queries, step.kv, roomy).out, attend(queries, step.kv, exact).out)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout
+from llama4coder.config import KVFormat
 from llama4coder.engine.forward import EagerPass
 from llama4coder.engine.graph_pass import GraphPass
 from llama4coder.engine.largest_step import largest_steps
@@ -17,9 +18,10 @@ from llama4coder.gpu.attention import PagedAttention
 from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.gpu.graphs import CudaRecorder
 from llama4coder.kv.formats.allocate import allocate_kv
-from llama4coder.kv.formats.tail import TailSize
-from llama4coder.kv.sizing import num_blocks_for
+from llama4coder.kv.formats.tail import TailedKV, TailSize
+from llama4coder.kv.sizing import num_blocks_for, tail_tokens
 from llama4coder.kv.step_sizing import StepLimits
+from llama4coder.kv.tensors import LayerKV
 from llama4coder.layers.kernels import TorchKernels
 from llama4coder.models.loader import build_llama
 from llama4coder.models.random_weights import RandomWeights
@@ -69,17 +71,25 @@ class CountingCudaRecorder(CallRecorder):
 class Rank:
     """A runner over a tiny random model, with or without graphs."""
 
-    def __init__(self, device: torch.device, *, graphs: bool) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        *,
+        graphs: bool,
+        kv_format: KVFormat = "dense",
+        num_rows: tuple[int, ...] = (1, 2, 4),
+    ) -> None:
         placement = Placement(torch.float32, device)
         heads = HeadLayout(TINY.num_heads, TINY.num_kv_heads, TINY.head_dim)
         self.recorder = CountingCudaRecorder() if device.type == "cuda" else CallRecorder()
         with torch.inference_mode():
-            self.model = build_llama(RandomWeights(placement), RankShare.whole(TINY), 128, TorchKernels(), placement)
-            self.kv = allocate_kv(RankPlan.alone(TINY), NUM_BLOCKS, placement, "dense", TailSize(0, 0))
+            kernels, tails = TorchKernels(kv_format), TailSize(MAX_SEQUENCES, tail_tokens(2))
+            self.model = build_llama(RandomWeights(placement), RankShare.whole(TINY), 128, kernels, placement)
+            self.kv = allocate_kv(RankPlan.alone(TINY), NUM_BLOCKS, placement, kv_format, tails)
             state = RankState(MAX_SEQUENCES, num_blocks_for(128), TINY.vocab_size, device)
             forward: EagerPass | GraphPass = EagerPass(self.model, self.kv, state)
             if graphs:
-                sizes = GraphSizes.up_to(4, (1, 3))
+                sizes = GraphSizes(num_rows, (1, 3))
                 forward = GraphPass.record(forward, PagedAttention(heads), sizes, self.recorder)
         self.logits: list[Tensor] = []
         vocabulary = ShardedVocabulary.of(RankShare.whole(TINY))
@@ -176,6 +186,32 @@ def test_guesses_of_different_lengths_are_replayed_together(device: torch.device
     assert graph.recorder.num_replayed == 2
     for ours, theirs in zip(graph.kv, eager.kv, strict=True):
         torch.testing.assert_close(ours.keys, theirs.keys, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kv_format", ["int8", "fp8", "int4"])
+def test_every_format_is_replayed(device: torch.device, kv_format: KVFormat) -> None:
+    """Guesses that fill a block and turn out wrong, rows that are computed again in part, and rows that pad."""
+    eager, graph = (Rank(device, graphs=graphs, kv_format=kv_format, num_rows=(4,)) for graphs in (False, True))
+    plans = [
+        StepPlan(1, (), (new(1, 15), new(2, 30)), (prefill(1, 15, (7,)), prefill(2, 30, (3, 9)))),
+        StepPlan(2, (), (new(3, 1),), (decode(1, 15), StepRow(2, 30, 3, (1,), True, (5, 6)), prefill(3, 1, (4,)))),
+        StepPlan(3, (), (), (decode(1, 16, 8), StepRow(2, 31, 2, (), True, (9,)), decode(3, 1))),
+        StepPlan(4, (), (), (decode(2, 33), decode(1, 17), decode(3, 2))),
+    ]
+    for plan in plans:
+        expected, actual = eager.runner.execute(plan), graph.runner.execute(plan)
+        assert actual.rows == expected.rows
+        torch.testing.assert_close(graph.logits[-1], eager.logits[-1], atol=1e-3, rtol=1e-3)
+    assert graph.recorder.num_replayed == 3
+    for ours, theirs in zip(graph.kv, eager.kv, strict=True):
+        for part, expected in zip(_kept(ours), _kept(theirs), strict=True):
+            torch.testing.assert_close(part, expected, atol=1e-3, rtol=1e-3)
+
+
+def _kept(kv: LayerKV) -> tuple[Tensor, ...]:
+    """All that there is, as it is read."""
+    tails = kv.tail.per_block if isinstance(kv, TailedKV) else ()
+    return (*kv.read(torch.arange(NUM_BLOCKS, device=kv.per_block[0].device)).per_block, *tails)
 
 
 def test_each_size_is_recorded_once(ranks: tuple[Rank, Rank]) -> None:

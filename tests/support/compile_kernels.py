@@ -10,10 +10,12 @@ from collections.abc import Callable
 import torch
 
 from llama4coder.attention.batch import HeadLayout
-from llama4coder.gpu.attention import AttentionMetadata, attend
+from llama4coder.config import KVFormat
+from llama4coder.gpu.attention import PagedAttention, attend
 from llama4coder.gpu.draw import TritonDraw
 from llama4coder.gpu.fp8 import quantise
 from llama4coder.gpu.merge import merge
+from llama4coder.gpu.metadata import AttentionMetadata
 from llama4coder.gpu.nf4 import Nf4Linear
 from llama4coder.gpu.norm import GpuNorm
 from llama4coder.gpu.rope import rotate_and_write
@@ -23,6 +25,7 @@ from llama4coder.parallel.layout import Part
 from llama4coder.sampling.draw import DrawRow
 from llama4coder.sampling.noise import NoiseKey
 from tests.support.compiled import compiling
+from tests.support.format_steps import format_step
 from tests.support.steps import Row, random_step
 
 HALF = torch.bfloat16
@@ -63,7 +66,16 @@ def calls() -> dict[str, Callable[[], object]]:
         "draw": lambda: TritonDraw()(torch.zeros(1, 128256), [DrawRow(NoiseKey(0, 0), 1.0)], None),
         "draw, filtered": lambda: TritonDraw()(torch.zeros(1, 128256), [DrawRow(NoiseKey(0, 0), 1.0)], torch.zeros(1)),
         "nf4, unpacked": lambda: nf4.weight.dense(HALF),
+        "int8 KV": lambda: layer("int8"),
+        "fp8 KV": lambda: layer("fp8"),
+        "int4 KV": lambda: layer("int4"),
     }
+
+
+def layer(kv_format: KVFormat) -> None:
+    """A short row, which is split, and a long one, on one of two shards."""
+    step = format_step([Row(6, 300), Row(70, 9)], HEADS, kv_format, HALF, torch.device("cpu"), Part(1, 2))
+    PagedAttention(HEADS).prepare_shard(step.layout)(step.qkv, step.rotation, step.kv)
 
 
 def attention(rows: list[Row], device_programs: int, shard: Part = UNSHARDED) -> None:

@@ -24,9 +24,9 @@ FORMATS: tuple[KVFormat, ...] = ("int8", "fp8", "int4")
 STEPS = {
     "decode": [Row(1, 0), Row(1, 15), Row(1, 16), Row(1, 31), Row(1, 300)],
     "verify": [Row(6, 13), Row(8, 0), Row(3, 263), Row(9, 31)],
-    "whole prompt": [Row(50, 0)],
-    "whole blocks": [Row(64, 0), Row(32, 16)],
-    "later chunk": [Row(33, 170), Row(120, 15)],
+    "whole prompt": [Row(35, 0)],
+    "whole blocks": [Row(32, 0), Row(16, 16)],
+    "later chunk": [Row(17, 170), Row(37, 15)],
     "mixed": [Row(1, 200), Row(20, 30), Row(4, 5), Row(1, 0)],
 }
 

@@ -1,4 +1,8 @@
-"""What triton's interpreter gets wrong, mended: its rounding loses carries, and it multiplies bfloat16 as integers."""
+"""What triton's interpreter gets wrong, mended: its rounding loses carries, and bfloat16 are integers to it.
+
+It also makes triton's language its own anew for each function that a kernel calls, which takes longer than all else;
+the kernel itself has done it already, but for the modules in which triton's own functions see the language.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +28,25 @@ def mend(patch: Callable[[object, str, object], None]) -> None:
     def create_dot(builder: Any, a: Any, b: Any, *others: Any) -> Any:
         return multiply(builder, _exact(a), _exact(b), *others)
 
+    seen: set[str] = set()
+
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        module = function.fn.__module__
+        if module.startswith("triton.") and module not in seen:
+            seen.add(module)
+            interpreter._patch_lang(function.fn)
+        return function.rewrite()(*args, **kwargs)
+
+    to_float = interpreter.InterpreterBuilder.create_si_to_fp
+
+    def create_si_to_fp(builder: Any, source: Any, target: tl.dtype) -> Any:
+        if target.scalar != tl.bfloat16:
+            return to_float(builder, source, target)
+        bits = _convert(source.data.astype(np.float32), tl.float32, tl.bfloat16, None)
+        return interpreter.TensorHandle(bits, tl.bfloat16)
+
+    patch(interpreter.InterpretedFunction, "__call__", call)
+    patch(interpreter.InterpreterBuilder, "create_si_to_fp", create_si_to_fp)
     patch(interpreter, "_convert_float", _convert)
     patch(interpreter.InterpreterBuilder, "create_dot", create_dot)
 
