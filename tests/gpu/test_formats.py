@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from _pytest.mark import ParameterSet
 from torch import Tensor
 
 from llama4coder.attention.batch import HeadLayout
@@ -24,7 +23,7 @@ def paged(heads: HeadLayout, _: KVFormat) -> PagedAttention:
     return PagedAttention(heads)
 
 
-def case(kind: str, *num_shards: int) -> ParameterSet:
+def case(kind: str, *num_shards: int) -> object:
     """The interpreter takes seconds for a step: what says most comes in every run, the rest with the slow tests."""
     is_quick = kind in ("later chunk", "mixed") or num_shards == (1,)
     return pytest.param(kind, *num_shards, marks=() if is_quick else pytest.mark.slow)
