@@ -71,7 +71,7 @@ class _Shard:
 
 
 class BlockPool:
-    """Hands out blocks; ask `can_allocate` first, then `allocate`. A `journal` is told of every name.
+    """Hands out blocks; ask `can_allocate` first, then `allocate`. A `journal` is told which content can be shared.
 
     Whoever plans steps takes the moves that this caused along with each plan; without slots on the host there are none.
     """
@@ -87,7 +87,7 @@ class BlockPool:
         self.num_blocks = blocks_per_shard * num_shards
         self._journal = journal
         self.num_evicted = 0
-        self.host = HostTier(host_slots_per_shard, num_shards)
+        self.host = HostTier(host_slots_per_shard, num_shards, self._tell_if_gone)
         self._saves: list[BlockMove] = []
         self._loads: dict[int, BlockMove] = {}  # by block
         self._ref_counts = [0] * self.num_blocks
@@ -243,5 +243,9 @@ class BlockPool:
         save = self.host.store(block_id, name)
         if save is not None:
             self._saves.append(save)
-        if self._journal is not None:
+        self._tell_if_gone(name)
+
+    def _tell_if_gone(self, name: BlockHash) -> None:
+        """Content that one of both places still has can be shared still."""
+        if self._journal is not None and name not in self._named and name not in self.host:
             self._journal.forgotten(name)

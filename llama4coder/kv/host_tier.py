@@ -16,7 +16,7 @@ the memory itself lives with the ranks (`kv.host`).
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from llama4coder.kv.block_hash import BlockHash
@@ -48,14 +48,17 @@ class _Shard:
 
 
 class HostTier:
-    """Hands out slots for content, least recently used first.
+    """Hands out slots for content, least recently used first; `on_dropped` is told of content that has to make room.
 
     Moves are made by the plan that is being put together, saves before loads. Until `end_plan`, a slot that it uses is
     not given to other content: a load must find what was there when it was planned.
     """
 
-    def __init__(self, slots_per_shard: int, num_shards: int = 1) -> None:
+    def __init__(
+        self, slots_per_shard: int, num_shards: int = 1, on_dropped: Callable[[BlockHash], None] | None = None
+    ) -> None:
         self.num_slots = slots_per_shard * num_shards
+        self._on_dropped = on_dropped
         self._slots: dict[BlockHash, int] = {}
         self._pins: Counter[BlockHash] = Counter()  # of names, whether they lie here or not
         self._moving: set[BlockHash] = set()
@@ -134,7 +137,10 @@ class HostTier:
         if oldest is None or oldest in self._moving:
             return None
         del shard.cached[oldest]
-        return self._slots.pop(oldest)
+        slot_id = self._slots.pop(oldest)
+        if self._on_dropped is not None:
+            self._on_dropped(oldest)
+        return slot_id
 
     def _touch(self, name: BlockHash) -> None:
         """It is the last to be evicted, unless it is pinned and not evicted at all."""

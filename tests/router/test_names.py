@@ -94,6 +94,20 @@ def test_journal_of_a_pool_tells_its_names() -> None:
     assert journal.take() == []
 
 
+def test_content_that_lies_on_the_host_counts_until_it_has_to_make_room() -> None:
+    journal, have = NameJournal(), CachedNames()
+    pool = BlockPool(1, host_slots_per_shard=1, journal=journal)
+    seen = []
+    for name in (b"a" * 16, b"b" * 16, b"c" * 16):
+        blocks = pool.allocate(range(1))
+        pool.register(blocks[0], name)
+        pool.release(blocks)
+        pool.take_moves()
+        have.apply(journal.take())
+        seen.append([known_of(have, each * 16) for each in (b"a", b"b", b"c")])
+    assert seen == [[True, False, False], [True, True, False], [False, True, True]]
+
+
 def known_of(have: CachedNames, name: BlockHash) -> bool:
     believed = KnownNames()
     believed.apply(have.full())
