@@ -17,7 +17,9 @@ _FINISH_REASON = re.compile(rb'"finish_reason":\s*"')  # inside an answer's text
 _OUTPUT_TOKENS = re.compile(rb'"completion_tokens":\s*(\d+)')
 _ERROR_EVENT = re.compile(rb"^data: (\{\"error\".*)$", re.MULTILINE)
 _EVENT = b"data: {"
-_REFUSED_LATER = frozenset({"overloaded", "unavailable"})  # an error event before the first token is a refusal, too
+_REFUSED_LATER = frozenset(
+    {"overloaded", "queue_timeout", "unavailable"}
+)  # an error event before the first token is a refusal, too
 _RETRY_STREAM_AFTER_S = 5.0  # such an event has no header to say when
 _TRY_AGAIN = frozenset({429, 503})
 
