@@ -3,8 +3,8 @@
     python -m tests.bench.kv_formats [--model embedded|coder.gguf] [--quant int8] [--tokens 8000] [--context 8192]
         [--needles 6] [--rounds 3] [--formats dense int8 fp8 int4]
 
-Text is the standard library's own. Perplexity is teacher-forced over `--tokens` tokens in windows of `--context`, by the
-engine's own steps; `loss` is the mean of the differences of log-probabilities to dense, token by token, with its
+Text is the standard library's own. Perplexity is teacher-forced over `--tokens` tokens in windows of `--context`, by
+the engine's own steps; `loss` is the mean of the differences of log-probabilities to dense, token by token, with its
 standard error. Top-1 is how often the likeliest next token is that of dense. A needle is an assignment in a prompt of
 `--context` tokens, at depths that are equally far apart, each in a prompt of its own; it is asked for by its name,
 greedily. Speeds are those of decoding 64 tokens after a prompt of half the context, and of eight such sequences,
