@@ -59,7 +59,9 @@ class Budget:
                 f"{self._beside(demand)}, which cannot hold {self._sequence(demand)}: {advice(demand, self.room)}"
             )
         if pool is not None and pool > left:
-            raise NotEnoughMemory(f"engine.kv_memory_bytes ({_gib(pool)}) is too much: {self._beside(demand)}")
+            raise NotEnoughMemory(
+                f"engine.kv_memory_bytes ({_gib(pool)}) is too much: {self._beside(demand)}; lower it"
+            )
         return self.room(demand) // demand.block_bytes
 
     def _beside(self, demand: Demand) -> str:
