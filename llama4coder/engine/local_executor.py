@@ -4,6 +4,7 @@ import logging
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 from llama4coder.engine.executor import LaunchedStep
@@ -19,17 +20,19 @@ _log = logging.getLogger(__name__)
 class LocalExecutor:
     """Launches plans on a worker thread, so that the caller can prepare the next one meanwhile.
 
-    On a GPU the next step is launched while the one before it runs; whoever collects waits for the device.
+    On a GPU the next step is launched while the one before it runs; whoever collects waits for the device. The thread
+    ends with `close`, or with the executor itself.
     """
 
     def __init__(self, launch: Callable[[StepPlan], LaunchedStep]) -> None:
-        self._launch = launch
         self._plans: queue.SimpleQueue[StepPlan | None] = queue.SimpleQueue()
         self._launched: queue.SimpleQueue[LaunchedStep | EngineDead] = queue.SimpleQueue()
         self._next: LaunchedStep | EngineDead | None = None  # taken from the queue, not yet collected
         self._death: EngineDead | None = None
-        self._thread = threading.Thread(target=self._run, name="rank", daemon=True)
+        work = (launch, self._plans, self._launched)  # not `self`, which the thread would keep for as long as it runs
+        self._thread = threading.Thread(target=_run, args=work, name="rank", daemon=True)
         self._thread.start()
+        weakref.finalize(self, self._plans.put, None)
 
     def submit(self, plan: StepPlan) -> None:
         """See `Executor.submit`."""
@@ -80,13 +83,18 @@ class LocalExecutor:
         self._death = death
         return death
 
-    def _run(self) -> None:
-        while (plan := self._plans.get()) is not None:
-            try:
-                self._launched.put(self._launch(plan))
-            except Exception as error:  # noqa: BLE001 - whatever a step raises must reach the engine
-                self._launched.put(_death_of(error))
-                return
+
+def _run(
+    launch: Callable[[StepPlan], LaunchedStep],
+    plans: "queue.SimpleQueue[StepPlan | None]",
+    launched: "queue.SimpleQueue[LaunchedStep | EngineDead]",
+) -> None:
+    while (plan := plans.get()) is not None:
+        try:
+            launched.put(launch(plan))
+        except Exception as error:  # noqa: BLE001 - whatever a step raises must reach the engine
+            launched.put(_death_of(error))
+            return
 
 
 def _death_of(error: Exception) -> EngineDead:

@@ -1,5 +1,6 @@
 """The in-process executor and backend against the suites that every implementation passes."""
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +32,16 @@ class TestLocalExecutor(ExecutorContract):
     @pytest.fixture
     def make_executor(self) -> Iterator[MakeExecutor]:
         yield lambda execute: LocalExecutor(lambda plan: DoneStep(execute(plan)))
+
+
+def test_a_local_executor_that_is_dropped_leaves_no_thread() -> None:
+    """Nor the model and the KV pool that its thread would keep."""
+    before = set(threading.enumerate())
+    executor = LocalExecutor(lambda plan: pytest.fail("no plan was submitted"))
+    (thread,) = set(threading.enumerate()) - before
+    del executor
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 class _Device:
