@@ -88,13 +88,13 @@ class EngineThread:
 
         Raises:
             ContextTooLong: it could never be held.
-            Overloaded: the queue is full; urgent requests are not bound by it.
+            Overloaded: the queue is full; urgent requests are not bound by it, nor are those that have begun elsewhere.
             EngineDead: the engine has failed or stopped.
         """
         with self._wake:
             self.check()
             self._engine.check_fits(request)
-            if not urgent:
+            if not urgent and not request.output_token_ids:
                 self._check_queue()
             self._arrivals.append(_Arrival(request, sink, urgent))
             self._wake.notify()

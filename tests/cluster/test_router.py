@@ -67,7 +67,7 @@ def test_questions_go_where_their_repository_is(server: LiveServer) -> None:
     assert spent["cached_input_tokens_total"] > 0.87 * spent["input_tokens_total"]
     assert spent["prefix_hit_actual_tokens_total"] == spent["cached_input_tokens_total"]
     assert spent["prefix_hit_predicted_tokens_total"] == pytest.approx(spent["cached_input_tokens_total"], rel=0.02)
-    assert metric(server, "route_decisions_total", reason="prefix") > 30
+    assert metric(server, "route_decisions_total", reason="prefix") > 20
     assert metric(server, "routing_overhead_seconds_count") > 40
 
 

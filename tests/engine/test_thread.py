@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,17 @@ def test_the_queue_is_bounded_but_not_for_the_probe(rig: Rig) -> None:
     sinks.append(rig.submit("probe", urgent=True))
     rig.executor.gate.set()
     assert all(sink.done.wait(10) and sink.events[-1].finish_reason for sink in sinks)
+
+
+def test_what_has_begun_elsewhere_is_not_refused_for_a_full_queue(rig: Rig) -> None:
+    """Somebody is reading it: under load it would be refused again and again until its reader is cut off."""
+    rig.executor.gate.clear()
+    sinks = [rig.submit(str(index)) for index in range(5)]
+    moved = RecordingSink()
+    rig.thread.submit(replace(greedy_request("moved", [1, 2, 3], 4), output_token_ids=(7, 8)), moved)
+    rig.executor.gate.set()
+    assert all(sink.done.wait(10) for sink in (*sinks, moved))
+    assert [event.offset for event in moved.events] == [2, 3]
 
 
 def test_load_has_every_request_once(rig: Rig) -> None:
