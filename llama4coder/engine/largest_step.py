@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from llama4coder.engine.plan import NewSequence, StepPlan, StepRow
 from llama4coder.kv.sizing import num_blocks_for
-from llama4coder.kv.step_sizing import FILTERED_ROWS, StepLimits
+from llama4coder.kv.step_sizing import FILTERED_ROWS, SCORED_TOKENS, StepLimits
 from llama4coder.types import SamplingParams
 
 _PLAIN = SamplingParams(temperature=2.0)
@@ -15,6 +15,8 @@ _DEAREST = replace(_FILTERED, presence_penalty=0.1, frequency_penalty=0.1, repet
 
 def largest_steps(limits: StepLimits, vocab_size: int, kv_shards: int) -> tuple[StepPlan, ...]:
     """As much prompt as a step takes at the far end of the context; then a row of every sequence; then with guesses.
+
+    At last one row is of prompt tokens that are scored.
 
     Their sequences have ids below zero, which the scheduler never uses, and are gone at the end. All their blocks are
     the first one of each shard: what lies there means nothing.
@@ -35,6 +37,10 @@ def largest_steps(limits: StepLimits, vocab_size: int, kv_shards: int) -> tuple[
     plans = [StepPlan(0, (), new[:1], (prompt,)), StepPlan(0, (), new[1:], rows)]
     if last > known:
         plans.append(StepPlan(0, (), (), _guessing(rows, last - known, limits)))
+    num_scored = min(SCORED_TOKENS, last, max(1, limits.max_step_tokens - len(rows) + 1))
+    scored = StepRow(seq_ids[0], last - num_scored, num_scored, blocks, samples=True)
+    scoring = NewSequence(seq_ids[0], token_ids, last, replace(_DEAREST, num_prompt_logprobs=20), 0, 0, ())
+    plans.append(StepPlan(0, seq_ids[:1], (scoring,), (scored, *(replace(row, new_block_ids=()) for row in rows[1:]))))
     return (*plans, StepPlan(0, seq_ids, (), ()))
 
 

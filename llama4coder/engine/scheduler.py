@@ -225,7 +225,7 @@ class Scheduler:
 
     def _continue(self, sequences: list[Sequence], step: StepDraft) -> None:
         for seq in sequences:
-            num_tokens = min(seq.num_unplanned, step.num_tokens_left)
+            num_tokens = step.room_for(seq)
             if num_tokens:
                 self._add_row(step, seq, num_tokens)
 
@@ -264,6 +264,8 @@ class Scheduler:
         for seq in self._waiting:
             if not step.num_tokens_left or len(self._running) >= self.limits.max_sequences:
                 return
+            if not step.room_for(seq):
+                continue  # its prompt is scored, as is one that runs
             cached = self._prefixes.find(seq)
             if self._prefixes.is_pending(seq, cached, pending):
                 continue  # a running prefill is about to cache what this one would compute again
@@ -271,7 +273,7 @@ class Scheduler:
                 return  # later, smaller ones do not overtake
             self._start(seq, cached)
             step.admitted.append(seq)
-            self._add_row(step, seq, min(seq.num_unplanned, step.num_tokens_left))
+            self._add_row(step, seq, step.room_for(seq))
             pending.update(seq.block_hashes[cached.num_blocks :])
 
     def _num_wanted_blocks(self, seq: Sequence) -> int:
@@ -304,7 +306,7 @@ class Scheduler:
     def _add_row(self, step: StepDraft, seq: Sequence, num_tokens: int) -> None:
         end = seq.num_planned + num_tokens
         samples = end == seq.num_expected and seq.request.stop.max_tokens > 0
-        step.add(StepRow(seq.seq_id, seq.num_planned, num_tokens, self._grow(seq, end), samples))
+        step.add(seq, StepRow(seq.seq_id, seq.num_planned, num_tokens, self._grow(seq, end), samples))
         seq.num_planned = end
         seq.num_awaited += samples
 

@@ -81,6 +81,11 @@ class Sequence:
         """Such a prompt must be computed whole; cached blocks have no logits. They are part of the first event."""
         return self.request.sampling.num_prompt_logprobs is not None and not self.request.output_token_ids
 
+    @property
+    def is_scored(self) -> bool:
+        """Ranks keep the logits of its next prompt tokens."""
+        return self.request.sampling.num_prompt_logprobs is not None and self.num_planned < self.num_prompt
+
     def accept(self, row: StepRow, result: RowResult | None) -> TokenEvent:
         """Append what a step sampled, up to the first token that ends the request, and say so."""
         offset = self.num_output

@@ -14,6 +14,7 @@ from llama4coder.parallel.plan import RankPlan
 from llama4coder.shape import ModelShape
 
 FILTERED_ROWS = 64  # of logits that are sorted at once
+SCORED_TOKENS = 128  # of prompts whose log-probabilities are wanted, in one step
 GATHERED_TOKENS = 32768  # whose keys and values torch's attention gathers at once, of a longer sequence all
 
 _FLOAT_BYTES, _INDEX_BYTES = 4, 8
@@ -25,6 +26,7 @@ _GPU_GROUP_BYTES = 512 * _MIB  # what NCCL keeps for ranks that meet
 _CPU_GROUP_BYTES = 32 * _MIB
 
 _LOGITS = 2  # float32 arrays of all sampled rows that are alive at once: the model's, and the same with penalties
+_SCORED_ARRAYS = 2  # of whole rows: gathered from all ranks, and their log-probabilities
 _FILTERED_ARRAYS = 12  # of whole rows that are sorted at once: indices count twice
 
 _GRAPH_NODE_BYTES = 16 * 2**10  # of a recorded kernel
@@ -93,9 +95,12 @@ def activation_bytes(plan: RankPlan, form: ServedForm, limits: StepLimits) -> in
 
 
 def sampler_bytes(plan: RankPlan, limits: StepLimits) -> int:
-    """Logits in float32 of all sampled rows, and what choosing tokens from them needs."""
-    filtered = min(FILTERED_ROWS, limits.num_sampled) * plan.shape.vocab_size * _FILTERED_ARRAYS
-    return (_LOGITS * limits.num_sampled * _num_own_logits(plan) + filtered) * _FLOAT_BYTES
+    """Logits in float32 of all sampled rows and scored tokens, and what choosing and scoring needs beside them."""
+    num_scored, vocab_size = min(SCORED_TOKENS, limits.max_step_tokens), plan.shape.vocab_size
+    logits = (_LOGITS * limits.num_sampled + num_scored) * _num_own_logits(plan)
+    filtered = min(FILTERED_ROWS, limits.num_sampled) * vocab_size * _FILTERED_ARRAYS
+    scored = num_scored * vocab_size * (_SCORED_ARRAYS if plan.layout.num_ranks > 1 else _SCORED_ARRAYS - 1)
+    return (logits + max(filtered, scored)) * _FLOAT_BYTES
 
 
 def graph_bytes(plan: RankPlan, form: ServedForm, limits: StepLimits) -> int:

@@ -84,7 +84,7 @@ def test_measuring_leaves_no_trace_in_what_is_generated(folder: Path) -> None:
 @pytest.mark.parametrize("kv_shards", [1, 3])
 def test_the_largest_steps_reach_every_limit(kv_shards: int) -> None:
     limits = StepLimits(context_length=200, max_sequences=5, max_step_tokens=32, max_draft_tokens=7)
-    prompt, decode, verify, end = largest_steps(limits, vocab_size=50, kv_shards=kv_shards)
+    prompt, decode, verify, score, end = largest_steps(limits, vocab_size=50, kv_shards=kv_shards)
     (row,) = prompt.rows
     assert (row.num_tokens, row.start + row.num_tokens) == (32, 199)
     assert len(row.new_block_ids) * 16 >= 200 and set(row.new_block_ids) == set(range(kv_shards))
@@ -93,6 +93,8 @@ def test_the_largest_steps_reach_every_limit(kv_shards: int) -> None:
         "as many guesses as there is room for"
     )
     assert max(row.num_known + len(row.draft_token_ids) for row in verify.rows) == 199
+    assert score.num_tokens == 32 and len(score.rows) == 5
+    assert score.new[0].sampling.num_prompt_logprobs and score.rows[0].num_tokens == 32 - 4
     assert set(end.gone) == {new.seq_id for plan in (prompt, decode, verify) for new in plan.new}
     assert all(seq_id < 0 for seq_id in end.gone)
 

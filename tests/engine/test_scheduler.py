@@ -5,6 +5,7 @@ import random
 import pytest
 
 from llama4coder.errors import ContextTooLong
+from llama4coder.kv.step_sizing import SCORED_TOKENS
 from llama4coder.spec.types import RowOutcome
 from llama4coder.types import FinishReason, GenerateRequest, Priority, SamplingParams, StopConditions
 from tests.support.fake_rank import FakeRank
@@ -60,6 +61,21 @@ def test_prompt_logprobs_never_come_from_cached_blocks() -> None:
         plan = scheduler.schedule()
         assert plan.rows[0].start == 0
         scheduler.commit(plan, rank.execute(plan))
+
+
+def test_few_tokens_of_scored_prompts_join_a_step_and_hold_up_nobody() -> None:
+    """Each costs a row of logits, for which the largest step has made room."""
+    scheduler = make_scheduler(num_blocks=400, context_length=600, max_step_tokens=512)
+    for name in "ab":
+        scheduler.add(request(name, [0] * 200, 2, num_prompt_logprobs=1), 0.0)
+    scheduler.add(request("plain", [1] * 100, 2), 0.0)
+    plans = [scheduler.schedule() for _ in range(4)]
+    sizes = [{row.seq_id: row.num_tokens for row in plan.rows} if plan else {} for plan in plans]
+    a, b, plain = 0, 1, 2
+    assert sizes[0] == {a: SCORED_TOKENS, plain: 100}
+    assert sizes[1] == {a: 200 - SCORED_TOKENS, plain: 1, b: 2 * SCORED_TOKENS - 200}
+    assert sizes[2] == {a: 1, b: SCORED_TOKENS}
+    assert sizes[3] == {b: 400 - 3 * SCORED_TOKENS}
 
 
 def test_a_prefix_is_found_on_every_shard_it_lies_on() -> None:

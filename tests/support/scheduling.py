@@ -13,6 +13,7 @@ from tests.support.fake_rank import FakeRank
 BLOCK_SIZE = 4
 CONTEXT = 64
 _DEFAULTS: Mapping[str, object] = {
+    "context_length": CONTEXT,
     "max_sequences": 4,
     "max_step_tokens": 16,
     "prefix_caching": True,
@@ -23,7 +24,7 @@ _DEFAULTS: Mapping[str, object] = {
 
 def make_scheduler(num_blocks: int = 16, num_shards: int = 1, host_slots: int = 0, **overrides: object) -> Scheduler:
     """With so many blocks on each shard, and so many slots in its host memory."""
-    limits = SchedulerLimits(BLOCK_SIZE, CONTEXT, **{**_DEFAULTS, **overrides})
+    limits = SchedulerLimits(BLOCK_SIZE, **{**_DEFAULTS, **overrides})
     return Scheduler(BlockPool(num_blocks, num_shards, host_slots), limits)
 
 
