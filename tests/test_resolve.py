@@ -78,14 +78,14 @@ def test_the_embedded_model_has_a_name_without_its_hash() -> None:
 @pytest.mark.parametrize(
     ("model", "engine", "machine", "advice"),
     [
-        ({}, {}, replace(LAPTOP, memory_bytes=20 * GIB), r"it would fit with model\.context_length 29552$"),
+        ({}, {}, replace(LAPTOP, memory_bytes=20 * GIB), r"it would fit with model\.context_length 29056$"),
         ({}, {}, replace(LAPTOP, memory_bytes=8 * GIB), "free memory"),
         ({}, {"kv_memory_bytes": GIB}, LAPTOP, r"raise it, or it would fit with model\.context_length 8192"),
         (
             {"context_length": 2048},
             {"kv_memory_bytes": 60 * GIB},
             LAPTOP,
-            "is too much: of the 64.00 GiB that a rank may take, 47.6",
+            "is too much: of the 64.00 GiB that a rank may take, 47.5",
         ),
         ({"context_length": 2048}, {"memory_budget": 80 * GIB}, LAPTOP, "more than the 64.00 GiB that a rank has here"),
         ({"context_length": 2048}, {"memory_budget": 0.2}, LAPTOP, "of the 12.80 GiB that a rank may take, 0.00 GiB"),

@@ -48,7 +48,7 @@ def test_what_the_operator_says_becomes_slots_of_each_shard(machine: Machine) ->
 
 
 def test_on_a_cpu_it_is_what_blocks_leave_and_on_a_node_what_ranks_share() -> None:
-    with pytest.raises(NotEnoughMemory, match=r"host_memory_bytes \(40\.00 GiB\) is more than the 31\.6. GiB"):
+    with pytest.raises(NotEnoughMemory, match=r"host_memory_bytes \(40\.00 GiB\) is more than the 31\.5. GiB"):
         engine(LAPTOP, host_memory_bytes=40 * GIB)
     assert engine(NODE, host_memory_bytes=900 * GIB).num_host_blocks > 0
     with pytest.raises(NotEnoughMemory, match=r"200\.00 GiB\) is more than the 125\.00 GiB that each rank's part"):
