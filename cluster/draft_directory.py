@@ -2,21 +2,19 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ray.exceptions import RayError
-from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from cluster.broadcast import ask_replicas
 from cluster.channel.endpoint import Endpoint
 
 _PERIOD_S = 1.0
-_TIMEOUT_S = 5.0
-
-_log = logging.getLogger(__name__)
+_WAKE_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +52,8 @@ class DraftDirectory:
             await asyncio.sleep(_PERIOD_S)
 
     async def _refresh(self) -> None:
-        try:
-            answers = await self._pool.broadcast("whereabouts").results_async(
-                timeout_s=_TIMEOUT_S, return_exceptions=True
-            )
-        except DeploymentUnavailableError:
-            answers = []  # there is no replica
-        except (RayError, RayServeException, TimeoutError) as error:
-            _log.debug("the draft pool was not asked: %s", type(error).__name__)
+        answers = await ask_replicas(self._pool, "whereabouts")
+        if answers is None:
             return
         replicas = {answer.name: answer.endpoint for answer in answers if isinstance(answer, Whereabouts)}
         if replicas != self.replicas:
@@ -71,7 +63,7 @@ class DraftDirectory:
         """Wait, but not for long, for a replica: Serve counts who waits."""
         response: Any = self._pool.wake.remote()
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
+            async with asyncio.timeout(_WAKE_TIMEOUT_S):
                 await response
         except (RayError, RayServeException, TimeoutError):
             response.cancel()

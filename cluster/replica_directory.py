@@ -2,20 +2,15 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
-from ray.exceptions import RayError
-from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from cluster.broadcast import ask_replicas
 from cluster.channel.endpoint import Endpoint
 
 _PERIOD_S = 1.0
-_TIMEOUT_S = 5.0
-
-_log = logging.getLogger(__name__)
 
 
 class ReplicaDirectory:
@@ -45,13 +40,6 @@ class ReplicaDirectory:
             await asyncio.sleep(_PERIOD_S)
 
     async def _ask(self) -> None:
-        try:
-            answers = await self._target.broadcast("report_to", self._endpoint).results_async(
-                timeout_s=_TIMEOUT_S, return_exceptions=True
-            )
-        except DeploymentUnavailableError:
-            answers = []  # there is no replica
-        except (RayError, RayServeException, TimeoutError) as error:
-            _log.debug("the target replicas were not asked: %s", type(error).__name__)
-            return
-        self._on_replicas([answer for answer in answers if isinstance(answer, str)])
+        answers = await ask_replicas(self._target, "report_to", self._endpoint)
+        if answers is not None:
+            self._on_replicas([answer for answer in answers if isinstance(answer, str)])
