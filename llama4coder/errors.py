@@ -76,8 +76,8 @@ class BodyTooLarge(RequestError):
     """The request body is over the configured limit."""
 
 
-class Overloaded(Llama4CoderError):
-    """The bounded queue is full; come back after `retry_after_s`."""
+class _ComeBack(Llama4CoderError):
+    """There is no room now; come back after `retry_after_s`."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message, retry_after_s)
@@ -86,6 +86,10 @@ class Overloaded(Llama4CoderError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class Overloaded(_ComeBack):
+    """The bounded queue is full; come back after `retry_after_s`."""
 
 
 class Unavailable(Llama4CoderError):
@@ -96,16 +100,8 @@ class EngineDead(Unavailable):
     """The engine or one of its ranks has failed."""
 
 
-class QueueTimeout(Unavailable):
+class QueueTimeout(Unavailable, _ComeBack):
     """The request waited for admission as long as requests may, and has not begun; come back after `retry_after_s`."""
-
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(message, retry_after_s)
-        self.message = message
-        self.retry_after_s = retry_after_s
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class StreamLost(Unavailable):
