@@ -80,7 +80,8 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
 def _engine(config: DeploymentConfig, demand: Demand, machine: Machine) -> ResolvedEngine:
     """With the pool that is predicted."""
     engine, layout = config.engine, demand.layout
-    budget, host_blocks = _budget(config, demand, machine), _host_blocks(config, demand, machine)
+    host_blocks = _host_blocks(config, demand, machine)
+    budget = _budget(config, demand, machine, host_blocks)
     num_blocks = budget.num_blocks(demand)
     return ResolvedEngine(
         device=demand.form.device,
@@ -193,11 +194,11 @@ def ranks_on_a_node(config: DeploymentConfig) -> int:
     return max(config.placement.ranks_per_node or (config.engine.ranks,))
 
 
-def _budget(config: DeploymentConfig, demand: Demand, machine: Machine) -> Budget:
+def _budget(config: DeploymentConfig, demand: Demand, machine: Machine, host_blocks: int) -> Budget:
     """What a rank may take on a machine like this one; on a CPU its host memory is a part of that."""
     limit_bytes = _rank_bytes(config, machine)
     if machine.device == "cpu":
-        limit_bytes -= _host_blocks(config, demand, machine) * demand.block_bytes
+        limit_bytes -= host_blocks * demand.block_bytes
     budget = Budget(limit_bytes, None, config.engine.ranks)
     if config.engine.kv_memory_bytes != "auto":
         return replace(budget, pool_bytes=config.engine.kv_memory_bytes)
