@@ -14,9 +14,8 @@ _DEAREST = replace(_FILTERED, presence_penalty=0.1, frequency_penalty=0.1, repet
 
 
 def largest_steps(limits: StepLimits, vocab_size: int, kv_shards: int) -> tuple[StepPlan, ...]:
-    """As much prompt as a step takes at the far end of the context; then a row of every sequence; then with guesses.
-
-    At last one row is of prompt tokens that are scored.
+    """As much prompt as a step takes at the far end of the context; then a row of every sequence; then with guesses;
+    then with prompt tokens that are scored in one of the rows.
 
     Their sequences have ids below zero, which the scheduler never uses, and are gone at the end. All their blocks are
     the first one of each shard: what lies there means nothing.
