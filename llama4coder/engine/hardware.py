@@ -31,6 +31,16 @@ from llama4coder.sampling.sampler import Sampler
 _log = logging.getLogger(__name__)
 
 
+def prepare_device(device: torch.device) -> None:
+    """Let torch give back the memory between what stays, to be called before anything is allocated.
+
+    Weights are read one by one and kept in another form: without this, what is kept lies scattered among what was read,
+    in segments that can neither be used by the block pool nor given back.
+    """
+    if device.type == "cuda":
+        torch._C._accelerator_setAllocatorSettings("expandable_segments:True")  # torch has no public name for it
+
+
 def choose_kernels(
     placement: Placement,
     quant: QuantFormat,

@@ -8,7 +8,7 @@ import torch
 
 from llama4coder.config import ResolvedConfig
 from llama4coder.engine.forward import EagerPass
-from llama4coder.engine.hardware import choose_forward, choose_kernels, choose_sampler
+from llama4coder.engine.hardware import choose_forward, choose_kernels, choose_sampler, prepare_device
 from llama4coder.engine.largest_step import largest_steps
 from llama4coder.engine.memory_meter import MemoryMeter, meter_for
 from llama4coder.engine.rank_state import RankState
@@ -81,6 +81,7 @@ class LoadingRank:
         """With the weights that `read` gives."""
         torch.set_num_threads(config.engine.num_threads)
         placement = Placement.of(config.model.dtype, config.engine.device)
+        prepare_device(placement.device)
         engine = config.engine
         kernels = choose_kernels(
             placement, config.model.quant, engine.num_threads, engine.kv_format, engine.block_bounds

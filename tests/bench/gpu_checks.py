@@ -9,14 +9,13 @@ from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.by_format import torch_attention
 from llama4coder.attention.torch_backend import TorchAttention
 from llama4coder.config import KVFormat
-from llama4coder.layers.kernels import Kernels, TorchKernels
+from llama4coder.layers.kernels import Kernels
 from llama4coder.models.weights import Placement
 from llama4coder.sampling.draw import DrawRow, TorchDraw
 from llama4coder.sampling.noise import NoiseKey
-from llama4coder.shape import ModelShape
 from tests.bench.gpu_report import Report
 from tests.bench.gpu_steps import ForwardAgain
-from tests.bench.gpu_subject import Batch, Room, Subject, build_subject, kept
+from tests.bench.gpu_subject import Batch, Candidate, Room, Subject, build_subject, kept
 from tests.support.format_steps import format_step
 from tests.support.steps import Row, random_step
 
@@ -79,18 +78,12 @@ def check_graphs(subject: Subject, report: Report) -> None:
             _compare(f"graph of {batch.num_rows} x {batch.tokens_per_row}", graph, eager.float().cpu(), 0.01, report)
 
 
-def check_model(
-    kernels: Kernels,
-    shape: ModelShape,
-    placement: Placement,
-    tolerance: float,
-    report: Report,
-    kv_format: KVFormat = "dense",
-) -> None:
-    """Two layers of the real widths against torch's kernels on the unquantised weights, on the same device."""
+def check_model(candidate: Candidate, tolerance: float, report: Report) -> None:
+    """Two layers of the real widths against the exact kernels, on the same device."""
+    shape, placement, room = candidate.shape, candidate.placement, Room(4, 512, candidate.kv_format)
     small = replace(shape, num_layers=min(2, shape.num_layers), vocab_size=min(4096, shape.vocab_size))
-    fast = build_subject("fast", small, kernels, placement, Room(4, 512, kv_format))
-    exact = build_subject("exact", small, TorchKernels(kv_format), placement, Room(4, 512, kv_format))
+    fast = build_subject("fast", small, candidate.kernels, placement, room)
+    exact = build_subject("exact", small, candidate.exact_kernels, placement, room)
     with torch.inference_mode():
         for ours, theirs in zip(fast.kv, exact.kv, strict=True):
             for part, source in zip(kept(theirs), kept(ours), strict=True):

@@ -16,7 +16,7 @@ from llama4coder.config import DeploymentConfig, EngineConfig, KVFormat, ModelCo
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.loading_rank import LoadingRank
 from llama4coder.engine.local_executor import LocalExecutor
-from llama4coder.engine.memory_meter import MemoryMeter, meter_from_now
+from llama4coder.engine.memory_meter import MemoryMeter, meter_for, meter_from_now
 from llama4coder.kv.budget import Budget, settle_pool
 from llama4coder.kv.demand import Demand
 from llama4coder.kv.memory_line import memory_stats, told_memory
@@ -63,6 +63,7 @@ def configure(args: argparse.Namespace, shape: ModelShape) -> ResolvedConfig:
             kv_memory_bytes=args.kv_bytes or "auto",
             kv_format=args.kv_format,
             max_step_tokens=args.step_tokens,
+            host_memory_bytes="auto" if args.host_bytes is None else args.host_bytes,
         )
         config = DeploymentConfig(model=model, engine=engine, speculation=SpeculationConfig(method="ngram"))
         return resolve(config, Path("random"), shape, machine)
@@ -78,7 +79,8 @@ def configure(args: argparse.Namespace, shape: ModelShape) -> ResolvedConfig:
 def run(args: argparse.Namespace, report: Report) -> None:
     """Build, measure, settle, allocate, and serve until requests wait."""
     shape = TINY_SHAPE if args.shape == "tiny" else SHAPES[args.shape]
-    meter = meter_from_now(args.device)
+    # Nobody else is on the GPU: all that is taken of it is ours, its context too, which looking at it makes.
+    meter = meter_for(args.device) if args.device == "cuda" else meter_from_now(args.device)
     config, share = configure(args, shape), RankShare.whole(shape)
     context_length = config.model.context_length
 
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
     engine = Engine(settled, LocalExecutor(ready.runner.launch), NullObserver())
     meter.restart_peak()
     try:
-        traffic = [overload(engine, one) for one in (_longest(settled, shape), _many(settled, shape))]
+        traffic = [overload(engine, one) for one in (_longest(settled, shape), _many(settled, shape, args.pools))]
     finally:
         engine.close()
     _tell(args, settled, memory, meter, traffic, report)
@@ -124,10 +126,10 @@ def _longest(config: ResolvedConfig, shape: ModelShape) -> Iterator[GenerateRequ
     yield _request("longest", config.model.context_length - _OUTPUT_TOKENS, shape, random.Random(0))
 
 
-def _many(config: ResolvedConfig, shape: ModelShape) -> Iterator[GenerateRequest]:
-    """Prompts that together need twice the pool."""
+def _many(config: ResolvedConfig, shape: ModelShape, pools: float) -> Iterator[GenerateRequest]:
+    """Prompts that together need the pool so many times."""
     chance = random.Random(1)
-    left = 2 * config.engine.num_blocks * config.engine.block_size
+    left = int(pools * config.engine.num_blocks * config.engine.block_size)
     number = 0
     while left > 0:
         length = chance.randint(16, max(16, min(config.model.context_length // 4, 16384)))
@@ -189,6 +191,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--kv-bytes", type=int, help="a pool of so much; by default what is left")
     parser.add_argument("--context", type=int)
     parser.add_argument("--step-tokens", type=int, default=4096)
+    parser.add_argument("--host-bytes", type=int, help="of the host tier; by default what a deployment would take")
+    parser.add_argument("--pools", type=float, default=2.0, help="of prompts in the traffic")
     parser.add_argument("--out", type=Path, help="JSON lines")
     return parser.parse_args(argv)
 

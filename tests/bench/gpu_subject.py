@@ -62,6 +62,18 @@ class Room:
     kv_format: KVFormat = "dense"
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is measured, and the kernels whose results it must give."""
+
+    name: str
+    shape: ModelShape
+    kernels: Kernels
+    exact_kernels: Kernels
+    placement: Placement
+    kv_format: KVFormat
+
+
 @dataclass(slots=True)
 class Lane:
     """One way of running a forward pass, with the sequences it knows."""

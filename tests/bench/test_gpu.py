@@ -15,6 +15,7 @@ from tests.bench import gpu
 from tests.bench.gpu_checks import WrongResult, check_model
 from tests.bench.gpu_report import Report, tensor_bytes
 from tests.bench.gpu_steps import prefill_flops
+from tests.bench.gpu_subject import Candidate
 
 ON_CPU = ["--device", "cpu", "--shape", "tiny"]
 
@@ -51,8 +52,9 @@ def test_wrong_kernels_end_the_run() -> None:
             return 1.5 * super().swiglu(gate_up)
 
     placement = Placement(torch.float32, torch.device("cpu"))
+    candidate = Candidate("wrong", gpu.TINY_SHAPE, Wrong(), TorchKernels(), placement, "dense")
     with pytest.raises(WrongResult, match="relative error"):
-        check_model(Wrong(), gpu.TINY_SHAPE, placement, 0.01, Report(None, 100))
+        check_model(candidate, 0.01, Report(None, 100))
 
 
 def test_shapes_are_llama_3() -> None:
