@@ -86,14 +86,15 @@ class LoadingRank:
         kernels = choose_kernels(
             placement, config.model.quant, engine.num_threads, engine.kv_format, engine.block_bounds
         )
-        runtime_bytes = meter.now_bytes()
+        before_bytes = meter.held_bytes()
         model = read(kernels, placement)
-        loaded_bytes = meter.now_bytes()
+        weight_bytes = meter.held_bytes() - before_bytes
         state = _state(config, share.plan, placement.device)
         sampler = choose_sampler(placement, config.engine.num_threads, ShardedVocabulary.of(share))
-        buffer_bytes = meter.now_bytes() - loaded_bytes
+        buffer_bytes = meter.held_bytes() - before_bytes - weight_bytes
+        runtime_bytes = meter.now_bytes() - weight_bytes - buffer_bytes
         buffer_bytes += count_bytes(share.plan.shape, config.engine.max_sequences)  # which come with their sequences
-        memory = LoadedMemory(runtime_bytes, loaded_bytes - runtime_bytes, buffer_bytes, 0)
+        memory = LoadedMemory(runtime_bytes, weight_bytes, buffer_bytes, 0)
         return cls(config, share.plan, placement, _Parts(model, state, sampler), meter, memory)
 
     @torch.inference_mode()
@@ -120,17 +121,19 @@ class LoadingRank:
         """Take the pool, and on a GPU record graphs, which keep its addresses, and run the largest step once more: from
         now on nothing is allocated that was not allocated before.
         """
-        before_bytes = self._meter.now_bytes()
+        before_bytes, before_held_bytes = self._meter.now_bytes(), self._meter.held_bytes()
         kv = self._allocate_kv(self._plan, num_blocks)
-        kv_bytes = self._meter.now_bytes() - before_bytes
+        kv_bytes = self._meter.held_bytes() - before_held_bytes
+        taken_bytes = self._meter.now_bytes()
+        reused_bytes = max(0, kv_bytes - (taken_bytes - before_bytes))
         limits = limits_of(self._config)
         sizes = GraphSizes.to_verify(limits.max_sequences, limits.max_draft_tokens)
         forward = choose_forward(self._parts.model, kv, self._parts.state, sizes)
-        graph_bytes = self._meter.now_bytes() - before_bytes - kv_bytes
+        graph_bytes = self._meter.now_bytes() - taken_bytes
         runner = ModelRunner(self._parts.state, forward, self._parts.sampler, self._host_blocks(kv))
         if self._placement.device.type == "cuda":
             self._run_largest(runner)
-        return ReadyRank(runner, PoolMemory(kv_bytes, graph_bytes))
+        return ReadyRank(runner, PoolMemory(kv_bytes, graph_bytes, reused_bytes))
 
     def _allocate_kv(self, plan: RankPlan, num_blocks: int) -> list[LayerKV]:
         limits = limits_of(self._config)

@@ -21,6 +21,10 @@ class MemoryMeter(Protocol):
         """What is in use, when what was freed has been given back."""
         ...
 
+    def held_bytes(self) -> int:
+        """Of what is in use, what tensors hold, if that can be told apart: all of it otherwise."""
+        ...
+
     def restart_peak(self) -> None: ...
 
     def peak_bytes(self) -> int:
@@ -38,6 +42,10 @@ class ResidentMemory:
         """See `MemoryMeter`."""
         return_freed_memory()
         return _status_bytes("VmRSS") - self._before_bytes
+
+    def held_bytes(self) -> int:
+        """See `MemoryMeter`; nothing is told apart."""
+        return self.now_bytes()
 
     def restart_peak(self) -> None:
         """See `MemoryMeter`; where the kernel refuses, the peak is that of the process' whole life, never less."""
@@ -62,6 +70,10 @@ class DeviceMemory:
         torch.cuda.empty_cache()
         free_bytes, total_bytes = torch.cuda.mem_get_info()
         return total_bytes - free_bytes - self._before_bytes
+
+    def held_bytes(self) -> int:
+        """See `MemoryMeter`; beside it there are the context, libraries, and gaps that torch cannot give back."""
+        return torch.cuda.memory_allocated()
 
     def restart_peak(self) -> None:
         """See `MemoryMeter`."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class GpuLinear:
-    """Implements `layers.linear.Linear`; the product adds the residual while it is in registers."""
+    """Implements `layers.linear.Linear`; the product adds itself to the residual, in its place."""
 
     weight: Tensor  # [out_features, in_features]
     bias: Tensor | None = None
@@ -17,7 +17,7 @@ class GpuLinear:
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         if residual is None:
             return F.linear(x, self.weight, self.bias)
-        product = torch.addmm(residual, x, self.weight.t())
+        product = residual.addmm_(x, self.weight.t())
         return product if self.bias is None else product.add_(self.bias)
 
     def wide(self, x: Tensor) -> Tensor:

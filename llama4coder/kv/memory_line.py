@@ -17,7 +17,7 @@ def memory_stats(config: ResolvedConfig, shape: ModelShape, loaded: LoadedMemory
     """What was meant and what came of it, on a rank with the pool of `config`."""
     predicted = replace(Demand.of_config(config, shape).memory, kv_blocks=config.engine.kv_bytes_per_rank)
     actual = {
-        MemoryPart.RUNTIME: loaded.runtime,
+        MemoryPart.RUNTIME: loaded.runtime - pool.reused,
         MemoryPart.WEIGHTS: loaded.weights,
         MemoryPart.BUFFERS: loaded.buffers,
         MemoryPart.STEP: loaded.step,

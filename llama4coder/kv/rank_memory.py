@@ -92,6 +92,7 @@ class PoolMemory:
 
     kv: int
     graphs: int
+    reused: int = 0  # of what counted as runtime: gaps between weights, in which a part of the pool lies
 
 
 def form_of(config: ResolvedConfig) -> ServedForm:

@@ -32,6 +32,9 @@ class FixedMeter:
     def now_bytes(self) -> int:
         return self._now_bytes
 
+    def held_bytes(self) -> int:
+        return self._now_bytes
+
     def restart_peak(self) -> None:
         self.num_restarts += 1
 
