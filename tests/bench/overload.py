@@ -5,8 +5,8 @@
         [--kv-mib 450] [--sequences 32] [--queue 32] [--json FILE]
     make bench-overload ARGS="--minutes 0.5 --clients 40 --levels 2 8 --level-minutes 0.5"    # a short look
 
-In one run: a sweep over lower loads, which finds the best goodput, then --clients at once; the first minute of each is
-not counted, or less of it if the window is short. Then nobody asks any more, and nothing may be left. A client
+In one run: a sweep over lower loads, which finds the best goodput, then --clients at once; the first 20 s of each load
+and the first five minutes of the last are not counted, or as much as the window is long if that is less. Then nobody asks any more, and nothing may be left. A client
 has one request under way: chat or completion, streaming or not, 10 to 7,000 tokens, answered with 1 to 200; one in ten
 leaves early. A 429 or 503 is asked again when it says, a few times.
 
@@ -54,7 +54,7 @@ SAMPLE_PERIOD_S = 5.0
 SCRAPE_PERIOD_S = 15.0  # as Prometheus would
 IDLE_TIMEOUT_S = 20.0
 LEVEL_SETTLING_S = 20.0
-OVERLOAD_SETTLING_S = 60.0
+OVERLOAD_SETTLING_S = 300.0  # memory grows until each process has met the largest requests side by side
 EDGE_S = 60.0  # memory of the first minute is compared with that of the last
 MIB = 2**20
 COUNTERS = ("preemptions_total", "admission_rejections_total", "finished_total", "requests_total")
