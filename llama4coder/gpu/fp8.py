@@ -84,11 +84,12 @@ class Fp8Linear:
         """Round `[out_features, in_features]`, both multiples of 16."""
         out = torch.empty_like(weight, dtype=torch.float8_e4m3fn)
         scales = torch.empty(1, len(weight), dtype=torch.float32, device=weight.device)
+        limit = torch.tensor(LARGEST, device=weight.device)  # by a mere number a GPU does not divide: it multiplies
         for first in range(0, len(weight), _ROWS_AT_ONCE):
             rows = slice(first, first + _ROWS_AT_ONCE)
             wide = weight[rows].float()
             largest = wide.abs().amax(dim=1)
-            scales[0, rows] = torch.where(largest > 0, largest / LARGEST, 1.0)
+            scales[0, rows] = torch.where(largest > 0, largest / limit, 1.0)
             out[rows] = (wide / scales[0, rows, None]).to(out.dtype)
         return cls(out, scales, bias, weight.dtype, product_for(weight.device))
 

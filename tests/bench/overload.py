@@ -6,9 +6,9 @@
     make bench-overload ARGS="--minutes 0.5 --clients 40 --levels 2 8 --level-minutes 0.5"    # a short look
 
 In one run: a sweep over lower loads, which finds the best goodput, then --clients at once; the first 20 s of each load
-and the first five minutes of the last are not counted, or as much as the window is long if that is less. Then nobody asks any more, and nothing may be left. A client
-has one request under way: chat or completion, streaming or not, 10 to 7,000 tokens, answered with 1 to 200; one in ten
-leaves early. A 429 or 503 is asked again when it says, a few times.
+and the first five minutes of the last are not counted, or as much as the window is long if that is less. Then nobody
+asks any more, and nothing may be left. A client has one request under way: chat or completion, streaming or not, 10 to
+7,000 tokens, answered with 1 to 200; one in ten leaves early. A 429 or 503 is asked again when it says, a few times.
 
 Goodput is output tokens/s of complete answers; `in time` are those whose first token came within 30 s of the try that
 was admitted. Exit status 1 if a criterion fails.

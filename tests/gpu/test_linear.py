@@ -8,7 +8,8 @@ from torch import Tensor
 
 from llama4coder.gpu.fp8 import Fp8Linear
 from llama4coder.gpu.linear import GpuLinear
-from llama4coder.gpu.nf4 import LEVELS, Nf4Linear
+from llama4coder.gpu.nf4 import Nf4Linear
+from llama4coder.gpu.nf4_levels import LEVELS
 from llama4coder.layers.linear import Linear
 from tests.support.steps import assert_like
 
@@ -44,6 +45,7 @@ KINDS: dict[str, tuple[Make, Callable[[Tensor], Tensor], Callable[[Tensor], Tens
     "fp8": (Fp8Linear.of, fp8_rounded, fp8_rounded),
     "nf4": (Nf4Linear.of, nf4_rounded, exact),
 }
+HEADS = ("dense", "fp8")
 
 
 @pytest.mark.parametrize("num_tokens", [1, 7, 16, 17])
@@ -59,16 +61,18 @@ def test_products(device: torch.device, half: torch.dtype, kind: str, num_tokens
     assert_like(plain(x, residual.clone()), expected + residual.cpu().float())
     assert_like(biased(x), expected + bias.float())
     assert_like(biased(x, residual.clone()), expected + bias.float() + residual.cpu().float())
-    assert plain.wide(x).dtype == torch.float32
-    assert_like(biased.wide(x), expected + bias.float())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_a_tied_embedding(device: torch.device, half: torch.dtype, kind: str) -> None:
-    make, round_weight, _ = KINDS[kind]
-    weight = random(96, 192).to(half)
+@pytest.mark.parametrize("kind", HEADS)
+def test_logits_and_rows_of_a_tied_embedding(device: torch.device, half: torch.dtype, kind: str) -> None:
+    make, round_weight, round_tokens = KINDS[kind]
+    weight, x = random(96, 192).to(half), random(5, 192, seed=1).to(half)
+    head = make(weight.to(device), None)
+    logits = head.wide(x.to(device))
+    assert logits.dtype == torch.float32
+    assert_like(logits, round_tokens(x) @ round_weight(weight).T)
     indices = torch.tensor([5, 0, 95, 5])
-    rows = make(weight.to(device), None).rows(indices.to(device))
+    rows = head.rows(indices.to(device))
     assert rows.dtype == half
     assert_like(rows, round_weight(weight)[indices])
 
@@ -89,9 +93,10 @@ def test_zeros_stay_zeros(device: torch.device, half: torch.dtype, kind: str) ->
     assert out[:, 3].eq(0).all() and out[1].eq(0).all() and out.isfinite().all()
 
 
-def test_nf4_splits_the_columns_and_adds_the_parts(device: torch.device, half: torch.dtype) -> None:
-    """Few rows and many columns, the last split shorter than the others."""
-    weight, x = random(16, 64 * 43).to(half), random(3, 64 * 43, seed=1).to(half)
+@pytest.mark.parametrize("num_groups", [43, 46])
+def test_nf4_splits_the_columns_and_adds_the_parts(device: torch.device, half: torch.dtype, num_groups: int) -> None:
+    """Few rows and many columns, the last split shorter than the others; an odd and an even number of groups."""
+    weight, x = random(16, 64 * num_groups).to(half), random(3, 64 * num_groups, seed=1).to(half)
     expected = x.float() @ nf4_rounded(weight).T
     linear = Nf4Linear.of(weight.to(device), None)
     assert_like(linear(x.to(device)), expected)
