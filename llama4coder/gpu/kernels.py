@@ -41,16 +41,15 @@ class GpuKernels:
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Fp8Linear | Nf4Linear | GpuLinear:
         """See `Kernels.linear`."""
-        out_features, in_features = weight.shape
-        if self._quant is GpuQuant.FP8 and in_features % ALIGNMENT == 0 and out_features % ALIGNMENT == 0:
+        if self._becomes_fp8(weight):
             return Fp8Linear.of(weight, bias)
-        if self._quant is GpuQuant.NF4 and in_features % NF4_GROUP == 0:
+        if self._quant is GpuQuant.NF4 and weight.shape[1] % NF4_GROUP == 0:
             return Nf4Linear.of(weight, bias)
         return GpuLinear(weight, bias)
 
     def head(self, weight: Tensor) -> Head:
         """See `Kernels.head`; in FP8 it is rounded as all others are, in NF4 it stays in the model's dtype."""
-        return self.linear(weight) if self._quant is GpuQuant.FP8 else GpuLinear(weight)
+        return Fp8Linear.of(weight, None) if self._becomes_fp8(weight) else GpuLinear(weight)
 
     def norm(self, weight: Tensor, eps: float) -> Norm:
         """See `Kernels.norm`."""
@@ -69,3 +68,6 @@ class GpuKernels:
     def fuse(self, layer: DecoderLayer) -> Layer:
         """See `Kernels.fuse`."""
         return Fp8Layer.of(layer) or layer
+
+    def _becomes_fp8(self, weight: Tensor) -> bool:
+        return self._quant is GpuQuant.FP8 and all(size % ALIGNMENT == 0 for size in weight.shape)

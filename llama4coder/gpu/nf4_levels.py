@@ -1,7 +1,7 @@
 """From codes of 4 bits to levels without memory: four bytes at a time, by permutations of bytes, in PTX.
 
-A permutation picks bytes by the low three bits of each code, out of the upper and out of the lower eight levels; a second
-one takes, by the fourth bit, the one or the other. A lookup in memory per weight instead is three times as slow.
+A permutation picks bytes by the low three bits of each code, out of the upper and out of the lower eight levels; a
+second one takes, by the fourth bit, the one or the other. A lookup in memory per weight is three times as slow.
 """
 
 from collections.abc import Mapping

@@ -11,7 +11,7 @@ class Linear(Protocol):
     """Maps `[num_tokens, in_features]` to `[num_tokens, out_features]`."""
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """The product, plus `residual` `[num_tokens, out_features]` if there is one, whose memory may be taken for it."""
+        """The product, plus `residual` `[num_tokens, out_features]` if there is one; it may take that one's memory."""
         ...
 
 

@@ -48,8 +48,8 @@ TINY_SHAPE = replace(
     max_position=512,
 )
 QUANTS = ("bf16", "fp8", "nf4")
-# Of a model's logits. Fused layers round activations to FP8 that the others round to bfloat16 before: in one of 30 numbers
-# that decides, and random weights make the most of it.
+# Of a model's logits. Fused layers round activations to FP8 that the others round to bfloat16 before: in one of 30
+# numbers that decides, and random weights make the most of it.
 _TOLERANCES = {"bf16": 0.03, "fp8": 0.2, "nf4": 0.03}
 _GRACE_S = 20.0
 
