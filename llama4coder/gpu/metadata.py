@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from llama4coder.attention.batch import StepLayout
+from llama4coder.gpu.transfer import upload
 from llama4coder.kv.sizing import num_blocks_for
 from llama4coder.kv.striping import UNSHARDED, num_held
 from llama4coder.parallel.layout import Part
@@ -34,7 +34,7 @@ class AttentionMetadata:
 
     @classmethod
     def of(cls, layout: StepLayout) -> "AttentionMetadata":
-        """Copy a step's rows to the device."""
+        """Copy a step's rows to the device, from pinned buffers: what is not pinned may be read too late."""
         rows = layout.rows
         max_length = max((num_held(row.length, layout.shard) for row in rows), default=0)
         starts = np.array([*(row.first for row in rows), len(layout.slots)], dtype=np.int32)
@@ -42,13 +42,13 @@ class AttentionMetadata:
         tables = layout.table[numbers[:, 2], : num_blocks_for(max_length)].astype(np.int32)
         device = layout.slots.device
         columns = np.ascontiguousarray(numbers.T)
-        lengths, new_from, table_rows = torch.from_numpy(columns).to(device, non_blocking=True).unbind()
+        lengths, new_from, table_rows = upload(columns, device).unbind()
         return cls(
-            torch.from_numpy(starts).to(device, non_blocking=True),
+            upload(starts, device),
             lengths,
             new_from,
             table_rows,
-            torch.from_numpy(tables).to(device, non_blocking=True),
+            upload(tables, device),
             layout.slots,
             max_query_tokens=max((row.num_tokens for row in rows), default=0),
             max_length=max_length,
