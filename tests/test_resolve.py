@@ -2,11 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
-from llama4coder.config import DeploymentConfig, Device, EngineConfig, ModelConfig, PlacementConfig, QuantFormat
+from llama4coder.config import (
+    DeploymentConfig,
+    Device,
+    EngineConfig,
+    KVFormat,
+    ModelConfig,
+    PlacementConfig,
+    QuantFormat,
+)
 from llama4coder.errors import ConfigError, NotEnoughMemory
 from llama4coder.kv.sizing import kv_bytes_per_block, weight_bytes
 from llama4coder.machine import Machine
@@ -147,6 +156,18 @@ def test_each_quant_format_has_one_kind_of_device(quant: QuantFormat, device: De
     config = DeploymentConfig(model=ModelConfig(quant=quant), engine=EngineConfig(device=other))
     with pytest.raises(ConfigError, match=rf"engine\.device to {device}"):
         resolve(config, FOLDER, LLAMA_8B, replace(LAPTOP, device=machine))
+
+
+@pytest.mark.parametrize("has_biases", [False, True])
+@pytest.mark.parametrize("kv_format", get_args(KVFormat))
+def test_fp8_is_refused_for_keys_with_biases(kv_format: KVFormat, has_biases: bool) -> None:
+    config = DeploymentConfig(engine=EngineConfig(kv_format=kv_format))
+    shape = replace(LLAMA_8B, qkv_bias=has_biases)
+    if kv_format == "fp8" and has_biases:
+        with pytest.raises(ConfigError, match="choose int8, or int4"):
+            resolve(config, FOLDER, shape, replace(LAPTOP, memory_bytes=140 * GIB))
+    else:
+        assert resolve(config, FOLDER, shape, replace(LAPTOP, memory_bytes=140 * GIB)).engine.kv_format == kv_format
 
 
 @pytest.mark.parametrize(

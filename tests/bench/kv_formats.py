@@ -8,7 +8,8 @@ the engine's own steps; `loss` is the mean of the differences of log-probabiliti
 standard error. Top-1 is how often the likeliest next token is that of dense. A needle is an assignment in a prompt of
 `--context` tokens, at depths that are equally far apart, each in a prompt of its own; it is asked for by its name,
 greedily. Speeds are those of decoding 64 tokens after a prompt of half the context, and of eight such sequences, in
-turns; with `--rounds 0` there are none.
+turns; with `--rounds 0` there are none. Models whose keys have biases, such as the coder, are refused with fp8: leave
+it out (`--formats dense int8 int4`).
 """
 
 import argparse
