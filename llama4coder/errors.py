@@ -7,6 +7,7 @@
     ├── RequestError                the client must change something (4xx)
     │   ├── InvalidRequest          a field has a bad value
     │   │   └── UnsupportedOption   a field we know and do not support
+    │   │       └── FimUnsupported  the model has no tokens for a hole
     │   ├── ContextTooLong          prompt and max_tokens exceed the served context
     │   ├── ModelNotFound           no such model is served here
     │   └── BodyTooLarge            the request body is over the limit
@@ -56,6 +57,10 @@ class InvalidRequest(RequestError):
 
 class UnsupportedOption(InvalidRequest):
     """A field that is known here and not supported by this deployment."""
+
+
+class FimUnsupported(UnsupportedOption):
+    """The model was not trained to fill a hole: its vocabulary has no tokens for one."""
 
 
 class ContextTooLong(RequestError):

@@ -3,18 +3,20 @@
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llama4coder.config import ServerConfig
-from llama4coder.errors import ContextTooLong, InvalidRequest, ModelNotFound, UnsupportedOption
+from llama4coder.errors import ContextTooLong, FimUnsupported, InvalidRequest, ModelNotFound, UnsupportedOption
 from llama4coder.server.generation import Job, Prompt, TextOptions
 from llama4coder.tokenizer.chat_template import ChatTemplate
+from llama4coder.tokenizer.fim import FimFormat
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from llama4coder.types import GenerateRequest, Priority, SamplingParams, ServedModel, StopConditions
 
 _SYNC_CHARS = 8 * 1024  # longer texts are tokenised in a thread, so that other streams go on meanwhile
 # No vocabulary that we know has a token of more than 128 bytes, and normalisation shrinks a text less than four times.
 _MAX_BYTES_PER_TOKEN = 512
+_FIM_OUTPUT_SHARE = 8  # of the context is kept for a middle whose length nobody has limited
 
 Message = Mapping[str, object]
 
@@ -47,6 +49,7 @@ class Preprocessor:
         self._model = model
         self._tokenizer = tokenizer
         self._chat_template = chat_template
+        self._fim = FimFormat.of(tokenizer)
         self._config = config
 
     def check_model(self, name: str) -> None:
@@ -76,6 +79,40 @@ class Preprocessor:
             return Prompt(tuple(token_ids), text, "prompt")
 
         return await asyncio.to_thread(encode) if len(text) > _SYNC_CHARS else encode()
+
+    async def fim_prompt(self, prefix: str, suffix: str, max_tokens: int | None) -> Prompt:
+        """The hole between two texts, which are cut at their far ends so that `max_tokens` can follow.
+
+        Raises:
+            FimUnsupported: the model has no tokens for a hole.
+        """
+        fim = self._the_fim()
+        context_length = self._model.context_length
+        wanted = context_length // _FIM_OUTPUT_SHARE if max_tokens is None else max_tokens
+        room = max(0, context_length - wanted)
+        # The tokenizer works on no more than can be kept, which is what lies next to the hole.
+        num_chars = room * _MAX_BYTES_PER_TOKEN
+
+        def encode() -> Prompt:
+            hole = fim.prompt(prefix[max(0, len(prefix) - num_chars) :], suffix[:num_chars], room)
+            return Prompt(hole.token_ids, prefix, "prompt")
+
+        return await asyncio.to_thread(encode) if len(prefix) + len(suffix) > _SYNC_CHARS else encode()
+
+    def with_fim_ends(self, options: Options) -> Options:
+        """The same options where the tokens that end a hole's middle end the output, too, unless no end is wanted."""
+        if options.ignore_eos:
+            return options
+        ends = tuple(sorted(self._the_fim().end_ids))
+        return replace(options, stop_token_ids=(*options.stop_token_ids, *ends))
+
+    def _the_fim(self) -> FimFormat:
+        if self._fim is None:
+            raise FimUnsupported(
+                "this model was not trained to fill in the middle: it has no tokens for a hole; leave out 'suffix'",
+                "suffix",
+            )
+        return self._fim
 
     async def prediction(self, text: str) -> tuple[int, ...]:
         """A predicted output, as far as an output can go; what looks like a special token in it is text."""

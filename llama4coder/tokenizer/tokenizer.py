@@ -11,6 +11,8 @@ from llama4coder.errors import CheckpointError, InvalidRequest
 from llama4coder.tokenizer.files import TokenSettings, read_json
 from llama4coder.tokenizer.pieces import PieceRules, parse_decoder
 
+_SIGN = "\N{WHITE SMILING FACE}"  # what the authors of Code Llama write before a suffix
+
 
 @dataclass(frozen=True, slots=True)
 class VocabularyEntry:
@@ -60,7 +62,7 @@ class Tokenizer:
         return {token_id: VocabularyEntry(piece, token_id in self._special_ids) for piece, token_id in pieces.items()}
 
     def encode(self, text: str, *, add_bos: bool, parse_special: bool = True) -> list[int]:
-        """Token ids of `text`, after the BOS if `add_bos` and the model has one.
+        """Token ids of `text`, after the BOS if `add_bos`, the model has one, and the text does not begin with it.
 
         With `parse_special` the text of a special token, such as `<|im_end|>`, becomes that token; without, it is
         ordinary text. Raises `InvalidRequest` for text that is not valid Unicode.
@@ -70,7 +72,22 @@ class Tokenizer:
             ids = fast.encode(text, add_special_tokens=False).ids
         except TypeError:  # the library's word for a lone surrogate, which JSON can spell as "\ud800"
             raise InvalidRequest("the text holds half of a surrogate pair, which is not valid Unicode") from None
-        return [self.bos_token_id, *ids] if add_bos and self.bos_token_id is not None else ids
+        if not add_bos or self.bos_token_id is None or ids[:1] == [self.bos_token_id]:
+            return ids
+        return [self.bos_token_id, *ids]
+
+    def encode_inside(self, text: str) -> list[int]:
+        """Token ids of `text` where other text precedes it, without special tokens: it gets no space of its own.
+
+        SentencePiece writes one before every text (Llama 2, Code Llama); behind a sign that joins with nothing there is
+        none. Raises `InvalidRequest` as `encode` does.
+        """
+        sign, both = (self.encode(part, add_bos=False, parse_special=False) for part in (_SIGN, _SIGN + text))
+        return both[len(sign) :]
+
+    def id_of(self, piece: str) -> int | None:
+        """The id of a token as tokenizer.json writes it; None if the vocabulary lacks it."""
+        return self._fast.token_to_id(piece)
 
     def decode(self, token_ids: Sequence[int], *, skip_special: bool = True) -> str:
         """The text of a whole sequence; bytes that are not UTF-8 become U+FFFD, ids without a token nothing."""

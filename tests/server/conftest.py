@@ -36,7 +36,9 @@ def tokenizer(tiny_folder: Path) -> Tokenizer:
 
 @pytest.fixture
 def make_site(tiny_folder: Path, tokenizer: Tokenizer) -> Iterator[MakeSite]:
-    def make(*, model: ServedModel = MODEL, has_template: bool = True, **config: Any) -> Site:
+    def make(
+        *, model: ServedModel = MODEL, has_template: bool = True, tokenizer: Tokenizer = tokenizer, **config: Any
+    ) -> Site:
         registry = CollectorRegistry()
         template = ChatTemplate.from_folder(tiny_folder) if has_template else None
         backend = FakeBackend()

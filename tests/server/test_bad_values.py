@@ -74,6 +74,7 @@ BAD_COMPLETIONS: Mapping[str, list[object]] = {
     "logprobs": [-1, 21, "1", True, HUGE],
     "echo": ["yes", 1],
     "best_of": [0, "1"],
+    "suffix": [5, ["x"], True],
 }  # fmt: skip
 UNSUPPORTED: Mapping[str, object] = {
     "tools": [{"type": "function", "function": {"name": "f"}}],
@@ -81,7 +82,6 @@ UNSUPPORTED: Mapping[str, object] = {
     "functions": [{"name": "f"}],
     "function_call": {"name": "f"},
     "response_format": {"type": "json_object"},
-    "suffix": "x",
     "audio": {"voice": "v"},
     "modalities": ["text", "audio"],
     "best_of": 2,

@@ -1,6 +1,7 @@
 """A tokenizer small enough to be trained inside a test: byte-level BPE with ChatML specials and chat template."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -26,11 +27,11 @@ CORPUS = (
 )
 
 
-def write_tiny_tokenizer(folder: Path) -> None:
+def write_tiny_tokenizer(folder: Path, further_specials: Sequence[str] = ()) -> None:
     """Write tokenizer.json, tokenizer_config.json and generation_config.json into `folder`, which is made if missing.
 
-    The specials have the ids 0, 1 and 2; ids of ordinary tokens go up to `VOCAB_SIZE` - 1. End of sequence is
-    `<|im_end|>`. Every byte has a token, so any text can be encoded.
+    The specials have the ids 0, 1 and 2; ids of ordinary tokens go up to `VOCAB_SIZE` - 1, and then there are those of
+    `further_specials`. End of sequence is `<|im_end|>`. Every byte has a token, so any text can be encoded.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer(models.BPE())
@@ -43,6 +44,7 @@ def write_tiny_tokenizer(folder: Path) -> None:
         show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.add_special_tokens(list(further_specials))
     tokenizer.save(str(folder / "tokenizer.json"))
     tokenizer_config = {
         "add_bos_token": False,

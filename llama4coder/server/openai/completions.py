@@ -1,4 +1,4 @@
-"""`POST /v1/completions`."""
+"""`POST /v1/completions`, with or without a hole."""
 
 import time
 import uuid
@@ -11,7 +11,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
-from llama4coder.errors import UnsupportedOption
+from llama4coder.errors import InvalidRequest, UnsupportedOption
 from llama4coder.server.body import read_model
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
@@ -33,10 +33,11 @@ from llama4coder.tokenizer.tokenizer import Tokenizer
 
 
 def completions_router(endpoint: Endpoint) -> APIRouter:
-    """The completions route over one endpoint."""
+    """The completions route over one endpoint, and the name that clients of DeepSeek's call for a `suffix`."""
     router = APIRouter()
 
     @router.post("/v1/completions")
+    @router.post("/beta/completions")
     async def complete(request: Request) -> Response:
         body = await read_model(request, CompletionRequest)
         request_id = f"cmpl-{uuid.uuid4().hex}"
@@ -59,15 +60,25 @@ async def prepare_completion(endpoint: Endpoint, body: CompletionRequest, reques
         raise UnsupportedOption("'best_of' is supported only where it equals 'n'", "best_of")
     endpoint.preprocessor.check_num_choices(len(body.prompt), options.num_choices)
     prompts = [await _to_prompt(endpoint, body, prompt) for prompt in body.prompt]
+    if body.suffix is not None:
+        options = endpoint.preprocessor.with_fim_ends(options)
     prediction = await endpoint.preprocessor.prediction(options.prediction)
     return endpoint.preprocessor.plan(request_id, prompts, options, prediction)
 
 
 async def _to_prompt(endpoint: Endpoint, body: CompletionRequest, prompt: str | list[int]) -> Prompt:
+    if body.suffix is not None:
+        return await _to_hole(endpoint, body, prompt, body.suffix)
     if not isinstance(prompt, str):
         return endpoint.preprocessor.token_prompt(prompt)
     endpoint.preprocessor.check_size(len(prompt), "prompt")
     return await endpoint.preprocessor.text_prompt(prompt, add_bos=body.add_special_tokens is not False)
+
+
+async def _to_hole(endpoint: Endpoint, body: CompletionRequest, prefix: str | list[int], suffix: str) -> Prompt:
+    if not isinstance(prefix, str):
+        raise InvalidRequest("with a 'suffix' the prompt must be text, since the server writes the hole", "prompt")
+    return await endpoint.preprocessor.fim_prompt(prefix, suffix, body.max_tokens)
 
 
 class CompletionWriter:

@@ -51,7 +51,6 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "reasoning_effort": ("none",),
     "response_format": ({"type": "text"},),
     "structured_outputs": (),
-    "suffix": (),
     "tool_choice": ("none", "auto"),
     "tools": (),
     "truncate_prompt_tokens": (),
@@ -129,6 +128,7 @@ class ChatRequest(GenerationFields):
         "add_special_tokens": (),
         "best_of": (1,),
         "echo": (),
+        "suffix": (),
     }
 
     messages: Messages
@@ -140,9 +140,13 @@ class ChatRequest(GenerationFields):
 
 
 class CompletionRequest(GenerationFields):
-    """Body of `POST /v1/completions`; `prompt` has become a list of texts or of token id lists."""
+    """Body of `POST /v1/completions`; `prompt` has become a list of texts or of token id lists.
+
+    With a `suffix`, even an empty one, each prompt is what precedes a hole and the suffix what follows it.
+    """
 
     prompt: Annotated[list[str | list[int]], PlainValidator(prompt_list)]
+    suffix: str | None = None
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0)] | None = None

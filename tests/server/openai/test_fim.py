@@ -1,0 +1,99 @@
+"""`suffix` of a completion: the server writes the hole, cuts what does not fit, and ends where the middle ends."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from llama4coder.tokenizer.tokenizer import Tokenizer
+from tests.server.conftest import MakeSite
+from tests.server.serving import MODEL, Site, events_of
+from tests.support.tiny import VOCAB_SIZE, write_tiny_tokenizer
+
+SPECIALS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>")
+
+
+@pytest.fixture(scope="module")
+def fim_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder: Path = tmp_path_factory.mktemp("fim")
+    write_tiny_tokenizer(folder, SPECIALS)
+    return Tokenizer.from_folder(folder)
+
+
+@pytest.fixture
+async def coder(make_site: MakeSite, fim_tokenizer: Tokenizer) -> AsyncIterator[Site]:
+    model = replace(MODEL, vocab_size=VOCAB_SIZE + len(SPECIALS))
+    site = make_site(tokenizer=fim_tokenizer, model=model)
+    async with site.client:
+        yield site
+
+
+async def test_the_hole_is_written_by_the_server(coder: Site) -> None:
+    response = await coder.complete(prompt="def add(", suffix="):\n    return", max_tokens=5)
+    assert response.status_code == 200, response.text
+    (request,) = coder.backend.requests
+    expected = "<|fim_prefix|>def add(<|fim_suffix|>):\n    return<|fim_middle|>"
+    assert list(request.prompt_token_ids) == coder.ids(expected)
+    specials = {coder.tokenizer.id_of(special) for special in (*SPECIALS, "<|endoftext|>")}
+    assert specials | MODEL.eos_token_ids <= request.stop.stop_token_ids
+    assert response.json()["usage"]["prompt_tokens"] == len(coder.ids(expected))
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/beta/completions"])
+async def test_it_streams_under_both_names(coder: Site, path: str) -> None:
+    body = {"model": "tiny", "prompt": "a", "suffix": "b", "max_tokens": 3, "stream": True}
+    events = events_of(await coder.client.post(path, json=body))
+    assert events[-1]["choices"][0]["finish_reason"] in ("stop", "length")
+
+
+async def test_several_prompts_share_the_suffix(coder: Site) -> None:
+    assert (await coder.complete(prompt=["a", "b"], suffix="c", max_tokens=3)).status_code == 200
+    assert [list(request.prompt_token_ids) for request in coder.backend.requests] == [
+        coder.ids(f"<|fim_prefix|>{prompt}<|fim_suffix|>c<|fim_middle|>") for prompt in "ab"
+    ]
+
+
+async def test_an_empty_suffix_is_a_hole_too_and_null_is_none(coder: Site) -> None:
+    assert (await coder.complete(prompt="a", suffix="", max_tokens=3)).status_code == 200
+    assert (await coder.complete(prompt="a", suffix=None, max_tokens=3)).status_code == 200
+    hole, plain = (list(request.prompt_token_ids) for request in coder.backend.requests)
+    assert hole == coder.ids("<|fim_prefix|>a<|fim_suffix|><|fim_middle|>")
+    assert plain == coder.ids("a")
+
+
+@pytest.mark.parametrize("max_tokens", [20, None])
+async def test_what_does_not_fit_is_cut_at_the_far_ends(coder: Site, max_tokens: int | None) -> None:
+    """An eighth of the context is kept for a middle of unknown length."""
+    prompt, suffix = "0123456789" * 100 + "NEAR", "HERE" + "9876543210" * 100
+    assert (await coder.complete(prompt=prompt, suffix=suffix, max_tokens=max_tokens)).status_code == 200
+    (request,) = coder.backend.requests
+    kept = 256 // 8 if max_tokens is None else max_tokens
+    assert len(request.prompt_token_ids) == 256 - kept
+    text = coder.tokenizer.decode(request.prompt_token_ids, skip_special=False)
+    assert "NEAR<|fim_suffix|>HERE" in text and text.endswith("<|fim_middle|>")
+
+
+async def test_without_an_end_only_the_length_ends_it(coder: Site) -> None:
+    assert (await coder.complete(prompt="a", suffix="b", max_tokens=3, ignore_eos=True)).status_code == 200
+    assert coder.backend.requests[0].stop.stop_token_ids == frozenset()
+
+
+async def test_an_echo_is_the_prefix(coder: Site) -> None:
+    response = await coder.complete(prompt="def add(", suffix=")", max_tokens=1, echo=True)
+    assert response.json()["choices"][0]["text"].startswith("def add(")
+
+
+async def test_token_ids_have_no_hole(coder: Site) -> None:
+    response = await coder.complete(prompt=[5, 6], suffix="x")
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "prompt"
+
+
+@pytest.mark.parametrize("suffix", ["x", ""])
+async def test_models_without_the_tokens_say_so(site: Site, suffix: str) -> None:
+    response = await site.complete(suffix=suffix)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["code"], error["param"]) == ("fim_unsupported", "suffix")
+    assert site.backend.requests == []
