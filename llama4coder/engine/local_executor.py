@@ -13,6 +13,7 @@ from llama4coder.errors import EngineDead
 from llama4coder.faults import log_fault
 
 _POLL_S = 0.0002  # a device is asked this often whether it is done
+_EXIT_TIMEOUT_S = 30.0  # for the step that runs when the process ends
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ class LocalExecutor:
         work = (launch, self._plans, self._launched)  # not `self`, which the thread would keep for as long as it runs
         self._thread = threading.Thread(target=_run, args=work, name="rank", daemon=True)
         self._thread.start()
-        weakref.finalize(self, self._plans.put, None)
+        at_exit = weakref.finalize(self, _end, self._plans, self._thread)
+        weakref.finalize(self, _let_go, self._plans, at_exit).atexit = False  # the last one made is called first
 
     def submit(self, plan: StepPlan) -> None:
         """See `Executor.submit`."""
@@ -82,6 +84,18 @@ class LocalExecutor:
     def _die(self, death: EngineDead) -> EngineDead:
         self._death = death
         return death
+
+
+def _end(plans: "queue.SimpleQueue[StepPlan | None]", thread: threading.Thread) -> None:
+    """At the end of the process: a thread that drops tensors while the interpreter ends aborts all of it."""
+    plans.put(None)
+    thread.join(_EXIT_TIMEOUT_S)
+
+
+def _let_go(plans: "queue.SimpleQueue[StepPlan | None]", at_exit: "weakref.finalize[..., LocalExecutor]") -> None:
+    """Where the executor is collected, by whatever thread: nobody may wait there."""
+    at_exit.detach()
+    plans.put(None)
 
 
 def _run(

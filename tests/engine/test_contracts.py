@@ -1,5 +1,7 @@
 """The in-process executor and backend against the suites that every implementation passes."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +29,8 @@ from tests.support.engines import resolved
 from tests.support.executor_contract import Execute, ExecutorContract, MakeExecutor, StalledRank, plan_of
 from tests.support.models import write_tiny_llama
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
 
 class TestLocalExecutor(ExecutorContract):
     @pytest.fixture
@@ -42,6 +46,21 @@ def test_a_local_executor_that_is_dropped_leaves_no_thread() -> None:
     del executor
     thread.join(10)
     assert not thread.is_alive()
+
+
+_LEFT_OPEN = """
+import torch
+from llama4coder.engine.local_executor import LocalExecutor
+left_open = [LocalExecutor(lambda plan, kept=[torch.empty(9) for _ in range(3000)]: None) for _ in range(40)]
+"""
+
+
+def test_executors_that_nobody_closes_do_not_abort_the_process_at_its_end() -> None:
+    """Torch lets go of the interpreter while it drops a tensor, and finds none to come back to."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LEFT_OPEN], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 class _Device:
