@@ -52,10 +52,6 @@ class Nf4Weight:
             largest[tiles] = scales.view(-1, _TILE_ROWS, num_groups).transpose(1, 2)
         return cls(packed, largest, levels, out_features)
 
-    @property
-    def num_groups(self) -> int:
-        return self.packed.shape[1]
-
     def dense(self, dtype: torch.dtype) -> Tensor:
         """`[out_features, in_features]` as products of many tokens see it."""
         num_tiles, num_groups = self.packed.shape[:2]
