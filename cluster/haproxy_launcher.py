@@ -8,6 +8,7 @@ standard library.
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -17,10 +18,14 @@ _LISTENING = frozenset({"frontend", "listen"})
 _FRONTEND = ["frontend", "http_frontend"]
 _SPLICING = (["option", "splice-request"], ["option", "splice-response"])
 _PR_SET_PDEATHSIG = 1
+_OWN_FILES = 128  # of HAProxy itself: listeners, threads, checks
 
 
-def confine(config: str, address: str, error_file: str) -> str:
-    """Serve's configuration with one listener, at `address`, no log, and `error_file` as its answer to failures."""
+def confine(config: str, address: str, error_file: str, max_open_files: int) -> str:
+    """Serve's configuration with one listener, at `address`, no log, and `error_file` as its answer to failures.
+
+    A connection has two ends: no more are admitted than there may be open files for, or HAProxy would not start.
+    """
     kept: list[str] = []
     is_kept = True
     for line in config.splitlines():
@@ -30,7 +35,9 @@ def confine(config: str, address: str, error_file: str) -> str:
             is_kept = keyword not in _LISTENING or words == _FRONTEND
         if not is_kept or keyword == "log" or words[:2] in _SPLICING:
             continue
-        if keyword == "bind":
+        if keyword == "maxconn":
+            line = f"    maxconn {min(int(words[1]), max(1, (max_open_files - _OWN_FILES) // 2))}"
+        elif keyword == "bind":
             line = f"    bind {address}"
         elif keyword == "errorfile":
             line = f"    errorfile {words[1]} {error_file}"
@@ -41,7 +48,9 @@ def confine(config: str, address: str, error_file: str) -> str:
 def launch(binary: str, address: str, error_file: str, arguments: list[str]) -> None:
     """Become HAProxy, with the configuration that `-f` names among its arguments confined in place."""
     file = Path(arguments[arguments.index("-f") + 1])
-    file.write_text(confine(file.read_text(), address, error_file))
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    max_open_files = sys.maxsize if hard_limit == resource.RLIM_INFINITY else hard_limit
+    file.write_text(confine(file.read_text(), address, error_file, max_open_files))
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # without its manager it would only hold the port
     os.execv(binary, [binary, *arguments])
 

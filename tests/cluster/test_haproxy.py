@@ -38,6 +38,8 @@ listen stats
   stats enable
 """
 
+PLENTY = 10**6  # open files
+
 FAKE_HAPROXY = """#!/bin/sh
 echo "$@"
 """
@@ -59,7 +61,7 @@ def fake_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_one_listener_no_log_no_splicing() -> None:
-    assert haproxy_launcher.confine(SERVES_OWN, "0.0.0.0:80", "/private/ours.http") == (
+    assert haproxy_launcher.confine(SERVES_OWN, "0.0.0.0:80", "/private/ours.http", PLENTY) == (
         """global
     stats socket /private/ctl mode 666 level admin
 defaults
@@ -75,19 +77,27 @@ backend app
 
 
 def test_confining_twice_changes_nothing() -> None:
-    once = haproxy_launcher.confine(SERVES_OWN, "[::]:80", "/ours.http")
-    assert haproxy_launcher.confine(once, "[::]:80", "/ours.http") == once
+    once = haproxy_launcher.confine(SERVES_OWN, "[::]:80", "/ours.http", PLENTY)
+    assert haproxy_launcher.confine(once, "[::]:80", "/ours.http", PLENTY) == once
 
 
 def test_every_configuration_of_serve_is_confined() -> None:
     """Its template names what we look for, whatever else it holds."""
     from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
 
-    confined = haproxy_launcher.confine(HAPROXY_CONFIG_TEMPLATE, "127.0.0.1:1", "/ours.http")
+    template = HAPROXY_CONFIG_TEMPLATE.replace("{{ config.maxconn }}", "4096")
+    confined = haproxy_launcher.confine(template, "127.0.0.1:1", "/ours.http", max_open_files=1024)
     binds = [line.strip() for line in confined.splitlines() if line.split()[:1] == ["bind"]]
     assert binds == ["bind 127.0.0.1:1"]
     assert "frontend http_frontend" in confined
     assert "splice" not in confined
+    assert "maxconn 448" in confined
+
+
+@pytest.mark.parametrize(("max_open_files", "max_connections"), [(1024, 448), (8320, 4096), (10**9, 4096), (10, 1)])
+def test_no_more_connections_than_there_may_be_open_files_for(max_open_files: int, max_connections: int) -> None:
+    confined = haproxy_launcher.confine("global\n    maxconn 4096\n", "[::]:80", "/ours.http", max_open_files)
+    assert confined == f"global\n    maxconn {max_connections}\n"
 
 
 @pytest.mark.parametrize(("host", "address"), [("127.0.0.1", "127.0.0.1:8000"), ("::1", "[::1]:8000")])
