@@ -27,6 +27,7 @@ class TextOptions:
     stop: tuple[str, ...] = ()
     include_stop: bool = False
     skip_special: bool = True
+    silent_ends: frozenset[int] = frozenset()  # tokens that end a sequence and are no part of its text
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,24 +201,26 @@ async def stream_choice(
             if event.offset != num_tokens:
                 raise StreamLost("tokens were lost on the way; please try again")
             num_tokens += len(event.token_ids)
-            chunk = _to_chunk(event, index, text)
+            chunk = _to_chunk(event, index, text, options.silent_ends)
             yield chunk
             if chunk.finish_reason is not None:
                 return
     raise StreamLost("the stream ended without a reason; please try again")
 
 
-def _to_chunk(event: TokenEvent, index: int, text: TextStream) -> Chunk:
+def _to_chunk(event: TokenEvent, index: int, text: TextStream, silent_ends: frozenset[int]) -> Chunk:
     if event.finish_reason in (FinishReason.ABORT, FinishReason.ERROR):
         raise Unavailable("the request was ended by the server; please try again")
-    delta = text.push(event.token_ids)
+    ends_silently = event.finish_reason is FinishReason.STOP and not silent_ends.isdisjoint(event.token_ids[-1:])
+    delta = text.push(event.token_ids[:-1] if ends_silently else event.token_ids)
+    num_tokens = delta.num_tokens if delta.stopped else len(event.token_ids)
     finish_reason = FinishReason.STOP if delta.stopped else event.finish_reason
-    num_accepted = min(event.num_accepted, delta.num_tokens)  # a stop string may end the answer among them
+    num_accepted = min(event.num_accepted, num_tokens)  # a stop string may end the answer among them
     return Chunk(
         index=index,
         text=delta.text + (text.finish() if finish_reason is not None else ""),
-        token_ids=event.token_ids[: delta.num_tokens],
-        logprobs=event.logprobs[: delta.num_tokens],
+        token_ids=event.token_ids[:num_tokens],
+        logprobs=event.logprobs[:num_tokens],
         prompt_logprobs=event.prompt_logprobs,
         finish_reason=finish_reason,
         num_cached_tokens=event.num_cached_tokens,

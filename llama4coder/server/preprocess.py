@@ -103,8 +103,9 @@ class Preprocessor:
         """The same options where the tokens that end a hole's middle end the output, too, unless no end is wanted."""
         if options.ignore_eos:
             return options
-        ends = tuple(sorted(self._the_fim().end_ids))
-        return replace(options, stop_token_ids=(*options.stop_token_ids, *ends))
+        ends = self._the_fim().end_ids
+        text = replace(options.text, silent_ends=ends if options.text.skip_special else frozenset())
+        return replace(options, stop_token_ids=(*options.stop_token_ids, *sorted(ends)), text=text)
 
     def _the_fim(self) -> FimFormat:
         if self._fim is None:

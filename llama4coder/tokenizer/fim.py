@@ -65,7 +65,7 @@ class FimFormat:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "FimFormat | None":
-        """The first family all of whose markers are special tokens of this vocabulary; None if there is none."""
+        """The first family all of whose markers this vocabulary has; None if there is none."""
         for markers in FAMILIES:
             needed = (marker for marker in (markers.prefix, markers.suffix, markers.middle) if marker is not None)
             if all(tokenizer.id_of(marker) is not None for marker in needed):

@@ -1,5 +1,6 @@
 """Text to token ids and back."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,7 +66,7 @@ class Tokenizer:
         """Token ids of `text`, after the BOS if `add_bos`, the model has one, and the text does not begin with it.
 
         With `parse_special` the text of a special token, such as `<|im_end|>`, becomes that token; without, it is
-        ordinary text. Raises `InvalidRequest` for text that is not valid Unicode.
+        ordinary text, and so is that of markers which are not declared special. Raises `InvalidRequest` for text that is not valid Unicode.
         """
         fast = self._fast if parse_special else self._fast_without_special
         try:
@@ -124,9 +125,17 @@ class Tokenizer:
     @cached_property
     def _fast_without_special(self) -> FastTokenizer:
         # A second instance, because switching the first one back and forth would race with other threads.
-        plain = FastTokenizer.from_str(self._fast.to_str())
+        content = json.loads(self._fast.to_str())
+        for token in content["added_tokens"]:
+            token["special"] = token["special"] or _is_marker(token["content"])
+        plain = FastTokenizer.from_str(json.dumps(content))
         plain.encode_special_tokens = True
         return plain
+
+
+def _is_marker(content: str) -> bool:
+    """Whether a token is made to structure a prompt, though not declared special, as Qwen's `<|fim_middle|>` is not."""
+    return len(content) > 2 and content[0] + content[-1] in ("<>", "[]")
 
 
 def _bos_token_id(fast: FastTokenizer, settings: TokenSettings) -> int | None:

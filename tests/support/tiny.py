@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 VOCAB_SIZE = 400
@@ -27,11 +27,12 @@ CORPUS = (
 )
 
 
-def write_tiny_tokenizer(folder: Path, further_specials: Sequence[str] = ()) -> None:
+def write_tiny_tokenizer(folder: Path, further_specials: Sequence[str] = (), *, declared: bool = True) -> None:
     """Write tokenizer.json, tokenizer_config.json and generation_config.json into `folder`, which is made if missing.
 
     The specials have the ids 0, 1 and 2; ids of ordinary tokens go up to `VOCAB_SIZE` - 1, and then there are those of
-    `further_specials`. End of sequence is `<|im_end|>`. Every byte has a token, so any text can be encoded.
+    `further_specials`, which Qwen has without declaring them special. End of sequence is `<|im_end|>`. Every byte has a
+    token, so any text can be encoded.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer(models.BPE())
@@ -44,7 +45,7 @@ def write_tiny_tokenizer(folder: Path, further_specials: Sequence[str] = ()) -> 
         show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.add_special_tokens(list(further_specials))
+    tokenizer.add_tokens([AddedToken(piece, special=declared, normalized=False) for piece in further_specials])
     tokenizer.save(str(folder / "tokenizer.json"))
     tokenizer_config = {
         "add_bos_token": False,

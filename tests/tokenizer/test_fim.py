@@ -25,17 +25,18 @@ def of_family(markers: FimMarkers) -> list[str]:
 
 @pytest.fixture(scope="module")
 def with_tokens(tmp_path_factory: pytest.TempPathFactory) -> WithTokens:
-    def make(*specials: str) -> Tokenizer:
+    def make(*specials: str, declared: bool = True) -> Tokenizer:
         folder: Path = tmp_path_factory.mktemp("fim")
-        write_tiny_tokenizer(folder, specials)
+        write_tiny_tokenizer(folder, specials, declared=declared)
         return Tokenizer.from_folder(folder)
 
     return make
 
 
-@pytest.fixture(scope="module")
-def qwen(with_tokens: WithTokens) -> Tokenizer:
-    return with_tokens(*of_family(QWEN))
+@pytest.fixture(scope="module", params=[True, False], ids=["declared", "undeclared"])
+def qwen(request: pytest.FixtureRequest, with_tokens: WithTokens) -> Tokenizer:
+    """Its own files declare none of its markers special."""
+    return with_tokens(*of_family(QWEN), declared=request.param)
 
 
 def text_of(tokenizer: Tokenizer, token_ids: tuple[int, ...]) -> str:

@@ -9,6 +9,7 @@ import pytest
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from tests.server.conftest import MakeSite
 from tests.server.serving import MODEL, Site, events_of
+from tests.support.fake_backend import Script
 from tests.support.tiny import VOCAB_SIZE, write_tiny_tokenizer
 
 SPECIALS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>")
@@ -17,7 +18,7 @@ SPECIALS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>")
 @pytest.fixture(scope="module")
 def fim_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     folder: Path = tmp_path_factory.mktemp("fim")
-    write_tiny_tokenizer(folder, SPECIALS)
+    write_tiny_tokenizer(folder, SPECIALS, declared=False)
     return Tokenizer.from_folder(folder)
 
 
@@ -72,6 +73,18 @@ async def test_what_does_not_fit_is_cut_at_the_far_ends(coder: Site, max_tokens:
     assert len(request.prompt_token_ids) == 256 - kept
     text = coder.tokenizer.decode(request.prompt_token_ids, skip_special=False)
     assert "NEAR<|fim_suffix|>HERE" in text and text.endswith("<|fim_middle|>")
+
+
+@pytest.mark.parametrize("skips", [True, False])
+async def test_the_token_that_ends_the_middle_is_no_text(coder: Site, skips: bool) -> None:
+    """But counts; and is shown where special tokens are wanted."""
+    end = coder.tokenizer.id_of("<|fim_pad|>")
+    assert end is not None
+    coder.backend.script = Script([*coder.ids("x"), end])
+    response = await coder.complete(prompt="a", suffix="b", max_tokens=9, skip_special_tokens=skips)
+    (choice,) = response.json()["choices"]
+    assert (choice["text"], choice["finish_reason"]) == ("x" if skips else "x<|fim_pad|>", "stop")
+    assert response.json()["usage"]["completion_tokens"] == 2
 
 
 async def test_without_an_end_only_the_length_ends_it(coder: Site) -> None:
