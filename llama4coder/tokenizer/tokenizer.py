@@ -66,7 +66,8 @@ class Tokenizer:
         """Token ids of `text`, after the BOS if `add_bos`, the model has one, and the text does not begin with it.
 
         With `parse_special` the text of a special token, such as `<|im_end|>`, becomes that token; without, it is
-        ordinary text, and so is that of markers which are not declared special. Raises `InvalidRequest` for text that is not valid Unicode.
+        ordinary text, and so is that of markers which are not declared special. Raises `InvalidRequest` for text that
+        is not valid Unicode.
         """
         fast = self._fast if parse_special else self._fast_without_special
         try:
