@@ -138,6 +138,7 @@ async def test_an_ingress_that_asks_no_more_gets_none(receiver: ReportReceiver, 
     replica.report(now_s=5.0)
     replica.sender.ask(receiver.endpoint, 6.0)
     replica.report(now_s=15.0)
+    await inbox.until(2)  # the second link could overtake the first
     replica.report(now_s=20.0)
     replica.sender.ask(receiver.endpoint, 21.0)
     replica.report(now_s=21.0)
