@@ -8,12 +8,13 @@ from torch import Tensor
 
 from llama4coder.attention.backend import AttentionBackend
 from llama4coder.attention.batch import HeadLayout
+from llama4coder.checkpoint.weight_files import WeightFiles
 from llama4coder.layers.kernels import Kernels
 from llama4coder.layers.linear import DenseLinear, Head, Linear
 from llama4coder.layers.norm import Norm
 from llama4coder.layers.rope import build_rope
 from llama4coder.models.llama import DecoderLayer, Llama
-from llama4coder.models.weights import Placement, WeightFiles, WeightReader
+from llama4coder.models.weights import Placement, WeightReader
 from llama4coder.parallel.attention import ShardedAttention
 from llama4coder.parallel.layers import SummedLinear, VocabularyEmbedding
 from llama4coder.parallel.share import RankShare
@@ -26,12 +27,15 @@ def load_llama(
     """Read every weight of this rank once, with progress in bytes.
 
     Raises:
-        CheckpointError: a tensor is missing, has the wrong size, or its file is damaged.
+        CheckpointError: a tensor is missing, left over or of the wrong size, or its file is damaged.
     """
     reader = WeightReader(WeightFiles.find(folder), share.plan, placement, progress)
     progress.start("loading weights", reader.num_bytes, "B")
-    model = build_llama(reader, share, context_length, kernels, placement)
-    progress.finish()
+    try:
+        model = build_llama(reader, share, context_length, kernels, placement)
+    finally:
+        progress.finish()
+    reader.check_all_read()
     return model
 
 
