@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from llama4coder.checkpoint.folder import find_checkpoint
+from llama4coder.checkpoint.stored_quant import read_stored_quant
 from llama4coder.config import DeploymentConfig, ResolvedConfig
 from llama4coder.env import cache_dir
 from llama4coder.errors import ConfigError
@@ -32,4 +33,4 @@ def describe(error: ValidationError) -> str:
 def resolve_on(machine: Machine, config: DeploymentConfig, progress: Progress) -> ResolvedConfig:
     """Find the checkpoint, converting it if need be, and derive every `auto` for ranks on such machines."""
     checkpoint = find_checkpoint(config.model.path, cache_dir(), progress)
-    return resolve(config, checkpoint, read_shape(checkpoint), machine)
+    return resolve(config, checkpoint, read_shape(checkpoint), machine, read_stored_quant(checkpoint))

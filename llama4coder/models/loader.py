@@ -9,6 +9,7 @@ from torch import Tensor
 from llama4coder.attention.backend import AttentionBackend
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.checkpoint.weight_files import WeightFiles
+from llama4coder.exclusions import HEAD, Exclusions
 from llama4coder.layers.kernels import Kernels
 from llama4coder.layers.linear import DenseLinear, Head, Linear
 from llama4coder.layers.norm import Norm
@@ -56,14 +57,15 @@ def build_llama(
     source: TensorSource, share: RankShare, context_length: int, kernels: Kernels, placement: Placement
 ) -> Llama:
     """Put a rank's part of a model together, layer by layer."""
-    return _LlamaLoader(source, share, kernels).load(context_length, placement)
+    return _LlamaLoader(source, share, kernels, placement.exclusions).load(context_length, placement)
 
 
 class _LlamaLoader:
     """Hugging Face's names and sizes; projections that share their input become one matrix."""
 
-    def __init__(self, reader: TensorSource, share: RankShare, kernels: Kernels) -> None:
+    def __init__(self, reader: TensorSource, share: RankShare, kernels: Kernels, exclusions: Exclusions) -> None:
         self._reader = reader
+        self._exclusions = exclusions
         self._share = share
         self._shape = share.plan.shape
         self._kernels = kernels
@@ -74,7 +76,7 @@ class _LlamaLoader:
         weight = table.weight
         if not shape.tied_embeddings:
             weight = self._reader.read("lm_head.weight", (shape.vocab_size, shape.hidden_size))
-        head = self._kernels.head(weight)
+        head = (self._kernels.dense if self._exclusions.hold(HEAD) else self._kernels.head)(weight)
         return Llama(
             embedding=self._embedding(head if shape.tied_embeddings else table),
             layers=tuple(self._kernels.fuse(self._layer(f"model.layers.{index}")) for index in range(shape.num_layers)),
@@ -122,7 +124,8 @@ class _LlamaLoader:
     def _linear(self, out_sizes: dict[str, int], in_size: int, has_bias: bool) -> Linear:
         sizes = [(size, in_size) for size in out_sizes.values()]
         weight = self._reader.read_rows([f"{name}.weight" for name in out_sizes], sizes)
+        make = self._kernels.dense if any(map(self._exclusions.hold, out_sizes)) else self._kernels.linear
         if not has_bias:
-            return self._kernels.linear(weight)
+            return make(weight)
         bias = self._reader.read_rows([f"{name}.bias" for name in out_sizes], [(size,) for size in out_sizes.values()])
-        return self._kernels.linear(weight, bias)
+        return make(weight, bias)

@@ -15,6 +15,7 @@ from torch import Tensor
 from llama4coder.checkpoint.stored_quant import ABSMAX, STATES
 from llama4coder.errors import CheckpointError
 from llama4coder.models.tensors import MappedTensors
+from llama4coder.quant.formats import levels_of
 
 _LARGEST_GROUP = 2**16
 
@@ -50,9 +51,7 @@ class StoredFourBit:
         low, high = first * self.group, min(last * self.group, width)
         packed = self.packed.view(-1, width // 2)[lines, low // 2 : high // 2].to(device)
         scales = self.largest.view(-1, -(-width // self.group))[lines, first:last].to(device)
-        levels = self.levels.to(device)
-        pairs = torch.stack((levels.repeat_interleave(16), levels.repeat(16)), dim=1)  # of each byte
-        values = pairs[packed.int()].flatten(1)
+        values = levels_of(packed, self.levels.to(device))
         values *= scales.repeat_interleave(self.group, dim=1)[:, : high - low]
         return values[:, columns.start - low : columns.stop - low]
 

@@ -12,7 +12,7 @@ from llama4coder.errors import CheckpointError
 
 
 class MappedTensors:
-    """Files stay open, and mapped into memory, as long as any of their tensors is in use."""
+    """Files stay open, and mapped into memory, until `close`, and as long as any of their tensors is in use."""
 
     def __init__(self, files: WeightFiles) -> None:
         self._files = files
@@ -50,6 +50,10 @@ class MappedTensors:
         except (OSError, SafetensorError) as error:
             raise damaged(path, error) from error
         return tensor
+
+    def close(self) -> None:
+        """Give back the memory of what was looked at; what is looked at later opens its file again."""
+        self._opened.clear()
 
     def wrong(self, name: str, found: object, expected: object) -> CheckpointError:
         """For a tensor that is not what it has to be."""

@@ -13,7 +13,8 @@ from llama4coder.checkpoint.stored_quant import MARKS
 from llama4coder.checkpoint.weight_files import WeightFiles
 from llama4coder.config import Device, DType
 from llama4coder.errors import CheckpointError
-from llama4coder.models.stored import StoredMatrix, dequantise_into, open_stored, size_of
+from llama4coder.exclusions import NOTHING, Exclusions
+from llama4coder.models.stored import dequantise_into, open_stored, size_of
 from llama4coder.models.tensors import MappedTensors
 from llama4coder.parallel.plan import RankPlan, TensorSlice
 from llama4coder.progress import Progress
@@ -27,11 +28,12 @@ class Placement:
 
     dtype: torch.dtype
     device: torch.device
+    exclusions: Exclusions = NOTHING  # what lives in this type even if weights are quantised
 
     @classmethod
-    def of(cls, dtype: DType, device: Device) -> "Placement":
-        """By the configuration's names, which are torch's own."""
-        return cls(getattr(torch, dtype), torch.device(device))
+    def of(cls, dtype: DType, device: Device, exclusions: Sequence[str] = ()) -> "Placement":
+        """By the configuration's names, which are torch's own, and its patterns."""
+        return cls(getattr(torch, dtype), torch.device(device), Exclusions(tuple(exclusions)))
 
 
 class WeightReader:
@@ -53,7 +55,9 @@ class WeightReader:
         """What this rank reads of all tensors; `CheckpointError` for a damaged file."""
         tied = self._plan.shape.tied_embeddings
         names = (name for name in self._tensors.names if not is_harmless(name, tied_embeddings=tied))
-        return sum(self._share_bytes(name) for name in names if not name.endswith(MARKS))
+        num_bytes = sum(self._share_bytes(name) for name in names if not name.endswith(MARKS))
+        self._tensors.close()
+        return num_bytes
 
     def read(self, name: str, size: Sequence[int]) -> Tensor:
         """This rank's part of one tensor of the expected size.
@@ -67,13 +71,26 @@ class WeightReader:
             view = self._plain(name, size, part)
             tensor = view.to(device=self._placement.device, dtype=self._placement.dtype)
         else:
-            tensor = self._dequantised(stored, part)
-        self._progress.advance(self._share_bytes(name))
+            tensor = self._empty(part.size)
+            dequantise_into(tensor, stored, part)
+        self._done_with(name)
         return tensor
 
     def read_rows(self, names: Sequence[str], sizes: Sequence[Sequence[int]]) -> Tensor:
-        """Several tensors stacked along their first axis."""
-        return torch.cat([self.read(name, size) for name, size in zip(names, sizes, strict=True)])
+        """Several tensors stacked along their first axis, without a second copy of them."""
+        if len(names) == 1:
+            return self.read(names[0], sizes[0])
+        parts = [self._plan.slice_of(name, tuple(size)) for name, size in zip(names, sizes, strict=True)]
+        rows = [part.size[0] for part in parts]
+        stacked = self._empty((sum(rows), *parts[0].size[1:]))
+        for out, name, size, part in zip(torch.split(stacked, rows), names, sizes, parts, strict=True):
+            stored = open_stored(self._tensors, name, size, self._settings)
+            if stored is None:
+                out.copy_(self._plain(name, size, part))
+            else:
+                dequantise_into(out, stored, part)
+            self._done_with(name)
+        return stacked
 
     def check_all_read(self) -> None:
         """Raise `CheckpointError` for a tensor that the model has no place for, after all of it was read.
@@ -90,10 +107,12 @@ class WeightReader:
                 f"does not have ({len(left)} such tensors): the answers would be wrong without it"
             )
 
-    def _dequantised(self, stored: StoredMatrix, part: TensorSlice) -> Tensor:
-        out = torch.empty(part.size, dtype=self._placement.dtype, device=self._placement.device)
-        dequantise_into(out, stored, part)
-        return out
+    def _empty(self, size: tuple[int, ...]) -> Tensor:
+        return torch.empty(size, dtype=self._placement.dtype, device=self._placement.device)
+
+    def _done_with(self, name: str) -> None:
+        self._progress.advance(self._share_bytes(name))
+        self._tensors.close()
 
     def _plain(self, name: str, size: Sequence[int], part: TensorSlice) -> Tensor:
         tensor = self._tensors.take_sized(name, size)

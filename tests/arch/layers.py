@@ -29,7 +29,7 @@ LAYERS: Mapping[str, int] = {
     f"llama4coder.{name}" if name else "llama4coder": layer
     for layer, names in enumerate(
         (
-            ("", "types", "errors", "backend", "config", "obs", "env", "faults", "progress", "shape"),
+            ("", "types", "errors", "backend", "config", "obs", "env", "faults", "progress", "shape", "exclusions"),
             (
                 "tokenizer",
                 "kv",
@@ -42,6 +42,7 @@ LAYERS: Mapping[str, int] = {
                 "resolve",
                 "resolve_draft",
                 "resolve_host",
+                "resolve_quant",
                 "gpu.graph_sizes",
             ),
             ("layers", "attention", "native", "gpu", "models", "sampling", "quant", *KV_MEMORY, *PARALLEL),

@@ -16,6 +16,7 @@ from llama4coder.models.weights import Placement, WeightReader
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.progress import NullProgress
+from llama4coder.quant.formats import Fp8Weights, Nf4Weights
 from llama4coder.shape import read_shape
 from tests.support.engines import resolved
 from tests.support.logits import NUM_BLOCKS, logits_in_chunks
@@ -46,7 +47,7 @@ def rewrite(folder: Path, changes: dict[str, Tensor | None]) -> None:
 
 
 def read_all(folder: Path) -> None:
-    logits_in_chunks(resolved(folder, num_blocks=NUM_BLOCKS), [1, 2, 3], [3])
+    logits_in_chunks(resolved(folder, num_blocks=NUM_BLOCKS, quant="none"), [1, 2, 3], [3])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -61,6 +62,19 @@ def test_every_rank_reads_its_part_of_what_is_meant(folder: Path, kind: str, lay
             expected = whole[part.rows] if part.columns is None else whole[part.rows, part.columns]
             torch.testing.assert_close(source.read(name, whole.shape), expected, rtol=2e-7, atol=0)
         source.check_all_read()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rounding_again_gives_the_same_codes(dtype: torch.dtype) -> None:
+    """Whether the weights pass through the model's dtype or not; scales are then those that the dtype can say."""
+    weight = torch.randn(48, 256)
+    nf4 = Nf4Weights.of(weight)
+    again = Nf4Weights.of(nf4.dequantise().to(dtype))
+    assert torch.equal(again.nibbles, nf4.nibbles) and torch.equal(again.largest, nf4.largest.to(dtype).float())
+    fp8 = Fp8Weights.of(weight)
+    again8 = Fp8Weights.of(fp8.dequantise().to(dtype))
+    assert torch.equal(again8.values.float(), fp8.values.float())
+    torch.testing.assert_close(again8.scales, fp8.scales, rtol=2**-8 if dtype == torch.bfloat16 else 2**-22, atol=0)
 
 
 @pytest.mark.parametrize("double", [False, True])
