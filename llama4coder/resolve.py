@@ -71,6 +71,7 @@ def resolve(
             dtype=dtype,
             quant=served.quant,
             quant_exclude=served.exclusions.patterns,
+            verify=config.model.verify,
             context_length=context_length,
         ),
         engine=_engine(config, demand, machine),
