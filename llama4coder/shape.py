@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from llama4coder.errors import CheckpointError
+
+_LARGEST_INTEGER = 2**31  # of a damaged file that would have us count for hours
+_MOST_LAYERS = 10_000
 
 SUPPORTED_MODEL_TYPES = ("llama", "qwen2")
 
@@ -86,8 +88,8 @@ def _parse(raw: Mapping[str, object], path: Path) -> ModelShape:
     def integer(key: str, default: int | None = None) -> int:
         value = raw.get(key)
         value = default if value is None else value
-        if not isinstance(value, int) or value <= 0:
-            raise CheckpointError(f"{path}: {key} is {value!r}, not a positive integer")
+        if type(value) is not int or not 0 < value <= _LARGEST_INTEGER:
+            raise CheckpointError(f"{path}: {key} is {value!r}, not a positive integer that a model can have")
         return value
 
     if raw.get("hidden_act", "silu") != "silu":
@@ -96,18 +98,20 @@ def _parse(raw: Mapping[str, object], path: Path) -> ModelShape:
         raise CheckpointError(f"{path}: use_sliding_window is not supported")
     has_bias = bool(raw.get("attention_bias", False))
     hidden_size, num_heads = integer("hidden_size"), integer("num_attention_heads")
-    num_kv_heads = integer("num_key_value_heads", num_heads)
+    num_kv_heads, num_layers = integer("num_key_value_heads", num_heads), integer("num_hidden_layers")
+    if num_layers > _MOST_LAYERS:
+        raise CheckpointError(f"{path}: num_hidden_layers is {num_layers}, more than {_MOST_LAYERS}")
     if num_heads % num_kv_heads:
         raise CheckpointError(f"{path}: {num_heads} attention heads cannot share {num_kv_heads} KV heads evenly")
     return ModelShape(
         vocab_size=integer("vocab_size"),
         hidden_size=hidden_size,
         intermediate_size=integer("intermediate_size"),
-        num_layers=integer("num_hidden_layers"),
+        num_layers=num_layers,
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
         head_dim=integer("head_dim", hidden_size // num_heads),
-        rms_norm_eps=float(cast(float, raw.get("rms_norm_eps", 1e-6))),
+        rms_norm_eps=_rms_norm_eps(raw, path),
         max_position=integer("max_position_embeddings", 2048),
         tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
         qkv_bias=has_bias or raw["model_type"] == "qwen2",  # which has it always, and says so nowhere
@@ -115,6 +119,13 @@ def _parse(raw: Mapping[str, object], path: Path) -> ModelShape:
         mlp_bias=bool(raw.get("mlp_bias", False)),
         rope=_rope_parameters(raw),
     )
+
+
+def _rms_norm_eps(raw: Mapping[str, object], path: Path) -> float:
+    value = raw.get("rms_norm_eps", 1e-6)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise CheckpointError(f"{path}: rms_norm_eps is {value!r}, not a number between 0 and 1")
+    return float(value)
 
 
 def _rope_parameters(raw: Mapping[str, object]) -> Mapping[str, object]:
