@@ -73,6 +73,15 @@ def read_shape(folder: Path) -> ModelShape:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     if not isinstance(raw, dict):
         raise CheckpointError(f"{path} does not hold a JSON object")
+    return shape_of(raw, path)
+
+
+def shape_of(raw: Mapping[str, object], path: Path) -> ModelShape:
+    """The dimensions in the content of a `config.json`, which errors call `path`.
+
+    Raises:
+        CheckpointError: it is damaged, or the model is not of a family served here.
+    """
     model_type = raw.get("model_type")
     if model_type not in SUPPORTED_MODEL_TYPES:
         raise CheckpointError(
@@ -113,11 +122,11 @@ def _parse(raw: Mapping[str, object], path: Path) -> ModelShape:
         qkv_bias=has_bias or raw["model_type"] == "qwen2",  # which has it always, and says so nowhere
         attention_out_bias=has_bias,
         mlp_bias=bool(raw.get("mlp_bias", False)),
-        rope=_rope_parameters(raw),
+        rope=rope_parameters(raw),
     )
 
 
-def _rope_parameters(raw: Mapping[str, object]) -> Mapping[str, object]:
+def rope_parameters(raw: Mapping[str, object]) -> Mapping[str, object]:
     """Both spellings in use: `rope_parameters` (transformers 5) and `rope_theta` with `rope_scaling` (before)."""
     merged: dict[str, object] = {"rope_type": "default", "rope_theta": raw.get("rope_theta", 10_000.0)}
     for key in ("rope_scaling", "rope_parameters"):

@@ -4,7 +4,7 @@ Sources: arXiv 2207.14255 (the method and its two orders), arXiv 2308.12950 (Cod
 StarCoder, Qwen2.5-Coder, CodeGemma, DeepSeek-Coder and Codestral.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llama4coder.tokenizer.tokenizer import Tokenizer
@@ -42,6 +42,15 @@ FAMILIES: tuple[FimMarkers, ...] = (
 )
 
 
+def find_markers(is_known: Callable[[str], bool]) -> FimMarkers | None:
+    """Those of the first family all of whose markers a vocabulary knows; None if there is none."""
+    for markers in FAMILIES:
+        needed = (marker for marker in (markers.prefix, markers.suffix, markers.middle) if marker is not None)
+        if all(map(is_known, needed)):
+            return markers
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class FimPrompt:
     """A hole as tokens, and how much of its surroundings had to be left out."""
@@ -66,11 +75,8 @@ class FimFormat:
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "FimFormat | None":
         """The first family all of whose markers this vocabulary has; None if there is none."""
-        for markers in FAMILIES:
-            needed = (marker for marker in (markers.prefix, markers.suffix, markers.middle) if marker is not None)
-            if all(tokenizer.id_of(marker) is not None for marker in needed):
-                return cls(tokenizer, markers)
-        return None
+        markers = find_markers(lambda piece: tokenizer.id_of(piece) is not None)
+        return None if markers is None else cls(tokenizer, markers)
 
     def prompt(self, prefix: str, suffix: str, max_tokens: int) -> FimPrompt:
         """The hole between two texts in at most `max_tokens`; what looks like a special token in them is text.
