@@ -2,8 +2,8 @@
 
 The layers are the design's. Packages that its table does not name are placed by what they need: `env`, `faults`,
 `progress` and `shape` (a model's dimensions, read from config.json) need nothing; `machine`, `resolve` and
-`checkpoint` (which finds and converts model folders) need those and `kv.sizing`, and no torch; `llm` is the offline
-counterpart of `server`.
+`checkpoint` (which finds and converts model folders) need those and `kv.sizing`, and no torch; so does `inspection`,
+which tells what a model is; `llm` is the offline counterpart of `server`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,6 +38,7 @@ LAYERS: Mapping[str, int] = {
                 "spec.types",
                 "spec.forecast",
                 "checkpoint",
+                "inspection",
                 "machine",
                 "resolve",
                 "resolve_draft",
