@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from llama4coder.errors import CheckpointError
 
@@ -116,7 +115,7 @@ def _parse(raw: Mapping[str, object], path: Path) -> ModelShape:
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
         head_dim=integer("head_dim", hidden_size // num_heads),
-        rms_norm_eps=float(cast(float, raw.get("rms_norm_eps", 1e-6))),
+        rms_norm_eps=_number(raw, "rms_norm_eps", 1e-6, path),
         max_position=integer("max_position_embeddings", 2048),
         tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
         qkv_bias=has_bias or raw["model_type"] == "qwen2",  # which has it always, and says so nowhere
@@ -124,6 +123,13 @@ def _parse(raw: Mapping[str, object], path: Path) -> ModelShape:
         mlp_bias=bool(raw.get("mlp_bias", False)),
         rope=rope_parameters(raw),
     )
+
+
+def _number(raw: Mapping[str, object], key: str, default: float, path: Path) -> float:
+    value = raw.get(key, default)
+    if not isinstance(value, int | float):
+        raise CheckpointError(f"{path}: {key} is {value!r}, not a number")
+    return float(value)
 
 
 def rope_parameters(raw: Mapping[str, object]) -> Mapping[str, object]:

@@ -56,6 +56,7 @@ def test_every_spelling_of_rope_means_the_same(tmp_path: Path, spelling: dict[st
         ({"hidden_size": "big"}, "hidden_size"),
         ({"num_hidden_layers": 0}, "num_hidden_layers"),
         ({"num_key_value_heads": 5}, "5 KV heads"),
+        ({"rms_norm_eps": "small"}, "rms_norm_eps"),
         ({"hidden_act": "gelu"}, "gelu"),
         ({"use_sliding_window": True}, "use_sliding_window"),
     ],

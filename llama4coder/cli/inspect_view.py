@@ -24,7 +24,7 @@ def view(inspection: Inspection) -> RenderableType:
     """What it is, then its size in every format, then whether it is served."""
     parts: list[RenderableType] = [_facts(inspection)]
     if inspection.sizes is not None:
-        parts += _sizes(inspection.sizes)
+        parts += _sizes(inspection.sizes, inspection.reason)
     return Group(*parts, _verdict(inspection))
 
 
@@ -106,7 +106,7 @@ def _licence_lines(licence: Licence) -> Iterator[tuple[str, str]]:
 
 
 def _duty_lines(duties: LlamaDuties) -> Iterator[tuple[str, str]]:
-    missing = "its licence asks whoever has more than 700 million monthly users to get one of their own; no text here"
+    missing = "above 700 million of them its licence asks for one of your own; the text is not among these files"
     yield "monthly users", missing if duties.users_clause is None else f"“{duties.users_clause}”"
     if duties.display is not None:
         yield "to be shown", f"“{duties.display}”, prominently, by products that use or distribute it"
@@ -114,9 +114,10 @@ def _duty_lines(duties: LlamaDuties) -> Iterator[tuple[str, str]]:
         yield "", f"“{duties.display_clause}”"
 
 
-def _sizes(sizes: Sizes) -> list[RenderableType]:
-    notes = dict.fromkeys(size.refusal for size in (*sizes.weights, *sizes.kv_per_token) if size.refusal)
-    numbers = {reason: f"({index})" for index, reason in enumerate(notes, 1)}
+def _sizes(sizes: Sizes, told: str | None) -> list[RenderableType]:
+    """With the reasons of refusals below, but for the one that the verdict tells."""
+    refusals = dict.fromkeys(size.refusal for size in (*sizes.weights, *sizes.kv_per_token) if size.refusal)
+    numbers = {reason: f"({index})" for index, reason in enumerate((one for one in refusals if one != told), 1)}
     return [
         _size_table("weights", sizes.weights, numbers),
         _size_table("KV, one token", sizes.kv_per_token, numbers),
@@ -130,7 +131,7 @@ def _size_table(title: str, sizes: Sequence[FormatSize], numbers: dict[str, str]
     table.add_column("")
     table.add_column("served here")
     for size in sizes:
-        served = "yes" if size.refusal is None else f"no {numbers[size.refusal]}"
+        served = "yes" if size.refusal is None else f"no {numbers.get(size.refusal, '')}".rstrip()
         table.add_row(size.name, f"{size.num_bytes:,.0f}", _bytes(size.num_bytes), served)
     return table
 

@@ -1,6 +1,7 @@
 """`llama4coder perplexity`: what formats of weights and KV blocks cost a model on a text of one's own."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -59,7 +60,8 @@ def perplexity(  # noqa: PLR0913 - a command's options
         Console().print(view(report))
 
 
-class _Limits(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _Limits:
     context_length: int | None
     most_tokens: int
 
@@ -72,7 +74,10 @@ def _compare(path: str, texts: Sequence[str], formats: Sequence[Format], limits:
     windows = windows_of(texts, Tokenizer.from_folder(folder), context_length, limits.most_tokens)
     rows = measure(Task(folder, windows, context_length), formats, detect_machine(), progress)
     num_scored = sum(len(window) - 1 for window in windows)
-    return Report.of(folder.name, num_scored, context_length, rows)
+    try:
+        return Report.of(folder.name, num_scored, context_length, rows)
+    finally:
+        progress.finish()  # of a load that failed
 
 
 def _context_length(wanted: int | None, max_position: int) -> int:

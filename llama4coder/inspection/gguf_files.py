@@ -12,6 +12,7 @@ from llama4coder.errors import CheckpointError
 from llama4coder.inspection.files import LicenceFiles, ModelFiles, Source, TensorHeader, TokenFiles
 
 _LICENCE_KEYS = ("general.license.name", "general.license")
+_UNUSED = 5  # a kind of token that only fills the embedding up
 # Of architectures that are not converted: what stands in the file, after the architecture's name.
 _NUMBERS = {
     "context_length": "max_position_embeddings",
@@ -79,12 +80,12 @@ def _read_tokens(file: GgufFile) -> TokenFiles | None:
     if not file.has("tokenizer.ggml.tokens"):
         return None
     pieces = file.texts("tokenizer.ggml.tokens")
+    kinds = file.integers("tokenizer.ggml.token_type") if file.has("tokenizer.ggml.token_type") else [0] * len(pieces)
+    known = frozenset(piece for piece, kind in zip(pieces, kinds, strict=False) if kind != _UNUSED)
     bos = file.optional_integer("tokenizer.ggml.bos_token_id")
     adds_bos = file.has("tokenizer.ggml.add_bos_token") and file.flag("tokenizer.ggml.add_bos_token")
     eos = tuple(pieces[token_id] for token_id in _end_ids(file) if 0 <= token_id < len(pieces))
-    return TokenFiles(
-        frozenset(pieces), pieces[bos] if bos is not None and 0 <= bos < len(pieces) else None, eos, adds_bos
-    )
+    return TokenFiles(known, pieces[bos] if bos is not None and 0 <= bos < len(pieces) else None, eos, adds_bos)
 
 
 def _end_ids(file: GgufFile) -> list[int]:

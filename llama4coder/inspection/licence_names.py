@@ -12,7 +12,8 @@ UNKNOWN = "unknown"
 _LLAMA_TITLE = re.compile(r"llama\s+(\d(?:\.\d)?)\s+community\s+license", re.IGNORECASE)
 _LLAMA_IDENTIFIER = re.compile(r"llama-?(\d(?:\.\d)?)$")
 
-# By words of the text's beginning; the special ones first, since some of them quote the common ones.
+# By words of the text's beginning; the special ones first, since some of them name the common ones.
+_BEGINNING = 1000  # characters; further down other licences may be spoken of
 _TITLES: Mapping[str, str] = {
     "mistral ai non-production license": "Mistral AI Non-Production License (MNPL)",
     "mistral ai research license": "Mistral AI Research License (MRL)",
@@ -26,7 +27,9 @@ _TITLES: Mapping[str, str] = {
     "modified mit license": "Modified MIT License",
     "permission is hereby granted, free of charge": "MIT",
     "apache license version 2.0": "Apache-2.0",
+    "acceptable use policy": "Acceptable Use Policy",
 }
+_NO_NAMES = frozenset({"", "other", "unknown"})
 _IDENTIFIERS: Mapping[str, str] = {
     "apache-2.0": "Apache-2.0",
     "mit": "MIT",
@@ -51,7 +54,7 @@ class LicenceName:
 
 def name_of_text(text: str) -> LicenceName:
     """The licence that a text is, or names; `unknown` for any other."""
-    words = " ".join(text.split())
+    words = " ".join(text.split())[:_BEGINNING]
     title = _LLAMA_TITLE.search(words)
     if title is not None:
         return _llama(title[1])
@@ -62,6 +65,8 @@ def name_of_text(text: str) -> LicenceName:
 def name_of_identifier(identifier: str) -> LicenceName:
     """The licence that a model card means; one not known here keeps its identifier as its name."""
     plain = identifier.strip().lower()
+    if plain in _NO_NAMES:
+        return LicenceName(UNKNOWN)
     llama = _LLAMA_IDENTIFIER.match(plain)
     return _llama(llama[1]) if llama is not None else LicenceName(_IDENTIFIERS.get(plain, identifier.strip()))
 

@@ -36,7 +36,8 @@ def judge(files: ModelFiles, quantisation: Quantisation | None, machine: Machine
     try:
         shape = shape_of(files.config, files.path)
     except CheckpointError as error:
-        return Verdict(False, files.refusal or str(error), _other_backend(files), None)
+        reason = files.refusal if files.source is Source.GGUF else None
+        return Verdict(False, reason or str(error), _other_backend(files), None)
     if quantisation is not None and files.source is Source.FOLDER:
         return Verdict(False, _stored_otherwise(quantisation), _other_backend(files), shape)
     if files.refusal is not None:

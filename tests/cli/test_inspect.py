@@ -61,13 +61,29 @@ def test_screen(folder: Path) -> None:
     assert any(line.startswith("dense 256 256 B yes") for line in lines(result))
 
 
+def test_format_that_is_refused(folder: Path) -> None:
+    write_config(folder, model_type="qwen2")
+    shown = lines(run(str(folder)))
+    (number,) = (line.split()[-1] for line in shown if line.startswith("fp8 130 130 B no "))
+    assert any(line.startswith(f"{number} engine.kv_format fp8 cannot tell the keys") for line in shown)
+    assert shown[-1] == "served here by llama4coder's engine"
+
+
+def test_duties_without_their_text(folder: Path) -> None:
+    (folder / "README.md").write_text("---\nlicense: llama3.3\n---\n", encoding="utf-8")
+    shown = lines(run(str(folder)))
+    assert "licence Llama 3.3 Community License (declared)" in shown
+    assert any(line.startswith("monthly users above 700 million of them its licence asks") for line in shown)
+
+
 def test_refused(folder: Path) -> None:
     write_config(folder, quantization_config={"quant_method": "awq", "bits": 4, "group_size": 128})
     shown = lines(run(str(folder)))
     assert "quantised awq, 4 bits, groups of 128" in shown
     assert any(line.startswith("not served here, because its weights are stored in 4 bits by awq") for line in shown)
     assert "Hugging Face's transformers has this architecture (backend `transformers`)" in shown
-    assert sum(line.startswith("(1) its weights") for line in shown) == 1, "one reason is told once"
+    assert sum("stored in 4 bits" in line for line in shown) == 1, "one reason is told once"
+    assert any(line.startswith("dense 256 256 B no") for line in shown)
 
 
 def test_folder_that_says_next_to_nothing(tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ DISPLAY = "Whoever distributes it shall show “Built with Llama” on a page. T
         ("# Mistral AI Non-Production License\n## Preamble", "Mistral AI Non-Production License (MNPL)"),
         ("Gemma Terms of Use", "Gemma Terms of Use"),
         ("BigCode Open RAIL-M v1 License Agreement", "BigCode OpenRAIL-M"),
+        ("# Llama 3.1 Acceptable Use Policy", "Acceptable Use Policy"),
         ("You may do as we say.", UNKNOWN),
+        ("You may do as we say. " + "And so on. " * 100 + "Apache License, Version 2.0", UNKNOWN),
     ],
 )
 def test_text(text: str, name: str) -> None:
@@ -44,6 +46,7 @@ def test_text(text: str, name: str) -> None:
         ("mnpl", "Mistral AI Non-Production License (MNPL)"),
         ("bigcode-openrail-m", "BigCode OpenRAIL-M"),
         ("cc-by-nc-4.0", "cc-by-nc-4.0"),
+        ("other", UNKNOWN),
     ],
 )
 def test_identifier(identifier: str, name: str) -> None:

@@ -93,6 +93,8 @@ def test_family_that_is_not_served(tmp_path: Path) -> None:
     assert found.reason is not None
     assert "'starcoder2' is not served by this engine" in found.reason
     assert found.positions.sliding_window == 4096
+    (tmp_path / "tokenizer.json").unlink()
+    assert inspect(tmp_path).reason == found.reason, "the family comes before what is missing"
 
 
 @pytest.mark.parametrize("model_type", ["no_such_family", "../auto", None])
@@ -122,7 +124,7 @@ def test_missing_files_are_the_reason(tmp_path: Path) -> None:
     ("card", "expected"),
     [
         ("---\nlicense: other\nlicense_name: deepseek\n---\n", ["DeepSeek Model License"]),
-        ("---\nlicense: other\n---\n", ["other"]),
+        ("---\nlicense: other\n---\n", ["unknown"]),
         ("---\nlicense: [unclosed\n---\n", []),
         ("---\n- a list\n---\n", []),
         ("# No front matter\nlicense: mit\n", []),
