@@ -42,7 +42,7 @@ class ModelConfig(_Frozen):
     activations as well; nf4 keeps the layers in 4 bits with a scale per 64 inputs. Less exact, and faster where reading
     weights is what takes the time; KV stays in `dtype`."""
     context_length: PositiveInt | Auto = "auto"
-    """Prompt plus output tokens of one sequence; auto is the model's own."""
+    """Prompt plus output tokens of one sequence; auto is the model's own. Beyond that answers get worse."""
 
 
 class EngineConfig(_Frozen):

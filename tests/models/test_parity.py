@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.models.cases import CHUNKS, FAMILIES
+from tests.models.cases import CHUNKS, LLAMAS
 from tests.support.engines import resolved
 from tests.support.logits import NUM_BLOCKS, logits_in_chunks
 from tests.support.models import write_tiny_llama, write_tiny_qwen2
@@ -19,7 +19,7 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 64,
 }
 
-CASES = FAMILIES | {
+CASES = LLAMAS | {
     "llama3_rope": {"rope_parameters": LLAMA3_ROPE},
     "linear_rope": {"rope_parameters": {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}},
 }
