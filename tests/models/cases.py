@@ -17,6 +17,7 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
     "mistral": ("mistral", {"sliding_window": None, "head_dim": 32}),
     "mistral 0.1": ("mistral", {"sliding_window": 24}),
     "qwen2": ("qwen2", {"tie_word_embeddings": True}),
+    "qwen2, untied": ("qwen2", {}),
     "qwen2, sliding": ("qwen2", _SLIDING),
     "qwen3": ("qwen3", {"head_dim": 32}),
     "qwen3, biases and sliding": ("qwen3", {"head_dim": 16, "attention_bias": True, **_SLIDING}),

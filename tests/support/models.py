@@ -9,8 +9,6 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
 )
 
 from tests.support.tiny import write_tiny_tokenizer
@@ -34,14 +32,6 @@ def write_tiny_llama(folder: Path, *, seed: int = 0, tokenizer: bool = False, **
     _save(model, folder)
     if tokenizer:
         write_tiny_tokenizer(folder)
-    return model
-
-
-def write_tiny_qwen2(folder: Path, **overrides: object) -> Qwen2ForCausalLM:
-    """The same for the Qwen2 family."""
-    torch.manual_seed(0)
-    model = Qwen2ForCausalLM(Qwen2Config(**{**TINY, **overrides})).eval()
-    _save(model, folder)
     return model
 
 
