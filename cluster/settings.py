@@ -35,7 +35,7 @@ def describe(error: ValidationError) -> str:
 def resolve_on(machine: Machine, config: DeploymentConfig, progress: Progress) -> ResolvedConfig:
     """Find the checkpoint, converting it if need be, and derive every `auto` for ranks on such machines."""
     checkpoint = find_checkpoint(config.model.path, cache_dir(), progress)
-    shape = read_shape(checkpoint)
+    shape = read_shape(checkpoint, config.model.rope_scaling)
     resolved = resolve(config, checkpoint, shape, machine)
     note = context_note(resolved, shape)
     if note is not None:

@@ -63,7 +63,7 @@ class LLM:
         config = DeploymentConfig(
             model=settings, engine=engine or EngineConfig(), speculation=speculation or SpeculationConfig()
         )
-        shape = read_shape(folder)
+        shape = read_shape(folder, settings.rope_scaling)
         machine = detect_machine(config.engine.device)
         meter = meter_from_now(machine.device)
         resolved = resolve(config, folder, shape, machine)

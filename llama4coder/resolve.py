@@ -71,6 +71,7 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
             dtype=dtype,
             quant=config.model.quant,
             context_length=context_length,
+            rope_scaling=config.model.rope_scaling,
         ),
         engine=_engine(config, demand, machine),
         placement=config.placement,

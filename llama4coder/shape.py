@@ -78,8 +78,8 @@ class MatrixShape:
         return self.out_features * self.in_features
 
 
-def read_shape(folder: Path) -> ModelShape:
-    """Read `config.json` of a checkpoint folder.
+def read_shape(folder: Path, rope_scaling: Mapping[str, Any] | None = None) -> ModelShape:
+    """Read `config.json` of a checkpoint folder; `rope_scaling` takes the place of its own.
 
     Raises:
         CheckpointError: the file is missing or damaged, or the model is not of a family served here.
@@ -92,7 +92,8 @@ def read_shape(folder: Path) -> ModelShape:
     if not isinstance(raw, dict):
         raise CheckpointError(f"{path} does not hold a JSON object")
     try:
-        return _parse(raw, family_of(raw))
+        family = family_of(raw)
+        return _parse(raw if rope_scaling is None else _rescaled(raw, rope_scaling), family)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -133,6 +134,12 @@ def _parse(found: Mapping[str, Any], family: Family) -> ModelShape:
         window=window_of(raw, family, num_layers),
         unrotated_layers=unrotated_layers(raw, family, num_layers),
     )
+
+
+def _rescaled(raw: Mapping[str, Any], rope_scaling: Mapping[str, Any]) -> Mapping[str, Any]:
+    theta = _rope_parameters(raw)["rope_theta"]
+    others = {key: value for key, value in raw.items() if key not in ("rope_parameters", "rope_scaling")}
+    return {**others, "rope_parameters": {"rope_theta": theta, **rope_scaling}}
 
 
 def _head_dim(head_dim: int) -> int:

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from cluster.settings import resolve_on
 from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig
 from llama4coder.errors import ConfigError
 from llama4coder.machine import Machine
+from llama4coder.progress import NullProgress
 from llama4coder.resolve import context_note, resolve
-from llama4coder.shape import ModelShape
+from llama4coder.shape import ModelShape, read_shape
+from tests.support.models import write_tiny
 from tests.support.shapes import LLAMA_8B
 
 GIB = 2**30
@@ -28,6 +31,17 @@ def test_another_context_than_the_models_own_is_explained() -> None:
     assert "longer prompts are refused" in str(note(LLAMA_8B, 4096))
     assert "answers get worse" in str(note(LLAMA_8B, 262144))
     assert note(YARN, 131072) is None
+
+
+def test_positions_can_be_scaled_without_touching_the_checkpoint(tmp_path: Path) -> None:
+    write_tiny(tmp_path, "qwen2", tokenizer=True, rope_parameters={"rope_type": "default", "rope_theta": 1e6})
+    assert read_shape(tmp_path).num_positions == 512
+    scaling = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512}
+    shape = read_shape(tmp_path, scaling)
+    assert (shape.num_positions, shape.rope) == (2048, {"rope_theta": 1e6, **scaling})
+    config = DeploymentConfig(model=ModelConfig(path=str(tmp_path), rope_scaling=scaling))
+    resolved = resolve_on(MACHINE, config, NullProgress())
+    assert (resolved.model.context_length, resolved.model.rope_scaling) == (2048, scaling)
 
 
 @pytest.mark.parametrize(

@@ -23,15 +23,10 @@ from tests.support.models import TINY, write_tiny, write_tiny_llama
 from tests.support.scripted import Scripted
 from tests.support.thread_group import execute_on_all, make_shares
 
+# The last divides the features of attention unevenly.
 ALL = ((2, 1), (3, 1), (6, 1), (1, 2), (1, 3), (1, 4), (2, 2), (3, 2), (2, 3), (1, 5))
 SOME = ((3, 1), (1, 2), (2, 3))
-CASES = {
-    "tied": ALL,
-    "untied": SOME,
-    "qwen2": SOME,
-    "qwen3": SOME,
-    "smollm3": SOME,
-}  # 1 x 5 divides the features of attention unevenly
+CASES = {"tied": ALL, "untied": SOME, "qwen2": SOME, "qwen3": SOME, "smollm3": SOME}
 TIGHT = {"max_step_tokens": 16, "max_sequences": 4}
 
 

@@ -35,12 +35,14 @@ def write_tiny_llama(folder: Path, *, seed: int = 0, tokenizer: bool = False, **
     return model
 
 
-def write_tiny(folder: Path, model_type: str, **overrides: object) -> PreTrainedModel:
+def write_tiny(folder: Path, model_type: str, *, tokenizer: bool = False, **overrides: object) -> PreTrainedModel:
     """The same for any family."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(model_type, **{**TINY, **overrides})
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
     _save(model, folder)
+    if tokenizer:
+        write_tiny_tokenizer(folder)
     return model
 
 
