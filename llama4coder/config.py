@@ -28,8 +28,8 @@ class ModelConfig(_Frozen):
     """Which weights are served, and under which name."""
 
     path: str = "embedded"
-    """A checkpoint folder (safetensors, config.json, tokenizer.json), a `.gguf` file (converted once into the cache), or
-    `embedded` for the model that comes along."""
+    """A checkpoint folder (safetensors, config.json, tokenizer.json), a `.gguf` file (converted once into the cache),
+    or `embedded` for the model that comes along."""
     name: str | None = None
     """Name clients use; the folder's name by default."""
     aliases: tuple[str, ...] = ()
