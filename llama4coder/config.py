@@ -5,7 +5,7 @@ once, by `llama4coder.resolve.resolve`, and printed at start.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
@@ -28,8 +28,8 @@ class ModelConfig(_Frozen):
     """Which weights are served, and under which name."""
 
     path: str = "embedded"
-    """A checkpoint folder (safetensors, config.json, tokenizer.json), a `.gguf` file of the Llama or Qwen2 architecture
-    (converted once into the cache), or `embedded` for the model that comes along."""
+    """A checkpoint folder (safetensors, config.json, tokenizer.json), a `.gguf` file (converted once into the cache),
+    or `embedded` for the model that comes along."""
     name: str | None = None
     """Name clients use; the folder's name by default."""
     aliases: tuple[str, ...] = ()
@@ -42,7 +42,10 @@ class ModelConfig(_Frozen):
     activations as well; nf4 keeps the layers in 4 bits with a scale per 64 inputs. Less exact, and faster where reading
     weights is what takes the time; KV stays in `dtype`."""
     context_length: PositiveInt | Auto = "auto"
-    """Prompt plus output tokens of one sequence; auto is the model's own."""
+    """Prompt plus output tokens of one sequence; auto is the model's own. Beyond that answers get worse."""
+    rope_scaling: Mapping[str, Any] | None = None
+    """How positions are scaled, instead of what config.json says, as it would say it: `{rope_type: yarn, factor: 4.0,
+    original_max_position_embeddings: 32768}` gives Qwen2.5-Coder 131072 tokens of context."""
 
 
 class EngineConfig(_Frozen):
@@ -221,6 +224,7 @@ class ResolvedModel(_Frozen):
     dtype: DType
     quant: QuantFormat
     context_length: int
+    rope_scaling: Mapping[str, Any] | None = None
 
 
 class ResolvedEngine(_Frozen):

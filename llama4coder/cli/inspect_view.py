@@ -141,7 +141,7 @@ def _verdict(inspection: Inspection) -> Text:
         return Text("\nserved here by llama4coder's engine")
     other = {
         Backend.ENGINE: "llama4coder's engine could serve it elsewhere, or with other settings",
-        Backend.TRANSFORMERS: "Hugging Face's transformers has this architecture (backend `transformers`)",
+        Backend.TRANSFORMERS: "Hugging Face Transformers has this architecture, and may serve it (transformers serve)",
         None: "no backend is known that could serve it",
     }
     return Text(f"\nnot served here, because {inspection.reason}\n{other[inspection.backend]}")

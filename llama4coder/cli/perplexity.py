@@ -15,7 +15,7 @@ from llama4coder.cli.inspect import BAD_INPUT_EXIT_CODE
 from llama4coder.cli.perplexity_view import view
 from llama4coder.cli.progress import RichProgress
 from llama4coder.env import cache_dir
-from llama4coder.errors import ConfigError, Llama4CoderError
+from llama4coder.errors import Llama4CoderError
 from llama4coder.machine import detect_machine
 from llama4coder.perplexity.formats import Format, all_pairs
 from llama4coder.perplexity.report import Report
@@ -70,7 +70,7 @@ def _compare(path: str, texts: Sequence[str], formats: Sequence[Format], limits:
     from llama4coder.perplexity.measure import Task, measure  # torch takes seconds that errors above need not wait for
 
     folder = find_checkpoint(path, cache_dir(), progress)
-    context_length = _context_length(limits.context_length, read_shape(folder).max_position)
+    context_length = limits.context_length or min(_DEFAULT_CONTEXT, read_shape(folder).num_positions)
     windows = windows_of(texts, Tokenizer.from_folder(folder), context_length, limits.most_tokens)
     rows = measure(Task(folder, windows, context_length), formats, detect_machine(), progress)
     num_scored = sum(len(window) - 1 for window in windows)
@@ -78,9 +78,3 @@ def _compare(path: str, texts: Sequence[str], formats: Sequence[Format], limits:
         return Report.of(folder.name, num_scored, context_length, rows)
     finally:
         progress.finish()  # of a load that failed
-
-
-def _context_length(wanted: int | None, max_position: int) -> int:
-    if wanted is not None and wanted > max_position:
-        raise ConfigError(f"--context {wanted} is more than the model's own {max_position} positions")
-    return wanted or min(_DEFAULT_CONTEXT, max_position)

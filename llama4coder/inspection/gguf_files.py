@@ -83,9 +83,14 @@ def _read_tokens(file: GgufFile) -> TokenFiles | None:
     kinds = file.integers("tokenizer.ggml.token_type") if file.has("tokenizer.ggml.token_type") else [0] * len(pieces)
     known = frozenset(piece for piece, kind in zip(pieces, kinds, strict=False) if kind != _UNUSED)
     bos = file.optional_integer("tokenizer.ggml.bos_token_id")
-    adds_bos = file.has("tokenizer.ggml.add_bos_token") and file.flag("tokenizer.ggml.add_bos_token")
     eos = tuple(pieces[token_id] for token_id in _end_ids(file) if 0 <= token_id < len(pieces))
-    return TokenFiles(known, pieces[bos] if bos is not None and 0 <= bos < len(pieces) else None, eos, adds_bos)
+    return TokenFiles(known, pieces[bos] if bos is not None and 0 <= bos < len(pieces) else None, eos, _adds_bos(file))
+
+
+def _adds_bos(file: GgufFile) -> bool:
+    """By default, as the conversion does it."""
+    key = "tokenizer.ggml.add_bos_token"
+    return file.flag(key) if file.has(key) else _optional_text(file, "tokenizer.ggml.model") == "llama"
 
 
 def _end_ids(file: GgufFile) -> list[int]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llama4coder.inspection.files import ModelFiles
-from llama4coder.shape import SUPPORTED_MODEL_TYPES, rope_parameters
+from llama4coder.shape import ModelShape, rope_parameters
 
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "seq_length")
 _ROPE_KEYS = ("rope_theta", "rope_scaling", "rope_parameters")
@@ -30,8 +30,10 @@ class Positions:
     rope: Rope | None
 
 
-def read_positions(files: ModelFiles) -> Positions:
-    """What config.json says of positions."""
+def read_positions(files: ModelFiles, shape: ModelShape | None) -> Positions:
+    """As the engine would have them; of models that it does not know, what config.json says."""
+    if shape is not None:
+        return Positions(shape.num_positions, shape.window, _rope_of(shape.rope))
     return Positions(files.count(*_CONTEXT_KEYS), _sliding_window(files), _rope(files))
 
 
@@ -44,9 +46,10 @@ def _sliding_window(files: ModelFiles) -> int | None:
 
 def _rope(files: ModelFiles) -> Rope | None:
     own = {key: files.setting(key) for key in _ROPE_KEYS if files.setting(key) is not None}
-    if not own and files.config.get("model_type") not in SUPPORTED_MODEL_TYPES:
-        return None
-    values = _of_one_kind(rope_parameters(own))
+    return _rope_of(_of_one_kind(rope_parameters(own))) if own else None
+
+
+def _rope_of(values: Mapping[str, object]) -> Rope:
     return Rope(
         rope_type=str(values.get("rope_type", "default")),
         theta=_number(values.get("rope_theta")),

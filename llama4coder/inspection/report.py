@@ -56,7 +56,7 @@ def inspect_model(path: str, machine: Machine) -> Inspection:
         family=str(files.config.get("model_type", "unknown")),
         parameters=count_parameters(files.tensors, quantisation),
         quantisation=quantisation,
-        positions=read_positions(files),
+        positions=read_positions(files, shape),
         vocabulary=None if files.tokens is None else read_vocabulary(files.tokens),
         template=None if files.template is None else read_template(files.template),
         licence=read_licence(files.licence),

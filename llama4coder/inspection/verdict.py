@@ -18,7 +18,7 @@ class Backend(StrEnum):
     """What runs a model."""
 
     ENGINE = "engine"  # llama4coder's own
-    TRANSFORMERS = "transformers"  # Hugging Face's library; nothing here serves by it yet
+    TRANSFORMERS = "transformers"  # Hugging Face's library and its own server
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ LAYERS: Mapping[str, int] = {
     f"llama4coder.{name}" if name else "llama4coder": layer
     for layer, names in enumerate(
         (
-            ("", "types", "errors", "backend", "config", "obs", "env", "faults", "progress", "shape"),
+            ("", "types", "errors", "backend", "config", "obs", "env", "faults", "progress", "families", "shape"),
             (
                 "tokenizer",
                 "kv",

@@ -81,7 +81,7 @@ def test_refused(folder: Path) -> None:
     shown = lines(run(str(folder)))
     assert "quantised awq, 4 bits, groups of 128" in shown
     assert any(line.startswith("not served here, because its weights are stored in 4 bits by awq") for line in shown)
-    assert "Hugging Face's transformers has this architecture (backend `transformers`)" in shown
+    assert "Hugging Face Transformers has this architecture, and may serve it (transformers serve)" in shown
     assert sum("stored in 4 bits" in line for line in shown) == 1, "one reason is told once"
     assert any(line.startswith("dense 256 256 B no") for line in shown)
 

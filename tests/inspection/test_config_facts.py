@@ -8,6 +8,8 @@ import pytest
 from llama4coder.inspection.files import ModelFiles, Source, TensorHeader
 from llama4coder.inspection.positions import Positions, Rope, read_positions
 from llama4coder.inspection.quantisation import Quantisation, read_quantisation
+from llama4coder.shape import shape_of
+from tests.inspection.model_folder import LLAMA
 
 FilesOf = Callable[..., ModelFiles]
 
@@ -70,23 +72,38 @@ LLAMA3 = {
     ],
 )
 def test_rope_of_llama_3(files_of: FilesOf, spelling: dict[str, object]) -> None:
-    found = read_positions(files_of(model_type="other", max_position_embeddings=131072, **spelling))
+    found = read_positions(files_of(model_type="other", max_position_embeddings=131072, **spelling), None)
     assert found == Positions(131072, None, Rope("llama3", 500000.0, 8.0, 8192))
 
 
-def test_rope_by_default(files_of: FilesOf) -> None:
-    """Llama has it even where nothing is said; GPT-2 has none."""
-    assert read_positions(files_of(model_type="llama")).rope == Rope("default", 10000.0, None, None)
-    assert read_positions(files_of(model_type="gpt2", n_positions=1024)) == Positions(1024, None, None)
+def test_nothing_is_said_of_rope(files_of: FilesOf) -> None:
+    """Llama has it nevertheless; GPT-2 has none."""
+    llama = files_of(**{key: value for key, value in LLAMA.items() if key != "rope_theta"})
+    found = read_positions(llama, shape_of(llama.config, llama.path))
+    assert found == Positions(512, None, Rope("default", 10000.0, None, None))
+    assert read_positions(files_of(model_type="gpt2", n_positions=1024), None) == Positions(1024, None, None)
+
+
+def test_heads_that_are_rotated_in_part(files_of: FilesOf) -> None:
+    files = files_of(rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5})
+    assert read_positions(files, None).rope == Rope("default", 10000.0, None, None)
+
+
+def test_positions_of_a_served_model_are_the_engines(files_of: FilesOf) -> None:
+    """Mistral has a window unless it says that it has none, and YaRN stretches what config.json says."""
+    yarn = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 512}
+    files = files_of(**LLAMA | {"model_type": "mistral", "rope_parameters": yarn})
+    found = read_positions(files, shape_of(files.config, files.path))
+    assert found == Positions(2048, 4096, Rope("yarn", 1e6, 4.0, 512))
 
 
 def test_sliding_window(files_of: FilesOf) -> None:
-    assert read_positions(files_of(sliding_window=4096)).sliding_window == 4096
-    assert read_positions(files_of(sliding_window=4096, use_sliding_window=False)).sliding_window is None
-    assert read_positions(files_of(sliding_window=None)).sliding_window is None
+    assert read_positions(files_of(sliding_window=4096), None).sliding_window == 4096
+    assert read_positions(files_of(sliding_window=4096, use_sliding_window=False), None).sliding_window is None
+    assert read_positions(files_of(sliding_window=None), None).sliding_window is None
 
 
 def test_settings_of_the_text_part(files_of: FilesOf) -> None:
     """Models that see images have the language model's settings in an object of their own."""
     files = files_of(model_type="gemma3", text_config={"max_position_embeddings": 8192, "sliding_window": 512})
-    assert read_positions(files) == Positions(8192, 512, None)
+    assert read_positions(files, None) == Positions(8192, 512, None)

@@ -14,7 +14,7 @@ from llama4coder.perplexity.measure import Task, measure
 from llama4coder.perplexity.report import Measured, Report, Row
 from llama4coder.perplexity.windows import cut_windows
 from llama4coder.progress import NullProgress
-from tests.support.models import write_tiny_llama, write_tiny_qwen2
+from tests.support.models import write_tiny, write_tiny_llama
 from tests.support.progress import CountingProgress
 
 MACHINE = Machine("cpu", 8 * 2**30, num_cpus=1, computes_bfloat16=False)
@@ -70,7 +70,7 @@ def test_formats_differ_from_the_baseline(tmp_path: Path) -> None:
 
 def test_refused_formats_leave_the_others_standing(tmp_path: Path) -> None:
     """Keys with biases are too much for fp8, and the layers have no whole groups for int4."""
-    model = write_tiny_qwen2(tmp_path, intermediate_size=136)
+    model = write_tiny(tmp_path, "qwen2", intermediate_size=136)
     subject = task(tmp_path)
     found = rows(subject, BASELINE, Format("none", "fp8"), Format("int4", "dense"), Format("none", "int8"))
     assert [row.measured is None for row in found] == [False, True, True, False]
