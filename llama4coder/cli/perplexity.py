@@ -17,7 +17,7 @@ from llama4coder.cli.progress import RichProgress
 from llama4coder.env import cache_dir
 from llama4coder.errors import Llama4CoderError
 from llama4coder.machine import detect_machine
-from llama4coder.perplexity.formats import Format, all_pairs
+from llama4coder.perplexity.formats import Format, all_pairs, kv_choices, quant_choices
 from llama4coder.perplexity.report import Report
 from llama4coder.perplexity.texts import read_text, windows_of
 from llama4coder.progress import Progress
@@ -26,8 +26,10 @@ from llama4coder.tokenizer.tokenizer import Tokenizer
 
 _DEFAULT_CONTEXT = 2048
 
-Formats = Annotated[list[str] | None, typer.Option(help="Of the weights; again, or with commas, for several.")]
-KVFormats = Annotated[list[str] | None, typer.Option(help="Of KV blocks; again, or with commas, for several.")]
+_SEVERAL = "again, or with commas, for several"
+
+Formats = Annotated[list[str] | None, typer.Option(help=f"Of the weights: {', '.join(quant_choices())}; {_SEVERAL}.")]
+KVFormats = Annotated[list[str] | None, typer.Option(help=f"Of KV blocks: {', '.join(kv_choices())}; {_SEVERAL}.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -22,14 +22,24 @@ class Format:
 BASELINE = Format("none", "dense")
 
 
+def quant_choices() -> tuple[str, ...]:
+    """What `model.quant` may be."""
+    return literals(ModelConfig.model_fields["quant"].annotation)
+
+
+def kv_choices() -> tuple[str, ...]:
+    """What `engine.kv_format` may be."""
+    return literals(EngineConfig.model_fields["kv_format"].annotation)
+
+
 def all_pairs(quants: Sequence[str], kv_formats: Sequence[str]) -> tuple[Format, ...]:
     """Each once, the baseline first whether it is wanted or not; texts may hold several names, with commas.
 
     Raises:
         ConfigError: a name is none of the configuration's.
     """
-    chosen_quants = _names("--quant", quants, literals(ModelConfig.model_fields["quant"].annotation))
-    chosen_kv = _names("--kv", kv_formats, literals(EngineConfig.model_fields["kv_format"].annotation))
+    chosen_quants = _names("--quant", quants, quant_choices())
+    chosen_kv = _names("--kv", kv_formats, kv_choices())
     pairs = [
         Format(cast(QuantFormat, quant), cast(KVFormat, kv_format))
         for quant in chosen_quants or [BASELINE.quant]

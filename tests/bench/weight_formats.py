@@ -13,13 +13,12 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
 
 from llama4coder.checkpoint.folder import find_checkpoint
-from llama4coder.config import KVFormat, QuantFormat
+from llama4coder.config import QuantFormat
 from llama4coder.env import cache_dir
 from llama4coder.machine import Machine, detect_machine
-from llama4coder.perplexity.formats import Format, all_pairs
+from llama4coder.perplexity.formats import Format, all_pairs, kv_choices, quant_choices
 from llama4coder.perplexity.interval import Estimate
 from llama4coder.perplexity.measure import Task, measure
 from llama4coder.perplexity.report import Row
@@ -100,8 +99,8 @@ def _interval(estimate: Estimate, spec: str) -> str:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["embedded"])
-    parser.add_argument("--quants", nargs="+", default=list(get_args(QuantFormat)))
-    parser.add_argument("--kv-formats", nargs="+", default=list(get_args(KVFormat)))
+    parser.add_argument("--quants", nargs="+", default=list(quant_choices()))
+    parser.add_argument("--kv-formats", nargs="+", default=list(kv_choices()))
     parser.add_argument("--tokens", type=int, default=24000)
     parser.add_argument("--context", type=int, default=2048)
     parser.add_argument("--dtype", default="bfloat16")

@@ -42,3 +42,25 @@ def test_llama_that_cannot_be_converted(tmp_path: Path, change: dict[str, str], 
     tensors = tiny_gguf_of(random_llama(tied=False)).tensors if change else {}
     path = TinyGguf(tensors=tensors, **change).write(tmp_path / "tiny.gguf")
     assert reason in (read_gguf(path).refusal or "")
+
+
+def test_sentencepiece_begins_with_bos_unless_the_file_says_no(tmp_path: Path) -> None:
+    class Silent(gguf.GGUFWriter):
+        def add_add_bos_token(self, value: bool) -> None:
+            pass
+
+    def adds_bos(writer: type[gguf.GGUFWriter]) -> bool | None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gguf, "GGUFWriter", writer)
+            tokens = read_gguf(TinyGguf(model="llama").write(tmp_path / "tiny.gguf")).tokens
+        return tokens and tokens.adds_bos
+
+    assert (adds_bos(Silent), adds_bos(gguf.GGUFWriter)) == (True, False)
+
+
+def test_tokens_that_only_fill_up_are_not_counted(tmp_path: Path) -> None:
+    tiny = TinyGguf()
+    tiny.kinds[-1] = 5
+    tokens = read_gguf(tiny.write(tmp_path / "tiny.gguf")).tokens
+    assert tokens is not None
+    assert tokens.pieces == frozenset(tiny.tokens[:-1])
