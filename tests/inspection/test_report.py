@@ -97,7 +97,7 @@ def test_family_that_is_not_served(tmp_path: Path) -> None:
     assert inspect(tmp_path).reason == found.reason, "the family comes before what is missing"
 
 
-@pytest.mark.parametrize("model_type", ["no_such_family", "../auto", None])
+@pytest.mark.parametrize("model_type", ["no_such_family", "../generation", None])
 def test_family_that_nobody_serves(tmp_path: Path, model_type: str | None) -> None:
     found = inspect(write_model(tmp_path, model_type=model_type))
     assert (found.is_served, found.backend) == (False, None)
