@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from cluster.placement import draft_resources
 from llama4coder.checkpoint.folder import find_checkpoint
+from llama4coder.checkpoint.stored_quant import read_stored_quant
 from llama4coder.config import ResolvedConfig
 from llama4coder.env import cache_dir
 from llama4coder.errors import ConfigError
@@ -54,7 +55,8 @@ def load_drafter(config: ResolvedConfig) -> "Drafter":
     speculation, progress = config.speculation, NullProgress()
     checkpoint = find_checkpoint(speculation.draft.path, cache_dir(), progress)
     machine = detect_machine("cuda" if "GPU" in draft_resources(config) else "cpu", lends_gpus=True)
-    resolved = resolve_draft(speculation, checkpoint, read_shape(checkpoint), machine, config.engine.num_threads)
+    shape, stored = read_shape(checkpoint), read_stored_quant(checkpoint)
+    resolved = resolve_draft(speculation, checkpoint, shape, machine, config.engine.num_threads, stored)
     limits = DrafterLimits(max_draft_tokens=speculation.max_draft_tokens, max_forks=speculation.draft.max_forks)
     torch.set_num_threads(resolved.num_threads)
     return TreeDrafter(DraftModel.load(resolved, Ranking(limits.max_forks_per_place + 1), progress), limits)

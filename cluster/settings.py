@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from llama4coder.checkpoint.folder import find_checkpoint
+from llama4coder.checkpoint.stored_quant import read_stored_quant
 from llama4coder.config import DeploymentConfig, ResolvedConfig
 from llama4coder.env import cache_dir
 from llama4coder.errors import ConfigError
@@ -36,7 +37,7 @@ def resolve_on(machine: Machine, config: DeploymentConfig, progress: Progress) -
     """Find the checkpoint, converting it if need be, and derive every `auto` for ranks on such machines."""
     checkpoint = find_checkpoint(config.model.path, cache_dir(), progress)
     shape = read_shape(checkpoint, config.model.rope_scaling)
-    resolved = resolve(config, checkpoint, shape, machine)
+    resolved = resolve(config, checkpoint, shape, machine, read_stored_quant(checkpoint))
     note = context_note(resolved, shape)
     if note is not None:
         _log.warning(note)

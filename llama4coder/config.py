@@ -36,11 +36,16 @@ class ModelConfig(_Frozen):
     """Further names that mean this model."""
     dtype: DType | Auto = "auto"
     """Weights and KV; auto is bfloat16 where the device computes in it or weights are quantised, else float32."""
-    quant: QuantFormat = "none"
-    """How weights are kept. On a CPU: int8 has a scale per output; int4 keeps the layers in 4 bits with a step and a
-    low per 32 inputs (5 bits in all), and embedding and head as int8. On a GPU: fp8 has a scale per output, and rounds
-    activations as well; nf4 keeps the layers in 4 bits with a scale per 64 inputs. Less exact, and faster where reading
-    weights is what takes the time; KV stays in `dtype`."""
+    quant: QuantFormat | Auto = "auto"
+    """How weights are kept; auto is a quantised checkpoint's own kind, none for any other. fp8 has a scale per output,
+    and rounds activations as well; nf4 keeps the layers in 4 bits with a scale per 64 inputs; CPUs emulate both, with
+    the same numbers and without the speed. On a CPU only: int8 has a scale per output; int4 keeps the layers in 4 bits
+    with a step and a low per 32 inputs (5 bits in all), and embedding and head as int8. Less exact, and faster where
+    reading weights is what takes the time; KV stays in `dtype`."""
+    quant_exclude: tuple[str, ...] = ()
+    """Modules whose weights stay in `dtype`, by patterns such as `lm_head`, `model.layers.0.*` or `*.down_proj`. Query,
+    key and value are one matrix, and so are gate and up: all of them, or none. `quant: auto` excludes what a quantised
+    checkpoint leaves out as well."""
     context_length: PositiveInt | Auto = "auto"
     """Prompt plus output tokens of one sequence; auto is the model's own. Beyond that answers get worse."""
     rope_scaling: Mapping[str, Any] | None = None
@@ -123,7 +128,7 @@ class DraftConfig(_Frozen):
     """Like `model.path`."""
     dtype: DType | Auto = "auto"
     """Like `model.dtype`."""
-    quant: QuantFormat = "none"
+    quant: QuantFormat | Auto = "auto"
     """Like `model.quant`; a target's own weights in 4 bits make a draft model, too."""
     window_tokens: Annotated[int, Field(ge=64)] = 2048
     """Most tokens of a sequence that the draft model sees, the last ones."""
@@ -223,6 +228,7 @@ class ResolvedModel(_Frozen):
     aliases: tuple[str, ...]
     dtype: DType
     quant: QuantFormat
+    quant_exclude: tuple[str, ...]
     context_length: int
     rope_scaling: Mapping[str, Any] | None = None
 
@@ -266,6 +272,7 @@ class ResolvedDraft(_Frozen):
     path: str
     dtype: DType
     quant: QuantFormat
+    quant_exclude: tuple[str, ...]
     device: Device
     window_tokens: int
     num_blocks: int

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from llama4coder.checkpoint.folder import find_checkpoint
+from llama4coder.checkpoint.stored_quant import read_stored_quant
 from llama4coder.cli.progress import RichProgress
 from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, SpeculationConfig
 from llama4coder.engine.engine import Engine
@@ -66,7 +67,7 @@ class LLM:
         shape = read_shape(folder, settings.rope_scaling)
         machine = detect_machine(config.engine.device)
         meter = meter_from_now(machine.device)
-        resolved = resolve(config, folder, shape, machine)
+        resolved = resolve(config, folder, shape, machine, read_stored_quant(folder))
         note = context_note(resolved, shape)
         if note is not None:
             _log.warning(note)

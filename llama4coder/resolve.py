@@ -1,10 +1,10 @@
 """From what the operator wrote to what will run: one function, no side effects, every `auto` gone."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from llama4coder.checkpoint.embedded import EMBEDDED_NAME
+from llama4coder.checkpoint.stored_quant import StoredQuant
 from llama4coder.config import (
     Auto,
     DeploymentConfig,
@@ -21,24 +21,26 @@ from llama4coder.config import (
 from llama4coder.errors import ConfigError, NotEnoughMemory
 from llama4coder.kv.budget import Budget
 from llama4coder.kv.demand import Demand
-from llama4coder.kv.sizing import BLOCK_SIZE, INT4_GROUP, NF4_GROUP, layer_matrices
+from llama4coder.kv.sizing import BLOCK_SIZE
 from llama4coder.kv.step_sizing import ServedForm, StepLimits
 from llama4coder.machine import Machine
 from llama4coder.parallel.layout import ParallelLayout, choose_layout
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.resolve_host import num_host_blocks
+from llama4coder.resolve_quant import QuantSetting, resolve_quant
 from llama4coder.shape import ModelShape
 
 _AUTO_BUDGET: dict[Device, float] = {"cpu": 1.0, "cuda": 0.9}
 _AUTO_KV_SHARE = 0.5  # of what is left on a CPU
 _AUTO_KV_CPU_BYTES = 2 * 2**30  # a laptop has other work to do
 
-_QUANT_DEVICE: dict[QuantFormat, Device] = {"int8": "cpu", "int4": "cpu", "fp8": "cuda", "nf4": "cuda"}
-_QUANT_GROUP: dict[QuantFormat, int] = {"int4": INT4_GROUP, "nf4": NF4_GROUP}
 
-
-def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machine: Machine) -> ResolvedConfig:
+def resolve(
+    config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machine: Machine, stored: StoredQuant | None = None
+) -> ResolvedConfig:
     """Derive every `auto` for the ranks of a replica on machines like this one, looked at for `engine.device`.
+
+    `stored` is how the checkpoint is quantised.
 
     Raises:
         ConfigError: a combination that cannot work.
@@ -47,13 +49,14 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
     engine = config.engine
     _check_engine(config)
     _check_pool(config.speculation.pool)
-    dtype = choose_dtype(config.model.dtype, config.model.quant, machine)
     wanted_length = config.model.context_length
     context_length = shape.num_positions if wanted_length == "auto" else wanted_length
     device = machine.device if engine.device == "auto" else engine.device
     layout = choose_layout(shape, engine.ranks, None if engine.kv_shards == "auto" else engine.kv_shards)
     plans = tuple(RankPlan(shape, layout, rank) for rank in range(layout.num_ranks))
-    check_quant("model.quant", config.model.quant, plans, device)
+    setting = QuantSetting("model.quant", config.model.quant, config.model.quant_exclude)
+    served = resolve_quant(setting, stored, plans, device)
+    dtype = choose_dtype(config.model.dtype, served.quant, machine)
     _check_kv_format(engine.kv_format, shape)
     if shape.window is not None and shape.window < context_length:
         _check_window(shape.window, engine, layout)
@@ -61,7 +64,7 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
     limits = StepLimits(
         context_length, engine.max_sequences, engine.max_step_tokens, config.speculation.most_draft_tokens
     )
-    form = ServedForm(dtype, config.model.quant, engine.kv_format, device, _keeps_bounds(engine))
+    form = ServedForm(dtype, served.quant, engine.kv_format, device, _keeps_bounds(engine), served.exclusions)
     demand = Demand.of(shape, layout, form, limits)
     return ResolvedConfig(
         model=ResolvedModel(
@@ -69,7 +72,8 @@ def resolve(config: DeploymentConfig, checkpoint: Path, shape: ModelShape, machi
             name=config.model.name or (EMBEDDED_NAME if config.model.path == "embedded" else checkpoint.name),
             aliases=config.model.aliases,
             dtype=dtype,
-            quant=config.model.quant,
+            quant=served.quant,
+            quant_exclude=served.exclusions.patterns,
             context_length=context_length,
             rope_scaling=config.model.rope_scaling,
         ),
@@ -182,24 +186,6 @@ def choose_dtype(dtype: DType | Auto, quant: QuantFormat, machine: Machine) -> D
         return dtype
     is_quantised = quant != "none"  # whose products have kernels of their own, made for bfloat16
     return "bfloat16" if machine.computes_bfloat16 or is_quantised else "float32"
-
-
-def check_quant(key: str, quant: QuantFormat, plans: Sequence[RankPlan], device: Device) -> None:
-    """Raise `ConfigError`, naming the setting, for a format that these weights on this device cannot have."""
-    if quant == "none":
-        return
-    computed_on = _QUANT_DEVICE[quant]
-    if device != computed_on:
-        raise ConfigError(
-            f"{key} {quant} is computed on {computed_on} only: set it to none, or engine.device to {computed_on}"
-        )
-    group = _QUANT_GROUP.get(quant, 1)
-    sizes = {matrix.in_features for plan in plans for matrix in layer_matrices(plan)}
-    if any(size % group for size in sizes):
-        raise ConfigError(
-            f"{key} {quant} keeps weights in groups of {group} inputs, and a rank's matrices have "
-            f"{', '.join(map(str, sorted(sizes)))}: use {'int8' if computed_on == 'cpu' else 'fp8'}"
-        )
 
 
 def context_note(config: ResolvedConfig, shape: ModelShape) -> str | None:

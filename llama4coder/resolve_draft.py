@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from llama4coder.checkpoint.stored_quant import StoredQuant
 from llama4coder.config import DraftConfig, ResolvedDraft, SpeculationConfig
 from llama4coder.errors import ConfigError, NotEnoughMemory
 from llama4coder.kv.sizing import kv_bytes_per_block, num_blocks_for, weight_bytes
 from llama4coder.machine import Machine
 from llama4coder.parallel.plan import RankPlan
-from llama4coder.resolve import check_quant, choose_dtype
+from llama4coder.resolve import choose_dtype
+from llama4coder.resolve_quant import QuantSetting, resolve_quant
 from llama4coder.shape import ModelShape
 
 _AUTO_KV_BYTES = {"cpu": 512 * 2**20, "cuda": 4 * 2**30}
@@ -16,28 +18,36 @@ _MIN_WINDOW = 4  # times what is guessed at once: what the window keeps when it 
 
 
 def resolve_draft(
-    config: SpeculationConfig, checkpoint: Path, shape: ModelShape, machine: Machine, num_threads: int
+    config: SpeculationConfig,
+    checkpoint: Path,
+    shape: ModelShape,
+    machine: Machine,
+    num_threads: int,
+    stored: StoredQuant | None = None,
 ) -> ResolvedDraft:
     """Derive every `auto` for a draft model on a machine like this one, with the threads of a rank of its target.
+
+    `stored` is how the checkpoint is quantised.
 
     Raises:
         ConfigError: a combination that cannot work.
         NotEnoughMemory: weights and one window do not fit.
     """
     draft, plan = config.draft, RankPlan.alone(shape)
-    dtype = choose_dtype(draft.dtype, draft.quant, machine)
-    check_quant("speculation.draft.quant", draft.quant, [plan], machine.device)
+    served = resolve_quant(QuantSetting("speculation.draft.quant", draft.quant), stored, [plan], machine.device)
+    dtype = choose_dtype(draft.dtype, served.quant, machine)
     window_tokens = _window_tokens(config, shape)
     block_bytes = kv_bytes_per_block(plan, dtype)
     kv_bytes = _kv_bytes(draft, num_blocks_for(window_tokens) * block_bytes, machine)
     resolved = ResolvedDraft(
         path=str(checkpoint),
         dtype=dtype,
-        quant=draft.quant,
+        quant=served.quant,
+        quant_exclude=served.exclusions.patterns,
         device=machine.device,
         window_tokens=window_tokens,
         num_blocks=kv_bytes // block_bytes,
-        weight_bytes=weight_bytes(plan, dtype, draft.quant),
+        weight_bytes=weight_bytes(plan, dtype, served.quant, served.exclusions),
         kv_bytes=kv_bytes,
         num_threads=num_threads if draft.num_threads == "auto" else draft.num_threads,
     )

@@ -1,5 +1,6 @@
 """The draft model's settings become values, and what cannot work is refused with what to change."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_what_the_operator_says_wins() -> None:
         ({"window_tokens": 64}, LAPTOP, "needs 68"),
         ({"kv_memory_bytes": 2**20}, LAPTOP, "lower speculation.draft.window_tokens"),
         ({}, Machine("cpu", GIB, 8, True), "take a smaller model"),
-        ({"quant": "nf4"}, LAPTOP, "speculation.draft.quant nf4"),
+        ({"quant": "int4"}, replace(LAPTOP, device="cuda"), "speculation.draft.quant int4"),
     ],
 )
 def test_what_cannot_work_is_refused(draft: dict[str, object], machine: Machine, advice: str) -> None:

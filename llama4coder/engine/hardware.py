@@ -55,6 +55,8 @@ def choose_kernels(
     """
     if placement.device.type == "cuda":
         return _choose_cuda_kernels(quant, kv_format, block_bounds)
+    if quant in ("fp8", "nf4"):
+        _log.warning("model.quant %s is emulated on CPUs: the same numbers, not the speed", quant)
     library = _native_library(placement, num_threads)
     if library is not None:
         return NativeKernels(library, quant, kv_format)

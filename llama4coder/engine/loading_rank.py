@@ -80,7 +80,7 @@ class LoadingRank:
     ) -> "LoadingRank":
         """With the weights that `read` gives."""
         torch.set_num_threads(config.engine.num_threads)
-        placement = Placement.of(config.model.dtype, config.engine.device)
+        placement = Placement.of(config.model.dtype, config.engine.device, config.model.quant_exclude)
         prepare_device(placement.device)
         engine = config.engine
         kernels = choose_kernels(
@@ -101,13 +101,14 @@ class LoadingRank:
     def measure(self) -> LoadedMemory:
         """Run the largest step, and say what the rank takes at its worst moment.
 
-        A CPU computes the first layer only: all layers need the same memory in turn, and it takes minutes for a large
-        model's whole context.
+        A CPU computes one layer of each kind only: all layers need the same memory in turn, and it takes minutes for a
+        large model's whole context.
         """
         model, plan = self._parts.model, self._plan
         if self._placement.device.type == "cpu":
-            model = replace(model, layers=model.layers[:1])
-            plan = replace(plan, shape=replace(plan.shape, num_layers=1))
+            indices = self._placement.exclusions.distinct_layers(plan.shape.num_layers)
+            model = replace(model, layers=tuple(model.layers[index] for index in indices))
+            plan = replace(plan, shape=replace(plan.shape, num_layers=len(indices)))
         before_bytes = self._meter.now_bytes()
         kv = self._allocate_kv(plan, 1)
         kv_bytes = self._meter.now_bytes() - before_bytes

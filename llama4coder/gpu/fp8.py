@@ -8,10 +8,7 @@ from torch import Tensor
 
 from llama4coder.gpu.fp8_kernels import quantise_kernel
 from llama4coder.gpu.tiles import next_power_of_two, warps_for
-
-LARGEST = 448.0  # of e4m3
-ALIGNMENT = 16  # in- and out-features that the tensor cores' product takes
-_ROWS_AT_ONCE = 4096  # of a weight matrix, whose float32 copy while it is rounded would be large
+from llama4coder.quant.formats import Fp8Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +79,8 @@ class Fp8Linear:
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor | None) -> "Fp8Linear":
         """Round `[out_features, in_features]`, both multiples of 16."""
-        out = torch.empty_like(weight, dtype=torch.float8_e4m3fn)
-        scales = torch.empty(1, len(weight), dtype=torch.float32, device=weight.device)
-        limit = torch.tensor(LARGEST, device=weight.device)  # by a mere number a GPU does not divide: it multiplies
-        for first in range(0, len(weight), _ROWS_AT_ONCE):
-            rows = slice(first, first + _ROWS_AT_ONCE)
-            wide = weight[rows].float()
-            largest = wide.abs().amax(dim=1)
-            scales[0, rows] = torch.where(largest > 0, largest / limit, 1.0)
-            out[rows] = (wide / scales[0, rows, None]).to(out.dtype)
-        return cls(out, scales, bias, weight.dtype, product_for(weight.device))
+        rounded = Fp8Weights.of(weight)
+        return cls(rounded.values, rounded.scales[None], bias, weight.dtype, product_for(weight.device))
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         return self.multiply(quantise(x), residual)
@@ -110,6 +99,4 @@ class Fp8Linear:
 
     def rows(self, indices: Tensor) -> Tensor:
         """See `Head.rows`."""
-        # Bytes: torch does not index every kind of float8 tensor.
-        picked = self.weight.view(torch.uint8)[indices].view(torch.float8_e4m3fn)
-        return (picked.float() * self.scales[0, indices, None]).to(self.dtype)
+        return Fp8Weights(self.weight, self.scales[0]).rows(indices).dequantise().to(self.dtype)

@@ -9,16 +9,17 @@ from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.by_format import torch_attention
 from llama4coder.config import KVFormat
 from llama4coder.gpu.attention import PagedAttention, supports
-from llama4coder.gpu.fp8 import ALIGNMENT, Fp8Linear
+from llama4coder.gpu.fp8 import Fp8Linear
 from llama4coder.gpu.layer import Fp8Layer
 from llama4coder.gpu.linear import GpuLinear
 from llama4coder.gpu.nf4 import Nf4Linear
 from llama4coder.gpu.norm import GpuNorm
 from llama4coder.gpu.swiglu import swiglu
-from llama4coder.kv.sizing import NF4_GROUP
+from llama4coder.kv.sizing import covers
 from llama4coder.layers.linear import Head
 from llama4coder.layers.norm import Norm
 from llama4coder.models.llama import DecoderLayer, Layer
+from llama4coder.shape import MatrixShape
 
 
 class GpuQuant(Enum):
@@ -43,13 +44,17 @@ class GpuKernels:
         """See `Kernels.linear`."""
         if self._becomes_fp8(weight):
             return Fp8Linear.of(weight, bias)
-        if self._quant is GpuQuant.NF4 and weight.shape[1] % NF4_GROUP == 0:
+        if self._quant is GpuQuant.NF4 and covers("nf4", MatrixShape(*weight.shape)):
             return Nf4Linear.of(weight, bias)
-        return GpuLinear(weight, bias)
+        return self.dense(weight, bias)
 
     def head(self, weight: Tensor) -> Head:
         """See `Kernels.head`; in FP8 it is rounded as all others are, in NF4 it stays in the model's dtype."""
-        return Fp8Linear.of(weight, None) if self._becomes_fp8(weight) else GpuLinear(weight)
+        return Fp8Linear.of(weight, None) if self._becomes_fp8(weight) else self.dense(weight)
+
+    def dense(self, weight: Tensor, bias: Tensor | None = None) -> GpuLinear:
+        """See `Kernels.dense`."""
+        return GpuLinear(weight, bias)
 
     def norm(self, weight: Tensor, eps: float) -> Norm:
         """See `Kernels.norm`."""
@@ -70,4 +75,4 @@ class GpuKernels:
         return Fp8Layer.of(layer) or layer
 
     def _becomes_fp8(self, weight: Tensor) -> bool:
-        return self._quant is GpuQuant.FP8 and all(size % ALIGNMENT == 0 for size in weight.shape)
+        return self._quant is GpuQuant.FP8 and covers("fp8", MatrixShape(*weight.shape))

@@ -8,8 +8,9 @@ import triton
 from torch import Tensor
 
 from llama4coder.gpu.nf4_kernels import nf4_product_kernel, nf4_unpack_kernel, sum_parts_kernel
-from llama4coder.gpu.nf4_levels import ASM, LEVELS
+from llama4coder.gpu.nf4_levels import ASM
 from llama4coder.kv.sizing import NF4_GROUP
+from llama4coder.quant.formats import NF4_LEVELS, Nf4Codes
 
 MAX_FUSED_TOKENS = 16  # beyond, unpacking the weight for a dense product is the smaller cost
 
@@ -41,15 +42,15 @@ class Nf4Weight:
         num_tiles, num_groups = -(-out_features // _TILE_ROWS), in_features // NF4_GROUP
         packed = torch.empty(num_tiles, num_groups, _TILE_ROWS, NF4_GROUP // 2, dtype=torch.uint8, device=weight.device)
         largest = torch.empty(num_tiles, num_groups, _TILE_ROWS, device=weight.device)
-        levels = torch.tensor(LEVELS, device=weight.device)
+        levels = torch.tensor(NF4_LEVELS, device=weight.device)
         tiles_at_once = max(1, _WEIGHTS_AT_ONCE // (_TILE_ROWS * in_features))
         for first in range(0, num_tiles, tiles_at_once):
             tiles = slice(first, min(first + tiles_at_once, num_tiles))
             rows = weight[first * _TILE_ROWS : tiles.stop * _TILE_ROWS].float()
             rows = F.pad(rows, (0, 0, 0, (tiles.stop - first) * _TILE_ROWS - len(rows)))
-            codes, scales = _rounded(rows.view(-1, num_groups, NF4_GROUP), levels)
-            packed[tiles] = codes.view(-1, _TILE_ROWS, num_groups, NF4_GROUP // 2).transpose(1, 2)
-            largest[tiles] = scales.view(-1, _TILE_ROWS, num_groups).transpose(1, 2)
+            nearest = Nf4Codes.of(rows.view(-1, num_groups, NF4_GROUP), levels)
+            packed[tiles] = _packed(nearest.codes).view(-1, _TILE_ROWS, num_groups, NF4_GROUP // 2).transpose(1, 2)
+            largest[tiles] = nearest.largest.view(-1, _TILE_ROWS, num_groups).transpose(1, 2)
         return cls(packed, largest, levels, out_features)
 
     def dense(self, dtype: torch.dtype) -> Tensor:
@@ -62,12 +63,9 @@ class Nf4Weight:
         return out
 
 
-def _rounded(groups: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-    """Packed codes `[num_rows, num_groups, 32]` and scales `[num_rows, num_groups]` of `[num_rows, num_groups, 64]`."""
-    midpoints = (levels[1:] + levels[:-1]) / 2
-    scales = groups.abs().amax(dim=2)
-    codes = torch.bucketize(groups / torch.where(scales > 0, scales, 1.0)[..., None], midpoints).to(torch.uint8)
-    return codes[..., : NF4_GROUP // 2] | codes[..., NF4_GROUP // 2 :] << 4, scales
+def _packed(codes: Tensor) -> Tensor:
+    """`[num_rows, num_groups, 32]` of `[num_rows, num_groups, 64]`."""
+    return codes[..., : NF4_GROUP // 2] | codes[..., NF4_GROUP // 2 :] << 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-# The levels that the authors of arXiv 2305.14314 published: quantiles of the normal distribution, scaled to [-1, 1].
-LEVELS = (
-    *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
-    *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
-    *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
-    *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
-)
+from llama4coder.quant.formats import NF4_LEVELS
 
 # $4 is four bytes of two codes each; $0 and $1 become the levels of their low halves, $2 and $3 those of the high ones.
 _TEMPLATE = """
@@ -47,7 +41,7 @@ prmt.b32 $3, l_too, h_too, 0x7351;
 
 def levels_asm(dtype: torch.dtype) -> str:
     """The instructions that give levels of a dtype of 16 bits."""
-    numbers = [bits & 0xFFFF for bits in torch.tensor(LEVELS, dtype=dtype).view(torch.int16).tolist()]
+    numbers = [bits & 0xFFFF for bits in torch.tensor(NF4_LEVELS, dtype=dtype).view(torch.int16).tolist()]
     halves = {"h": [number >> 8 for number in numbers], "l": [number & 0xFF for number in numbers]}
     words = {
         f"{name}{index}": f"0x{int.from_bytes(bytes(half[4 * index : 4 * index + 4]), 'little'):08x}"

@@ -48,7 +48,7 @@ def inspect_model(path: str, machine: Machine) -> Inspection:
     """
     files = read_model(path)
     quantisation = read_quantisation(files)
-    verdict = judge(files, quantisation, machine)
+    verdict = judge(files, machine)
     shape = verdict.shape
     return Inspection(
         path=str(files.path),

@@ -5,10 +5,11 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
+from llama4coder.checkpoint.quant_settings import read_quant_settings
+from llama4coder.checkpoint.stored_quant import read_stored_quant
 from llama4coder.config import DeploymentConfig
 from llama4coder.errors import CheckpointError, ConfigError
 from llama4coder.inspection.files import ModelFiles, Source
-from llama4coder.inspection.quantisation import Quantisation
 from llama4coder.machine import Machine
 from llama4coder.resolve import resolve
 from llama4coder.shape import ModelShape, shape_of
@@ -31,15 +32,18 @@ class Verdict:
     shape: ModelShape | None  # None of models that the engine does not know
 
 
-def judge(files: ModelFiles, quantisation: Quantisation | None, machine: Machine) -> Verdict:
+def judge(files: ModelFiles, machine: Machine) -> Verdict:
     """First the files and the architecture, then the machine."""
     try:
         shape = shape_of(files.config, files.path)
     except CheckpointError as error:
         reason = files.refusal if files.source is Source.GGUF else None
         return Verdict(False, reason or str(error), _other_backend(files), None)
-    if quantisation is not None and files.source is Source.FOLDER:
-        return Verdict(False, _stored_otherwise(quantisation), _other_backend(files), shape)
+    if files.source is Source.FOLDER:
+        try:
+            read_quant_settings(files.path)
+        except CheckpointError as error:
+            return Verdict(False, str(error), _other_backend(files), shape)
     if files.refusal is not None:
         return Verdict(False, files.refusal, None, shape)
     reason = refusal_here(DeploymentConfig(), files, shape, machine)
@@ -49,18 +53,11 @@ def judge(files: ModelFiles, quantisation: Quantisation | None, machine: Machine
 def refusal_here(config: DeploymentConfig, files: ModelFiles, shape: ModelShape, machine: Machine) -> str | None:
     """Why this machine would not serve the model so; None if it would."""
     try:
-        resolve(config, files.path, shape, machine)
+        stored = read_stored_quant(files.path) if files.source is Source.FOLDER else None
+        resolve(config, files.path, shape, machine, stored)
     except ConfigError as error:
         return str(error)
     return None
-
-
-def _stored_otherwise(quantisation: Quantisation) -> str:
-    bits = "" if quantisation.bits is None else f" in {quantisation.bits} bits"
-    return (
-        f"its weights are stored{bits} by {quantisation.method}, which the engine does not read: "
-        "get the model in bfloat16, and let model.quant make it smaller"
-    )
 
 
 def _other_backend(files: ModelFiles) -> Backend | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llama4coder.config import ResolvedConfig
+from llama4coder.exclusions import Exclusions
 from llama4coder.kv.sizing import kv_bytes_per_block, kv_tail_bytes, weight_bytes
 from llama4coder.kv.step_sizing import (
     ServedForm,
@@ -38,7 +39,7 @@ class RankMemory:
         block_bytes = kv_bytes_per_block(plan, form.dtype, form.kv_format, block_bounds=form.block_bounds)
         return cls(
             runtime=runtime_bytes(plan, form.device),
-            weights=weight_bytes(plan, form.dtype, form.quant),
+            weights=weight_bytes(plan, form.dtype, form.quant, form.exclusions),
             buffers=buffer_bytes(plan, form, limits),
             activations=activation_bytes(plan, form, limits),
             sampler=sampler_bytes(plan, limits),
@@ -98,7 +99,8 @@ class PoolMemory:
 def form_of(config: ResolvedConfig) -> ServedForm:
     """How the target is kept."""
     model, engine = config.model, config.engine
-    return ServedForm(model.dtype, model.quant, engine.kv_format, engine.device, engine.block_bounds)
+    exclusions = Exclusions(model.quant_exclude)
+    return ServedForm(model.dtype, model.quant, engine.kv_format, engine.device, engine.block_bounds, exclusions)
 
 
 def limits_of(config: ResolvedConfig) -> StepLimits:

@@ -6,6 +6,7 @@ What else a rank needs is in `kv.step_sizing`, and all of it together in `kv.ran
 from collections.abc import Callable, Mapping
 
 from llama4coder.config import DType, KVFormat, QuantFormat
+from llama4coder.exclusions import HEAD, NOTHING, Exclusions, layer_modules
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.shape import MatrixShape
 
@@ -13,6 +14,8 @@ BLOCK_SIZE = 16  # tokens per block (design section 7)
 
 INT4_GROUP = 32  # inputs that share a step and a low
 NF4_GROUP = 64  # inputs that share a scale
+
+_FP8_ALIGNMENT = 16  # of in- and out-features, in products of tensor cores
 
 SCALE_BYTES = 4  # float32
 INT4_PARAM_BYTES = 2  # float16: a scale, or a low
@@ -76,18 +79,37 @@ def layer_matrices(plan: RankPlan) -> tuple[MatrixShape, ...]:
     )
 
 
-def weight_bytes(plan: RankPlan, dtype: DType, quant: QuantFormat = "none") -> int:
-    """All weights of one rank with their scales; an embedding that is not tied to the head stays in `dtype`."""
+def weight_bytes(plan: RankPlan, dtype: DType, quant: QuantFormat = "none", exclusions: Exclusions = NOTHING) -> int:
+    """All weights of one rank with their scales; what is excluded, and an embedding that is not tied to the head, stay
+    in `dtype`.
+    """
     table = MatrixShape(_length(plan.vocabulary), plan.shape.hidden_size)
-    wide_bytes = table.size * DTYPE_BYTES[dtype]
-    head_bytes = wide_bytes if quant in ("none", "nf4") else _byte_bytes(table)
-    table_bytes = 0 if plan.shape.tied_embeddings else wide_bytes
-    if quant == "none":
-        layer_bytes = sum(matrix.size for matrix in layer_matrices(plan)) * DTYPE_BYTES[dtype]
-    else:
-        layer_bytes = sum(map(_MATRIX_BYTES[quant], layer_matrices(plan)))
+    table_bytes = 0 if plan.shape.tied_embeddings else table.size * DTYPE_BYTES[dtype]
+    head_bytes = matrix_bytes(table, dtype, "none" if exclusions.hold(HEAD) else _HEAD_QUANT[quant])
+    layer_bytes = sum(_layer_bytes(plan, dtype, quant, exclusions, index) for index in range(plan.shape.num_layers))
     vector_bytes = _num_vector_weights(plan) * DTYPE_BYTES[dtype]
-    return plan.shape.num_layers * layer_bytes + head_bytes + table_bytes + vector_bytes
+    return layer_bytes + head_bytes + table_bytes + vector_bytes
+
+
+def matrix_bytes(matrix: MatrixShape, dtype: DType, quant: QuantFormat) -> int:
+    """One matrix with its scales; in `dtype` where the format does not cover its size."""
+    if quant == "none" or not covers(quant, matrix):
+        return matrix.size * DTYPE_BYTES[dtype]
+    return _MATRIX_BYTES[quant](matrix)
+
+
+def covers(quant: QuantFormat, matrix: MatrixShape) -> bool:
+    """Whether a format can have a matrix of this size; one that it cannot have stays in the model's dtype."""
+    if quant == "fp8":
+        return matrix.out_features % _FP8_ALIGNMENT == matrix.in_features % _FP8_ALIGNMENT == 0
+    return quant != "nf4" or matrix.in_features % NF4_GROUP == 0
+
+
+def _layer_bytes(plan: RankPlan, dtype: DType, quant: QuantFormat, exclusions: Exclusions, index: int) -> int:
+    return sum(
+        matrix_bytes(matrix, dtype, "none" if exclusions.hold(modules[0]) else quant)
+        for matrix, modules in zip(layer_matrices(plan), layer_modules(index), strict=True)
+    )
 
 
 def _num_vector_weights(plan: RankPlan) -> int:
@@ -116,6 +138,13 @@ def _nf4_bytes(matrix: MatrixShape) -> int:
     return matrix.size // 2 + 4 * matrix.size // NF4_GROUP  # one float32 per group
 
 
+_HEAD_QUANT: Mapping[QuantFormat, QuantFormat] = {
+    "none": "none",
+    "int8": "int8",
+    "int4": "int8",
+    "fp8": "fp8",
+    "nf4": "none",
+}
 _MATRIX_BYTES: Mapping[QuantFormat, Callable[[MatrixShape], int]] = {
     "int8": _byte_bytes,
     "fp8": _byte_bytes,

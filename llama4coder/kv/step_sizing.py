@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from llama4coder.config import Device, DType, KVFormat, QuantFormat
+from llama4coder.exclusions import NOTHING, Exclusions
 from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.kv.sizing import BLOCK_SIZE, DTYPE_BYTES, layer_matrices, num_blocks_for
 from llama4coder.parallel.plan import RankPlan
@@ -16,6 +17,9 @@ from llama4coder.shape import ModelShape
 FILTERED_ROWS = 64  # of logits that are sorted at once
 SCORED_TOKENS = 128  # of prompts whose log-probabilities are wanted, in one step
 GATHERED_TOKENS = 32768  # whose keys and values torch's attention gathers at once, of a longer sequence all
+
+WIDENED_WEIGHTS = 2**22  # that are in float32 at once, where weights are widened at each product
+_WIDENING_BYTES = 12  # of each of them: their bits as indices, what these stand for, and the scales
 
 _FLOAT_BYTES, _INDEX_BYTES = 4, 8
 _MIB = 2**20
@@ -41,6 +45,14 @@ class ServedForm:
     kv_format: KVFormat
     device: Device
     block_bounds: bool = False  # are kept
+    exclusions: Exclusions = NOTHING  # from `quant`
+
+    @property
+    def widens_weights(self) -> bool:
+        """Whether weights are widened at each product, for want of kernels that compute with them."""
+        if self.device == "cuda" or self.quant == "none":
+            return False
+        return self.quant in ("fp8", "nf4") or self.kernels == "torch"
 
     @property
     def kernels(self) -> str:
@@ -90,7 +102,7 @@ def count_bytes(shape: ModelShape, num_sequences: int) -> int:
 def activation_bytes(plan: RankPlan, form: ServedForm, limits: StepLimits) -> int:
     """What the layers need in passing, for as many tokens as a step may have at the far end of the context."""
     layer_bytes = _LAYER_BYTES[form.kernels](plan, form, limits)
-    return layer_bytes + _shard_bytes(plan, limits) + _unpacked_bytes(plan, form)
+    return layer_bytes + _shard_bytes(plan, limits) + _unpacked_bytes(plan, form) + _widened_bytes(plan, form, limits)
 
 
 def sampler_bytes(plan: RankPlan, limits: StepLimits) -> int:
@@ -153,9 +165,20 @@ def _shard_bytes(plan: RankPlan, limits: StepLimits) -> int:
 
 def _unpacked_bytes(plan: RankPlan, form: ServedForm) -> int:
     """The largest matrix in full, where 4 bits are unpacked for many tokens."""
-    if form.quant != "nf4":
+    if form.quant != "nf4" or form.device != "cuda":
         return 0
     return max(matrix.size for matrix in layer_matrices(plan)) * DTYPE_BYTES[form.dtype]
+
+
+def _widened_bytes(plan: RankPlan, form: ServedForm, limits: StepLimits) -> int:
+    """A few rows of weights, and activations that meet them in float32: what is rounded, and the product twice."""
+    if not form.widens_weights:
+        return 0
+    matrices = layer_matrices(plan)
+    per_token = max(3 * matrix.in_features + 2 * matrix.out_features for matrix in matrices) * _FLOAT_BYTES
+    largest = max(plan.shape.hidden_size * _num_own_logits(plan), *(matrix.size for matrix in matrices))
+    num_weights = min(WIDENED_WEIGHTS, largest)
+    return limits.max_step_tokens * per_token + num_weights * _WIDENING_BYTES
 
 
 _LAYER_BYTES: Mapping[str, Callable[[RankPlan, ServedForm, StepLimits], int]] = {

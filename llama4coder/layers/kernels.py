@@ -9,7 +9,7 @@ from llama4coder.attention.backend import ShardableAttention
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.by_format import torch_attention
 from llama4coder.config import KVFormat
-from llama4coder.layers.linear import DenseLinear, Head, Linear
+from llama4coder.layers.linear import DenseLinear, DenseMatrix, Head, Linear
 from llama4coder.layers.norm import Norm, RMSNorm
 from llama4coder.models.llama import DecoderLayer, Layer
 
@@ -21,6 +21,10 @@ class Kernels(Protocol):
 
     def head(self, weight: Tensor) -> Head:
         """Never kept in fewer than 8 bits."""
+        ...
+
+    def dense(self, weight: Tensor, bias: Tensor | None = None) -> DenseMatrix:
+        """`linear` or `head` of a matrix that stays in the model's dtype, whatever becomes of others."""
         ...
 
     def norm(self, weight: Tensor, eps: float) -> Norm: ...
@@ -45,10 +49,13 @@ class TorchKernels:
         self._kv_format = kv_format
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
-        return DenseLinear(weight, bias)
+        return self.dense(weight, bias)
 
     def head(self, weight: Tensor) -> Head:
-        return DenseLinear(weight)
+        return self.dense(weight)
+
+    def dense(self, weight: Tensor, bias: Tensor | None = None) -> DenseLinear:
+        return DenseLinear(weight, bias)
 
     def norm(self, weight: Tensor, eps: float) -> Norm:
         return RMSNorm(weight, eps)

@@ -27,6 +27,10 @@ class Head(Protocol):
         ...
 
 
+class DenseMatrix(Linear, Head, Protocol):
+    """Either."""
+
+
 @dataclass(frozen=True, slots=True)
 class DenseLinear:
     """Implements `Linear` and `Head` in the model's dtype; `weight` is `[out_features, in_features]`."""

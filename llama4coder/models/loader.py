@@ -8,13 +8,15 @@ from torch import Tensor
 
 from llama4coder.attention.backend import AttentionBackend
 from llama4coder.attention.batch import HeadLayout
+from llama4coder.checkpoint.weight_files import WeightFiles
+from llama4coder.exclusions import HEAD, Exclusions
 from llama4coder.layers.kernels import Kernels
 from llama4coder.layers.linear import DenseLinear, Head, Linear
 from llama4coder.layers.norm import Norm
 from llama4coder.layers.rope import build_rope
 from llama4coder.models.llama import DecoderLayer, Layer, Llama, UnrotatedLayer
 from llama4coder.models.normed_heads import HeadNormedLinear
-from llama4coder.models.weights import Placement, WeightFiles, WeightReader
+from llama4coder.models.weights import Placement, WeightReader
 from llama4coder.parallel.attention import ShardedAttention
 from llama4coder.parallel.layers import SummedLinear, VocabularyEmbedding
 from llama4coder.parallel.share import RankShare
@@ -27,12 +29,15 @@ def load_llama(
     """Read every weight of this rank once, with progress in bytes.
 
     Raises:
-        CheckpointError: a tensor is missing, has the wrong size, or its file is damaged.
+        CheckpointError: a tensor is missing, left over or of the wrong size, or its file is damaged.
     """
     reader = WeightReader(WeightFiles.find(folder), share.plan, placement, progress)
     progress.start("loading weights", reader.num_bytes, "B")
-    model = build_llama(reader, share, context_length, kernels, placement)
-    progress.finish()
+    try:
+        model = build_llama(reader, share, context_length, kernels, placement)
+    finally:
+        progress.finish()
+    reader.check_all_read()
     return model
 
 
@@ -53,14 +58,15 @@ def build_llama(
     source: TensorSource, share: RankShare, context_length: int, kernels: Kernels, placement: Placement
 ) -> Llama:
     """Put a rank's part of a model together, layer by layer."""
-    return _LlamaLoader(source, share, kernels).load(context_length, placement)
+    return _LlamaLoader(source, share, kernels, placement.exclusions).load(context_length, placement)
 
 
 class _LlamaLoader:
     """Hugging Face's names and sizes; projections that share their input become one matrix."""
 
-    def __init__(self, reader: TensorSource, share: RankShare, kernels: Kernels) -> None:
+    def __init__(self, reader: TensorSource, share: RankShare, kernels: Kernels, exclusions: Exclusions) -> None:
         self._reader = reader
+        self._exclusions = exclusions
         self._share = share
         self._shape = share.plan.shape
         self._kernels = kernels
@@ -71,7 +77,7 @@ class _LlamaLoader:
         weight = table.weight
         if not shape.tied_embeddings:
             weight = self._reader.read("lm_head.weight", (shape.vocab_size, shape.hidden_size))
-        head = self._kernels.head(weight)
+        head = (self._kernels.dense if self._exclusions.hold(HEAD) else self._kernels.head)(weight)
         window = shape.window if shape.window is not None and shape.window < context_length else None
         return Llama(
             embedding=self._embedding(head if shape.tied_embeddings else table),
@@ -131,7 +137,8 @@ class _LlamaLoader:
     def _linear(self, out_sizes: dict[str, int], in_size: int, has_bias: bool) -> Linear:
         sizes = [(size, in_size) for size in out_sizes.values()]
         weight = self._reader.read_rows([f"{name}.weight" for name in out_sizes], sizes)
+        make = self._kernels.dense if any(map(self._exclusions.hold, out_sizes)) else self._kernels.linear
         if not has_bias:
-            return self._kernels.linear(weight)
+            return make(weight)
         bias = self._reader.read_rows([f"{name}.bias" for name in out_sizes], [(size,) for size in out_sizes.values()])
-        return self._kernels.linear(weight, bias)
+        return make(weight, bias)

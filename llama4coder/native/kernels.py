@@ -9,7 +9,7 @@ from llama4coder.attention.backend import ShardableAttention
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.config import KVFormat, QuantFormat
 from llama4coder.layers.kernels import TorchKernels
-from llama4coder.layers.linear import DenseLinear, Head
+from llama4coder.layers.linear import DenseLinear, Head, Linear
 from llama4coder.layers.norm import Norm
 from llama4coder.models.llama import DecoderLayer, Layer
 from llama4coder.native.attention import NativeAttention, supports
@@ -17,6 +17,7 @@ from llama4coder.native.layer import FusedLayer, Scratch
 from llama4coder.native.linear import PackedLinear
 from llama4coder.native.norm import NativeNorm
 from llama4coder.native.quantised import Int4Linear, Int8Linear
+from llama4coder.quant.kernels import DequantisingLinear, quantise, quantise_head
 
 
 class _SwigluArgs(ctypes.Structure):
@@ -29,7 +30,10 @@ class _SwigluArgs(ctypes.Structure):
 
 
 class NativeKernels:
-    """Implements `layers.kernels.Kernels`; sizes that the C code does not cover fall back to torch, part by part."""
+    """Implements `layers.kernels.Kernels`; what the C code does not cover falls back to torch, part by part.
+
+    These are some sizes, and products with weights in FP8 or NF4.
+    """
 
     def __init__(self, library: ctypes.CDLL, quant: QuantFormat = "none", kv_format: KVFormat = "dense") -> None:
         self._library = library
@@ -38,23 +42,27 @@ class NativeKernels:
         self._torch = TorchKernels(kv_format)
         self._scratch = Scratch()
 
-    def linear(
-        self, weight: Tensor, bias: Tensor | None = None
-    ) -> Int4Linear | Int8Linear | PackedLinear | DenseLinear:
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
         """See `Kernels.linear`."""
         if self._quant == "int4":
             return Int4Linear.quantise(self._library, weight, bias)
         if self._quant == "int8":
             return Int8Linear.quantise(self._library, weight, bias)
-        if weight.shape[1] % 2:
-            return DenseLinear(weight, bias)
-        return PackedLinear.pack(self._library, weight, bias)
+        weights = None if self._quant == "none" else quantise(self._quant, weight)
+        return self.dense(weight, bias) if weights is None else DequantisingLinear(weights, bias, weight.dtype)
 
     def head(self, weight: Tensor) -> Head:
         """See `Kernels.head`."""
-        if self._quant == "none":
-            return self.linear(weight)
-        return Int8Linear.quantise(self._library, weight, None)
+        if self._quant in ("int8", "int4"):
+            return Int8Linear.quantise(self._library, weight, None)
+        weights = None if self._quant == "none" else quantise_head(self._quant, weight)
+        return self.dense(weight) if weights is None else DequantisingLinear(weights, None, weight.dtype)
+
+    def dense(self, weight: Tensor, bias: Tensor | None = None) -> PackedLinear | DenseLinear:
+        """See `Kernels.dense`."""
+        if weight.shape[1] % 2:
+            return DenseLinear(weight, bias)
+        return PackedLinear.pack(self._library, weight, bias)
 
     def norm(self, weight: Tensor, eps: float) -> Norm:
         """See `Kernels.norm`."""

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from llama4coder.checkpoint.stored_quant import read_stored_quant
 from llama4coder.config import (
     Auto,
     DeploymentConfig,
@@ -109,9 +110,10 @@ def _resolved(task: Task, wanted: Format, machine: Machine) -> ResolvedConfig:
         engine=engine,
         speculation=SpeculationConfig(method="none"),
     )
-    block_bytes = _block_bytes(resolve(config, task.folder, shape, machine))
+    stored = read_stored_quant(task.folder)
+    block_bytes = _block_bytes(resolve(config, task.folder, shape, machine, stored))
     exact = engine.model_copy(update={"kv_memory_bytes": block_bytes * num_blocks_for(task.context_length)})
-    return resolve(config.model_copy(update={"engine": exact}), task.folder, shape, machine)
+    return resolve(config.model_copy(update={"engine": exact}), task.folder, shape, machine, stored)
 
 
 def _block_bytes(config: ResolvedConfig) -> int:

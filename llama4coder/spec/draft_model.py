@@ -57,7 +57,7 @@ class DraftModel:
         """Read the weights and take the KV memory; raises `CheckpointError`. Threads are left as they are."""
         folder = Path(config.path)
         share = RankShare.whole(read_shape(folder))
-        placement = Placement.of(config.dtype, config.device)
+        placement = Placement.of(config.dtype, config.device, config.quant_exclude)
         kernels = choose_kernels(placement, config.quant, config.num_threads)
         with torch.inference_mode():
             return cls(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from llama4coder.checkpoint.folder import find_checkpoint
+from llama4coder.checkpoint.stored_quant import read_stored_quant
 from llama4coder.config import ResolvedConfig
 from llama4coder.env import cache_dir
 from llama4coder.machine import Machine
@@ -26,7 +27,8 @@ def load_local(config: ResolvedConfig, machine: Machine, progress: Progress) -> 
     checkpoint = find_checkpoint(speculation.draft.path, cache_dir(), progress)
     check_same_tokens(Tokenizer.from_folder(Path(config.model.path)), Tokenizer.from_folder(checkpoint))
     # Threads belong to the process, and the target's are right for it: never those of the draft's own setting.
-    draft = resolve_draft(speculation, checkpoint, read_shape(checkpoint), machine, config.engine.num_threads)
+    shape, stored = read_shape(checkpoint), read_stored_quant(checkpoint)
+    draft = resolve_draft(speculation, checkpoint, shape, machine, config.engine.num_threads, stored)
     draft = draft.model_copy(update={"num_threads": config.engine.num_threads})
     limits = LocalLimits(speculation.max_draft_tokens, config.engine.max_sequences)
     return LocalProposer(DraftModel.load(draft, Ranking(num_ranked=1), progress), limits)

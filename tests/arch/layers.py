@@ -30,7 +30,20 @@ LAYERS: Mapping[str, int] = {
     f"llama4coder.{name}" if name else "llama4coder": layer
     for layer, names in enumerate(
         (
-            ("", "types", "errors", "backend", "config", "obs", "env", "faults", "progress", "families", "shape"),
+            (
+                "",
+                "types",
+                "errors",
+                "backend",
+                "config",
+                "obs",
+                "env",
+                "faults",
+                "progress",
+                "families",
+                "shape",
+                "exclusions",
+            ),
             (
                 "tokenizer",
                 "kv",
@@ -44,6 +57,7 @@ LAYERS: Mapping[str, int] = {
                 "resolve",
                 "resolve_draft",
                 "resolve_host",
+                "resolve_quant",
                 "gpu.graph_sizes",
             ),
             ("layers", "attention", "native", "gpu", "models", "sampling", "quant", *KV_MEMORY, *PARALLEL),

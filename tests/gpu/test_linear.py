@@ -9,8 +9,8 @@ from torch import Tensor
 from llama4coder.gpu.fp8 import Fp8Linear
 from llama4coder.gpu.linear import GpuLinear
 from llama4coder.gpu.nf4 import Nf4Linear
-from llama4coder.gpu.nf4_levels import LEVELS
 from llama4coder.layers.linear import Linear
+from llama4coder.quant.formats import NF4_LEVELS
 from tests.support.steps import assert_like
 
 Make = Callable[[Tensor, Tensor | None], Linear]
@@ -24,8 +24,8 @@ def nf4_rounded(weight: Tensor) -> Tensor:
     """The nearest of all 16 levels, searched one by one, times the largest of each 64 weights."""
     groups = weight.float().reshape(-1, 64)
     scale = groups.abs().max(dim=1, keepdim=True).values.clamp(min=1e-30)
-    distances = (groups[..., None] / scale[..., None] - torch.tensor(LEVELS)).abs()
-    return (torch.tensor(LEVELS)[distances.argmin(-1)] * scale).reshape(weight.shape)
+    distances = (groups[..., None] / scale[..., None] - torch.tensor(NF4_LEVELS)).abs()
+    return (torch.tensor(NF4_LEVELS)[distances.argmin(-1)] * scale).reshape(weight.shape)
 
 
 def fp8_rounded(x: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from llama4coder.gpu.nf4_levels import ASM, LEVELS
+from llama4coder.gpu.nf4_levels import ASM
+from llama4coder.quant.formats import NF4_LEVELS
 
 _WORD = 0xFFFFFFFF
 
@@ -51,7 +52,7 @@ def run(asm: str, registers: Mapping[str, int]) -> dict[str, int]:
 
 @pytest.mark.parametrize("dtype", ASM)
 def test_every_code_becomes_its_level(dtype: torch.dtype) -> None:
-    bits = [number & 0xFFFF for number in torch.tensor(LEVELS, dtype=dtype).view(torch.int16).tolist()]
+    bits = [number & 0xFFFF for number in torch.tensor(NF4_LEVELS, dtype=dtype).view(torch.int16).tolist()]
     chance = random.Random(0)
     packed = [bytes((byte, *chance.randbytes(3))) for byte in range(256)] + [chance.randbytes(4) for _ in range(256)]
     for four in packed:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from llama4coder.config import DType, KVFormat, QuantFormat
 from llama4coder.engine.hardware import choose_kernels
+from llama4coder.exclusions import Exclusions
 from llama4coder.kv.formats.allocate import allocate_kv
 from llama4coder.kv.formats.tail import TailSize
 from llama4coder.kv.sizing import kv_bytes_per_block, kv_tail_bytes, tail_tokens, weight_bytes
@@ -32,6 +33,10 @@ WEIGHTS: list[tuple[DType, QuantFormat]] = [
     ("bfloat16", "none"),
     ("bfloat16", "int8"),
     ("bfloat16", "int4"),
+    ("bfloat16", "fp8"),
+    ("bfloat16", "nf4"),
+    ("float32", "int4"),
+    ("float32", "nf4"),
 ]
 KV_FORMATS: list[KVFormat] = ["dense", "int8", "fp8", "int4"]
 NUM_BLOCKS, MAX_SEQUENCES, MAX_DRAFT_TOKENS = 40, 4, 3
@@ -51,8 +56,8 @@ class RankZeros:
         return torch.cat([self.read(name, size) for name, size in zip(names, sizes, strict=True)])
 
 
-def build(share: RankShare, dtype: DType, quant: QuantFormat) -> Llama:
-    placement = Placement.of(dtype, "cpu")
+def build(share: RankShare, dtype: DType, quant: QuantFormat, excluded: tuple[str, ...] = ()) -> Llama:
+    placement = Placement.of(dtype, "cpu", excluded)
     kernels = choose_kernels(placement, quant, 1)
     return build_llama(RankZeros(share.plan, placement), share, 64, kernels, placement)
 
@@ -71,6 +76,18 @@ def test_weights_take_what_was_predicted(
     for share in make_shares(shape, layout):
         predicted = weight_bytes(share.plan, dtype, quant)
         assert allocated_weight_bytes(build(share, dtype, quant)) == pytest.approx(predicted, rel=0.03)
+
+
+@pytest.mark.parametrize("shape", [TIED, UNTIED], ids=["tied", "untied"])
+@pytest.mark.parametrize("excluded", [("lm_head",), ("*.down_proj", "model.layers.0.*"), ("*",)], ids=str)
+@pytest.mark.parametrize(("dtype", "quant"), WEIGHTS, ids="-".join)
+def test_excluded_weights_take_their_bytes_in_the_models_dtype(
+    dtype: DType, quant: QuantFormat, excluded: tuple[str, ...], shape: ModelShape
+) -> None:
+    """To the byte: these sizes need no padding."""
+    for share in make_shares(shape, ParallelLayout(2, 1)):
+        predicted = weight_bytes(share.plan, dtype, quant, Exclusions(excluded))
+        assert allocated_weight_bytes(build(share, dtype, quant, excluded)) == predicted
 
 
 @pytest.mark.parametrize("kv_format", KV_FORMATS)

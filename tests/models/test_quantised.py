@@ -51,7 +51,7 @@ class Stack:
 '''
 
 
-@pytest.mark.parametrize("quant", ["int8", "int4"])
+@pytest.mark.parametrize("quant", ["int8", "int4", "fp8", "nf4"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_this_machine_computes_what_torch_computes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quant: QuantFormat, tied: bool
@@ -62,7 +62,8 @@ def test_this_machine_computes_what_torch_computes(
     actual = logits_in_chunks(config, token_ids, [64, 33, 1, 2])
     monkeypatch.setattr(loading_rank, "choose_kernels", lambda *_: QuantisedTorchKernels(quant))
     expected = logits_in_chunks(config, token_ids, [100])
-    assert (actual - expected).square().mean().sqrt() < 0.02 * expected.square().mean().sqrt()
+    allowed = 0.1 if quant == "fp8" else 0.02  # activations that differ in bfloat16 are rounded to three bits
+    assert (actual - expected).square().mean().sqrt() < allowed * expected.square().mean().sqrt()
 
 
 @pytest.mark.model

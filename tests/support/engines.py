@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from llama4coder.config import DeploymentConfig, DType, EngineConfig, ModelConfig, QuantFormat, ResolvedConfig
+from llama4coder.checkpoint.stored_quant import read_stored_quant
+from llama4coder.config import Auto, DeploymentConfig, DType, EngineConfig, ModelConfig, QuantFormat, ResolvedConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
@@ -32,7 +33,8 @@ def resolved(
     num_blocks: int | None = None,
     context_length: int | str = "auto",
     dtype: DType = "float32",
-    quant: QuantFormat = "none",
+    quant: QuantFormat | Auto = "auto",
+    quant_exclude: tuple[str, ...] = (),
     **engine: object,
 ) -> ResolvedConfig:
     """A configuration with an exact number of KV blocks."""
@@ -42,10 +44,13 @@ def resolved(
         block_bytes = kv_bytes_per_block(RankPlan.alone(shape), dtype, kv_format, block_bounds=bounded)
         engine["kv_memory_bytes"] = num_blocks * block_bytes
     config = DeploymentConfig(
-        model=ModelConfig(path=str(folder), dtype=dtype, context_length=context_length, quant=quant),
+        model=ModelConfig(
+            path=str(folder), dtype=dtype, context_length=context_length, quant=quant, quant_exclude=quant_exclude
+        ),
         engine=EngineConfig(**engine),
     )
-    return resolve(config, folder, shape, replace(MACHINE, device=engine.get("device", "cpu")))
+    machine = replace(MACHINE, device=engine.get("device", "cpu"))
+    return resolve(config, folder, shape, machine, read_stored_quant(folder))
 
 
 def build_engine(config: ResolvedConfig) -> Engine:
