@@ -60,7 +60,9 @@ async def prepare_completion(endpoint: Endpoint, body: CompletionRequest, reques
         raise UnsupportedOption("'best_of' is supported only where it equals 'n'", "best_of")
     endpoint.preprocessor.check_num_choices(len(body.prompt), options.num_choices)
     prompts = [await _to_prompt(endpoint, body, prompt) for prompt in body.prompt]
-    if body.suffix is not None:
+    if body.suffix is None:
+        body.refuse_without_hole()
+    else:
         options = endpoint.preprocessor.with_fim_ends(options)
     prediction = await endpoint.preprocessor.prediction(options.prediction)
     return endpoint.preprocessor.plan(request_id, prompts, options, prediction)
@@ -78,7 +80,7 @@ async def _to_prompt(endpoint: Endpoint, body: CompletionRequest, prompt: str | 
 async def _to_hole(endpoint: Endpoint, body: CompletionRequest, prefix: str | list[int], suffix: str) -> Prompt:
     if not isinstance(prefix, str):
         raise InvalidRequest("with a 'suffix' the prompt must be text, since the server writes the hole", "prompt")
-    return await endpoint.preprocessor.fim_prompt(prefix, suffix, body.max_tokens)
+    return await endpoint.preprocessor.fim_prompt(body.hole(prefix, suffix), body.max_tokens)
 
 
 class CompletionWriter:
