@@ -7,10 +7,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from llama4coder.errors import UnsupportedOption
 from llama4coder.server.body import read_model
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.errors import Refusal, llama_cpp_error
+from llama4coder.server.fim_cut import cut_chunk
 from llama4coder.server.generation import Chunk, Job, Usage, collect
 from llama4coder.server.llama_cpp.options import infill_options
 from llama4coder.server.llama_cpp.replies import InfillChunk, InfillReply, selected, stop_type, timings
@@ -25,12 +27,14 @@ def infill_router(endpoint: Endpoint) -> APIRouter:
     @router.post("/infill")
     async def infill(request: Request) -> Response:
         body = await read_model(request, InfillRequest)
+        language = _cut_language(body)
         job = await prepare_infill(endpoint, body)
         writer = InfillWriter(endpoint.model.name, body, job)
         generation = endpoint.generation(job)
         if body.stream:
             return EventStream(generation, InfillFrames(writer), endpoint.config.keep_alive_s)
         (chunk,) = await while_connected(request.receive, collect(generation))
+        chunk = await cut_chunk(chunk, body.hole(body.input_prefix, body.input_suffix, body.prompt), language)
         return Response(writer.whole(chunk, generation.usage), media_type="application/json")
 
     return router
@@ -45,6 +49,12 @@ async def prepare_infill(endpoint: Endpoint, body: InfillRequest) -> Job:
     hole = body.hole(body.input_prefix, body.input_suffix, body.prompt)
     prompt = await preprocessor.fim_prompt(hole, options.max_tokens, "input_prefix")
     return preprocessor.plan(f"infill-{uuid.uuid4().hex}", (prompt,), options)
+
+
+def _cut_language(body: InfillRequest) -> str | None:
+    if body.cut is not None and body.return_tokens:
+        raise UnsupportedOption("'cut' shortens the text alone, and does not go together with 'return_tokens'", "cut")
+    return body.cut_language(streams=body.stream)
 
 
 class InfillWriter:

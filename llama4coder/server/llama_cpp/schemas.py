@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from llama4coder.server.body import FAIL_FAST
-from llama4coder.server.fim_fields import RepositoryFields
+from llama4coder.server.fim_fields import HoleFields
 from llama4coder.server.openai.validators import string_list
 
 SamplerName = Literal[
@@ -51,7 +51,7 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
 }
 
 
-class InfillRequest(RepositoryFields):
+class InfillRequest(HoleFields):
     """Body of `POST /infill`; an option without a value has llama.cpp's default."""
 
     unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = _UNSUPPORTED

@@ -12,6 +12,7 @@ from llama4coder.server.body import read_model
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.errors import Refusal
+from llama4coder.server.fim_cut import cut_chunk
 from llama4coder.server.generation import Chunk, Job, TextOptions, Usage, collect
 from llama4coder.server.mistral.schemas import FimRequest
 from llama4coder.server.openai.replies import (
@@ -39,12 +40,14 @@ def fim_router(endpoint: Endpoint) -> APIRouter:
     @router.post("/v1/fim/completions")
     async def fill(request: Request) -> Response:
         body = await read_model(request, FimRequest)
+        language = body.cut_language(streams=bool(body.stream))
         writer = FimWriter(endpoint.model.name)
         job = await prepare_fim(endpoint, body, writer.id)
         generation = endpoint.generation(job)
         if body.stream:
             return EventStream(generation, FimFrames(writer), endpoint.config.keep_alive_s)
         (chunk,) = await while_connected(request.receive, collect(generation))
+        chunk = await cut_chunk(chunk, body.hole(body.prompt, body.suffix or ""), language)
         return Response(writer.reply(chunk, generation.usage), media_type="application/json")
 
     return router

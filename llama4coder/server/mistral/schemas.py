@@ -8,13 +8,13 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from llama4coder.server.body import FAIL_FAST
-from llama4coder.server.fim_fields import RepositoryFields
+from llama4coder.server.fim_fields import HoleFields
 from llama4coder.server.openai.validators import string_list
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
 
-class FimRequest(RepositoryFields):
+class FimRequest(HoleFields):
     """Body of `POST /v1/fim/completions`; without a `suffix` it is a plain completion of the prompt."""
 
     model: str

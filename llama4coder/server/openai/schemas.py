@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from llama4coder.config import TopBlocks
 from llama4coder.server.body import FAIL_FAST, RequestModel
-from llama4coder.server.fim_fields import RepositoryFields
+from llama4coder.server.fim_fields import HoleFields
 from llama4coder.server.openai.validators import (
     content_text,
     prompt_list,
@@ -127,6 +127,7 @@ class ChatRequest(GenerationFields):
         **_UNSUPPORTED,
         "add_special_tokens": (),
         "best_of": (1,),
+        "cut": (),
         "echo": (),
         "input_extra": (),
         "suffix": (),
@@ -140,11 +141,11 @@ class ChatRequest(GenerationFields):
     add_generation_prompt: bool | None = None
 
 
-class CompletionRequest(GenerationFields, RepositoryFields):
+class CompletionRequest(GenerationFields, HoleFields):
     """Body of `POST /v1/completions`; `prompt` has become a list of texts or of token id lists.
 
     With a `suffix`, even an empty one, each prompt is what precedes a hole and the suffix what follows it, and other
-    files of the repository may come along.
+    files of the repository may come along, and the answer be cut by syntax.
     """
 
     prompt: Annotated[list[str | list[int]], PlainValidator(prompt_list)]
