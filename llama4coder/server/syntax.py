@@ -13,7 +13,9 @@ from llama4coder.server.languages import parser_of
 
 _LINE_END = re.compile(r"[ \t]*\n")
 _CLOSERS = " \t)]}:;,'\"`"  # what an answer likes to repeat of a suffix
-_MAX_TRIES = 64  # ends that are tried; each costs one parse of the file
+_MAX_NEAR_CHARS = 256 * 1024  # of the file on either side of the hole; what is farther says little, and takes time
+_MAX_PARSED_BYTES = 4 * 1024 * 1024  # some 0.5 s; each end that is tried costs one parse of the file
+_MAX_TRIES = 64
 _BODIES = ("block", "body", "declaration_list", "compound_statement")
 
 
@@ -59,8 +61,10 @@ class _File:
         self._parser = parser
         self._answer = answer
         # Half a surrogate pair cannot be encoded, and is no syntax.
-        self._before, self._after = (text.encode("utf-8", "replace") for text in (prefix, suffix))
+        self._before = prefix[-_MAX_NEAR_CHARS:].encode("utf-8", "replace")
+        self._after = suffix[:_MAX_NEAR_CHARS].encode("utf-8", "replace")
         self._num_errors: dict[int, int] = {}
+        self._num_parsed_bytes = 0
 
     def num_errors(self, length: int) -> int:
         """Errors in the file with so many characters of the answer."""
@@ -70,13 +74,16 @@ class _File:
 
     def best(self, ends: Iterable[int]) -> int:
         """The first with the fewest errors, of as many as may be tried."""
-        found = next_best = -1
+        found = fewest = -1
         for end in ends:
-            if found < 0 or self.num_errors(end) < next_best:
-                found, next_best = end, self.num_errors(end)
-            if next_best == 0 or len(self._num_errors) >= _MAX_TRIES:
+            if found < 0 or self.num_errors(end) < fewest:
+                found, fewest = end, self.num_errors(end)
+            if fewest == 0 or self._has_tried_enough():
                 break
         return found
+
+    def _has_tried_enough(self) -> bool:
+        return len(self._num_errors) >= _MAX_TRIES or self._num_parsed_bytes >= _MAX_PARSED_BYTES
 
     def container_end(self, length: int) -> int:
         """Where in the answer the innermost node with a body ends that begins before the hole; past it if it does not.
@@ -95,7 +102,9 @@ class _File:
         return len(self._bytes(length)[: container_end - hole].decode("utf-8", "ignore"))
 
     def _parse(self, length: int) -> Node:
-        return self._parser.parse(self._before + self._bytes(length) + self._after).root_node
+        source = self._before + self._bytes(length) + self._after
+        self._num_parsed_bytes += len(source)
+        return self._parser.parse(source).root_node
 
     def _bytes(self, length: int) -> bytes:
         return self._answer[:length].encode("utf-8", "replace")

@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tree_sitter import Tree
 
-from llama4coder.server.languages import LANGUAGES, language_of
+from llama4coder.server import syntax
+from llama4coder.server.languages import LANGUAGES, language_of, parser_of
 from llama4coder.server.syntax import cut_at_syntax
 
 IN_FUNCTION = "def f(x):\n    y = 1\n    "
@@ -66,8 +68,21 @@ def test_whatever_comes_a_beginning_of_the_answer_is_kept(prefix: str, answer: s
     assert 0 <= length <= len(answer)
 
 
-def test_long_answers_of_nonsense_take_a_bounded_number_of_parses() -> None:
-    assert cut_at_syntax("f(", "(\n" * 5000, "", "python") <= 10_000
+@pytest.mark.parametrize("prefix", ["f(", "f(\n" * 300_000])
+def test_nonsense_takes_bounded_time(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+
+    class CountingParser:
+        def __init__(self, language: str) -> None:
+            self._parser = parser_of(language)
+
+        def parse(self, source: bytes) -> Tree:
+            parsed.append(len(source))
+            return self._parser.parse(source)
+
+    monkeypatch.setattr(syntax, "parser_of", CountingParser)
+    assert cut_at_syntax(prefix, "(\n" * 5000, "", "python") <= 10_000
+    assert len(parsed) <= 70 and sum(parsed) <= 8 * 2**20
 
 
 @pytest.mark.parametrize(
