@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import llama_cpp
 import numpy as np
 
+from tests.bench.workers.answers import Question
 from tests.bench.workers.protocol import Measure, Task, serve
 
 MAX_SEQUENCES = 32
@@ -34,12 +35,15 @@ class LlamaCpp:
     def measures(self) -> Mapping[str, Measure]:
         return {"decode": self._decode_tokens_per_s, "prefill": self._prefill_tokens_per_s}
 
-    def generate(self, prompt: list[int], num_tokens: int) -> list[int]:
-        """One greedy continuation."""
-        tokens = self._prefill([prompt])
+    def answers(self, questions: list[Question]) -> list[list[int]]:
+        """Greedy answers, one after the other."""
+        return [self._answer(question) for question in questions]
+
+    def _answer(self, question: Question) -> list[int]:
+        tokens = self._prefill([question.prompt])
         output = list(tokens)
-        while len(output) < num_tokens:
-            tokens = self._decode(tokens, len(prompt) + len(output) - 1)
+        while len(output) < question.max_tokens and output[-1] not in question.stop_ids:
+            tokens = self._decode(tokens, len(question.prompt) + len(output) - 1)
             output += tokens
         return output
 
