@@ -19,9 +19,11 @@ MAX_BATCH_TOKENS = 2048
 
 
 class LlamaCpp:
-    def __init__(self, file: str, num_threads: int) -> None:
+    def __init__(self, file: str, num_threads: int, *, repacks: bool = True) -> None:
         llama_cpp.llama_backend_init()
-        model = llama_cpp.llama_model_load_from_file(file.encode(), llama_cpp.llama_model_default_params())
+        loading = llama_cpp.llama_model_default_params()
+        loading.use_extra_bufts = repacks
+        model = llama_cpp.llama_model_load_from_file(file.encode(), loading)
         if not model:
             sys.exit(f"llama.cpp cannot load {file}")
         self._vocab_size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
