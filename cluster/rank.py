@@ -35,7 +35,8 @@ class RankTask:
     @property
     def plan(self) -> RankPlan:
         """Its share of the model."""
-        engine, shape = self.config.engine, read_shape(Path(self.config.model.path))
+        engine, model = self.config.engine, self.config.model
+        shape = read_shape(Path(model.path), model.rope_scaling)
         return RankPlan(shape, ParallelLayout(engine.heads_shards, engine.kv_shards), self.rank)
 
     def bind(self, socket: "zmq.Socket[Any]") -> Endpoint:

@@ -143,7 +143,7 @@ async def _load(config: ResolvedConfig, actors: Sequence[Any], places: Sequence[
 
 async def _allocate(config: ResolvedConfig, actors: Sequence[Any]) -> StartedRanks:
     """Measure every rank, and give all of them as many blocks as the fullest has room for."""
-    shape = read_shape(Path(config.model.path))
+    shape = read_shape(Path(config.model.path), config.model.rope_scaling)
     measured: list[LoadedMemory] = await _all(actor.measure.remote() for actor in actors)
     settled = settle_pool(config, shape, measured)
     serving: list[ServingRank] = await _all(actor.allocate.remote(settled.engine.num_blocks) for actor in actors)

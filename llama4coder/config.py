@@ -5,7 +5,7 @@ once, by `llama4coder.resolve.resolve`, and printed at start.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
@@ -28,8 +28,8 @@ class ModelConfig(_Frozen):
     """Which weights are served, and under which name."""
 
     path: str = "embedded"
-    """A checkpoint folder (safetensors, config.json, tokenizer.json), a `.gguf` file of the Llama or Qwen2 architecture
-    (converted once into the cache), or `embedded` for the model that comes along."""
+    """A checkpoint folder (safetensors, config.json, tokenizer.json), a `.gguf` file (converted once into the cache),
+    or `embedded` for the model that comes along."""
     name: str | None = None
     """Name clients use; the folder's name by default."""
     aliases: tuple[str, ...] = ()
@@ -50,7 +50,10 @@ class ModelConfig(_Frozen):
     """Compare the folder's files with its `SHA256SUMS`, or `manifest.json`, before the weights are read; by the first
     rank, on its node. It takes as long as reading them, and a folder without such a list does not start."""
     context_length: PositiveInt | Auto = "auto"
-    """Prompt plus output tokens of one sequence; auto is the model's own."""
+    """Prompt plus output tokens of one sequence; auto is the model's own. Beyond that answers get worse."""
+    rope_scaling: Mapping[str, Any] | None = None
+    """How positions are scaled, instead of what config.json says, as it would say it: `{rope_type: yarn, factor: 4.0,
+    original_max_position_embeddings: 32768}` gives Qwen2.5-Coder 131072 tokens of context."""
 
 
 class EngineConfig(_Frozen):
@@ -231,6 +234,7 @@ class ResolvedModel(_Frozen):
     quant_exclude: tuple[str, ...]
     verify: bool
     context_length: int
+    rope_scaling: Mapping[str, Any] | None = None
 
 
 class ResolvedEngine(_Frozen):

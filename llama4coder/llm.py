@@ -20,7 +20,7 @@ from llama4coder.kv.memory_line import told_memory
 from llama4coder.machine import detect_machine
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress, Progress
-from llama4coder.resolve import resolve
+from llama4coder.resolve import context_note, resolve
 from llama4coder.shape import read_shape
 from llama4coder.spec.build import build_speculation
 from llama4coder.tokenizer.stream import TextStream
@@ -64,10 +64,13 @@ class LLM:
         config = DeploymentConfig(
             model=settings, engine=engine or EngineConfig(), speculation=speculation or SpeculationConfig()
         )
-        shape = read_shape(folder)
+        shape = read_shape(folder, settings.rope_scaling)
         machine = detect_machine(config.engine.device)
         meter = meter_from_now(machine.device)
         resolved = resolve(config, folder, shape, machine, read_stored_quant(folder))
+        note = context_note(resolved, shape)
+        if note is not None:
+            _log.warning(note)
         self.context_length = resolved.model.context_length
         self._top_blocks = resolved.engine.top_blocks
         self.tokenizer = Tokenizer.from_folder(Path(folder))

@@ -24,7 +24,7 @@ from llama4coder.kv.demand import Demand
 from llama4coder.kv.sizing import BLOCK_SIZE
 from llama4coder.kv.step_sizing import ServedForm, StepLimits
 from llama4coder.machine import Machine
-from llama4coder.parallel.layout import choose_layout
+from llama4coder.parallel.layout import ParallelLayout, choose_layout
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.resolve_host import num_host_blocks
 from llama4coder.resolve_quant import QuantSetting, resolve_quant
@@ -49,7 +49,8 @@ def resolve(
     engine = config.engine
     _check_engine(config)
     _check_pool(config.speculation.pool)
-    context_length = _context_length(config, shape)
+    wanted_length = config.model.context_length
+    context_length = shape.num_positions if wanted_length == "auto" else wanted_length
     device = machine.device if engine.device == "auto" else engine.device
     layout = choose_layout(shape, engine.ranks, None if engine.kv_shards == "auto" else engine.kv_shards)
     plans = tuple(RankPlan(shape, layout, rank) for rank in range(layout.num_ranks))
@@ -57,6 +58,8 @@ def resolve(
     served = resolve_quant(setting, stored, plans, device)
     dtype = choose_dtype(config.model.dtype, served.quant, machine)
     _check_kv_format(engine.kv_format, shape)
+    if shape.window is not None and shape.window < context_length:
+        _check_window(shape.window, engine, layout)
     _check_device(device, machine)
     limits = StepLimits(
         context_length, engine.max_sequences, engine.max_step_tokens, config.speculation.most_draft_tokens
@@ -73,6 +76,7 @@ def resolve(
             quant_exclude=served.exclusions.patterns,
             verify=config.model.verify,
             context_length=context_length,
+            rope_scaling=config.model.rope_scaling,
         ),
         engine=_engine(config, demand, machine),
         placement=config.placement,
@@ -127,6 +131,21 @@ def _check_kv_format(kv_format: KVFormat, shape: ModelShape) -> None:
         )
 
 
+def _check_window(window: int, engine: EngineConfig, layout: ParallelLayout) -> None:
+    """Of models whose tokens see the last ones only, which long contexts cost little."""
+    if window < BLOCK_SIZE:
+        raise ConfigError(f"the model's tokens see {window} tokens, fewer than the {BLOCK_SIZE} of a block")
+    for key, is_set in (
+        ("engine.kv_shards", layout.kv_shards > 1),
+        ("engine.top_blocks", engine.top_blocks is not None),
+    ):
+        if is_set:
+            raise ConfigError(
+                f"{key} is for models whose tokens see all that is before them, and this one's see {window} tokens: "
+                f"leave it out, or set model.context_length to {window} or less"
+            )
+
+
 def _keeps_bounds(engine: EngineConfig) -> bool:
     return engine.block_bounds or engine.top_blocks is not None
 
@@ -170,15 +189,17 @@ def choose_dtype(dtype: DType | Auto, quant: QuantFormat, machine: Machine) -> D
     return "bfloat16" if machine.computes_bfloat16 or is_quantised else "float32"
 
 
-def _context_length(config: DeploymentConfig, shape: ModelShape) -> int:
-    if config.model.context_length == "auto":
-        return shape.max_position
-    if config.model.context_length > shape.max_position:
-        raise ConfigError(
-            f"model.context_length {config.model.context_length} is more than the model's own {shape.max_position} "
-            "positions; lower it, or leave it at auto"
+def context_note(config: ResolvedConfig, shape: ModelShape) -> str | None:
+    """What it means that another context is served than the model's own; None if it is that."""
+    served, own = config.model.context_length, shape.num_positions
+    if served > own:
+        return (
+            f"model.context_length {served} is more than the {own} positions that the model was made for: answers get "
+            "worse beyond them, unless its config.json scales its RoPE for so many"
         )
-    return config.model.context_length
+    if served < own:
+        return f"model.context_length {served}: longer prompts are refused, though the model was made for {own} tokens"
+    return None
 
 
 def _num_threads(config: DeploymentConfig, machine: Machine) -> int:

@@ -60,7 +60,7 @@ def resolve_draft(
 
 
 def _window_tokens(config: SpeculationConfig, shape: ModelShape) -> int:
-    window_tokens = min(config.draft.window_tokens, shape.max_position)
+    window_tokens = min(config.draft.window_tokens, shape.num_positions)
     least = _MIN_WINDOW * (2 * config.max_draft_tokens + 1)
     if window_tokens < least:
         raise ConfigError(

@@ -4,18 +4,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llama4coder.errors import CheckpointError
+from llama4coder.families import Family, family_of, unrotated_layers, window_of
 
 _LARGEST_INTEGER = 2**31  # of a damaged file that would have us count for hours
 _MOST_LAYERS = 10_000
-
-SUPPORTED_MODEL_TYPES = ("llama", "qwen2")
+_EXTENDED_BY_FACTOR = ("yarn", "dynamic")  # scalings whose `max_position_embeddings` may be that before them
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """A Llama-family decoder; names follow the glossary, not the file. Families differ in nothing else."""
+    """A Llama-family decoder; names follow the glossary, not the file. Families differ in nothing else.
+
+    The last three are for few families: norms of each query and key head; how many tokens a token sees, itself included
+    (None: all before it); and layers that do not rotate queries and keys.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -31,6 +36,9 @@ class ModelShape:
     attention_out_bias: bool
     mlp_bias: bool
     rope: Mapping[str, object]  # transformers' `rope_parameters`: rope_type, rope_theta and what the type needs
+    qk_norm: bool = False
+    window: int | None = None
+    unrotated_layers: tuple[int, ...] = ()
 
     @property
     def layer_matrices(self) -> tuple["MatrixShape", ...]:
@@ -42,6 +50,16 @@ class ModelShape:
             MatrixShape(2 * self.intermediate_size, self.hidden_size),
             MatrixShape(self.hidden_size, self.intermediate_size),
         )
+
+    @property
+    def num_positions(self) -> int:
+        """The longest context that the model is meant for."""
+        if self.rope.get("rope_type") not in _EXTENDED_BY_FACTOR:
+            return self.max_position
+        original, factor = self.rope.get("original_max_position_embeddings", self.max_position), self.rope.get("factor")
+        if not isinstance(original, int) or not isinstance(factor, int | float):
+            return self.max_position
+        return max(self.max_position, int(original * factor))
 
     @property
     def num_parameters(self) -> int:
@@ -62,8 +80,8 @@ class MatrixShape:
         return self.out_features * self.in_features
 
 
-def read_shape(folder: Path) -> ModelShape:
-    """Read `config.json` of a checkpoint folder.
+def read_shape(folder: Path, rope_scaling: Mapping[str, Any] | None = None) -> ModelShape:
+    """Read `config.json` of a checkpoint folder; `rope_scaling` takes the place of its own.
 
     Raises:
         CheckpointError: the file is missing or damaged, or the model is not of a family served here.
@@ -75,34 +93,40 @@ def read_shape(folder: Path) -> ModelShape:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     if not isinstance(raw, dict):
         raise CheckpointError(f"{path} does not hold a JSON object")
-    model_type = raw.get("model_type")
-    if model_type not in SUPPORTED_MODEL_TYPES:
-        raise CheckpointError(
-            f"{path}: model_type {model_type!r} is not served by this engine, "
-            f"which serves {', '.join(SUPPORTED_MODEL_TYPES)}"
-        )
-    return _parse(raw, path)
+    return shape_of(raw if rope_scaling is None else _rescaled(raw, rope_scaling), path)
 
 
-def _parse(raw: Mapping[str, object], path: Path) -> ModelShape:
+def shape_of(raw: Mapping[str, Any], path: Path) -> ModelShape:
+    """The dimensions in the content of a `config.json`, which errors call `path`.
+
+    Raises:
+        CheckpointError: it is damaged, or the model is not of a family served here.
+    """
+    try:
+        return _parse(raw, family_of(raw))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _parse(found: Mapping[str, Any], family: Family) -> ModelShape:
+    raw = {**family.defaults, **found}
+
     def integer(key: str, default: int | None = None) -> int:
         value = raw.get(key)
         value = default if value is None else value
         if type(value) is not int or not 0 < value <= _LARGEST_INTEGER:
-            raise CheckpointError(f"{path}: {key} is {value!r}, not a positive integer that a model can have")
+            raise CheckpointError(f"{key} is {value!r}, not a positive integer that a model can have")
         return value
 
     if raw.get("hidden_act", "silu") != "silu":
-        raise CheckpointError(f"{path}: hidden_act {raw['hidden_act']!r} is not supported, only silu")
-    if raw.get("use_sliding_window"):
-        raise CheckpointError(f"{path}: use_sliding_window is not supported")
+        raise CheckpointError(f"hidden_act {raw['hidden_act']!r} is not supported, only silu")
     has_bias = bool(raw.get("attention_bias", False))
     hidden_size, num_heads = integer("hidden_size"), integer("num_attention_heads")
-    num_kv_heads, num_layers = integer("num_key_value_heads", num_heads), integer("num_hidden_layers")
+    num_layers, num_kv_heads = integer("num_hidden_layers"), integer("num_key_value_heads", num_heads)
     if num_layers > _MOST_LAYERS:
-        raise CheckpointError(f"{path}: num_hidden_layers is {num_layers}, more than {_MOST_LAYERS}")
+        raise CheckpointError(f"num_hidden_layers is {num_layers}, more than {_MOST_LAYERS}")
     if num_heads % num_kv_heads:
-        raise CheckpointError(f"{path}: {num_heads} attention heads cannot share {num_kv_heads} KV heads evenly")
+        raise CheckpointError(f"{num_heads} attention heads cannot share {num_kv_heads} KV heads evenly")
     return ModelShape(
         vocab_size=integer("vocab_size"),
         hidden_size=hidden_size,
@@ -110,27 +134,45 @@ def _parse(raw: Mapping[str, object], path: Path) -> ModelShape:
         num_layers=num_layers,
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
-        head_dim=integer("head_dim", hidden_size // num_heads),
-        rms_norm_eps=_rms_norm_eps(raw, path),
-        max_position=integer("max_position_embeddings", 2048),
+        head_dim=_head_dim(integer("head_dim", hidden_size // num_heads)),
+        rms_norm_eps=_eps(raw.get("rms_norm_eps", 1e-6)),
+        max_position=integer("max_position_embeddings"),
         tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
-        qkv_bias=has_bias or raw["model_type"] == "qwen2",  # which has it always, and says so nowhere
+        qkv_bias=has_bias or family.qkv_bias,
         attention_out_bias=has_bias,
         mlp_bias=bool(raw.get("mlp_bias", False)),
-        rope=_rope_parameters(raw),
+        rope=_whole_heads(rope_parameters(raw)),
+        qk_norm=family.qk_norm,
+        window=window_of(raw, family, num_layers),
+        unrotated_layers=unrotated_layers(raw, family, num_layers),
     )
 
 
-def _rms_norm_eps(raw: Mapping[str, object], path: Path) -> float:
-    value = raw.get("rms_norm_eps", 1e-6)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise CheckpointError(f"{path}: rms_norm_eps is {value!r}, not a number between 0 and 1")
+def _rescaled(raw: Mapping[str, Any], rope_scaling: Mapping[str, Any]) -> Mapping[str, Any]:
+    theta = rope_parameters(raw)["rope_theta"]
+    others = {key: value for key, value in raw.items() if key not in ("rope_parameters", "rope_scaling")}
+    return {**others, "rope_parameters": {"rope_theta": theta, **rope_scaling}}
+
+
+def _head_dim(head_dim: int) -> int:
+    """Positions rotate pairs of features."""
+    if head_dim % 2:
+        raise CheckpointError(f"heads of {head_dim} features cannot be rotated, only even ones")
+    return head_dim
+
+
+def _eps(value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value < 1:
+        raise CheckpointError(f"rms_norm_eps is {value!r}, not a small number")
     return float(value)
 
 
-def _rope_parameters(raw: Mapping[str, object]) -> Mapping[str, object]:
+def rope_parameters(raw: Mapping[str, Any]) -> Mapping[str, object]:
     """Both spellings in use: `rope_parameters` (transformers 5) and `rope_theta` with `rope_scaling` (before)."""
     merged: dict[str, object] = {"rope_type": "default", "rope_theta": raw.get("rope_theta", 10_000.0)}
+    for key in ("original_max_position_embeddings", "partial_rotary_factor"):  # some files have them outside
+        if raw.get(key) is not None:
+            merged[key] = raw[key]
     for key in ("rope_scaling", "rope_parameters"):
         value = raw.get(key)
         if isinstance(value, dict):
@@ -139,3 +181,9 @@ def _rope_parameters(raw: Mapping[str, object]) -> Mapping[str, object]:
     if legacy_type is not None and merged["rope_type"] == "default":
         merged["rope_type"] = legacy_type
     return merged
+
+
+def _whole_heads(rope: Mapping[str, object]) -> Mapping[str, object]:
+    if rope.get("partial_rotary_factor", 1.0) != 1.0:
+        raise CheckpointError("partial_rotary_factor: heads that are rotated in part are not served by this engine")
+    return {key: value for key, value in rope.items() if key != "partial_rotary_factor"}

@@ -63,8 +63,13 @@ class StepLayout:
 
 @dataclass(frozen=True, slots=True)
 class HeadLayout:
-    """How many heads there are; query head h reads KV head h // (num_heads // num_kv_heads)."""
+    """How many heads there are, and how far back they see.
+
+    Query head h reads KV head h // (num_heads // num_kv_heads). The token at position p sees those after p - window; a
+    window is at least a block, and never together with several KV shards or with sparsity.
+    """
 
     num_heads: int
     num_kv_heads: int
     head_dim: int
+    window: int | None = None

@@ -37,8 +37,8 @@ class TorchAttention:
         return TorchStepAttention(
             self.heads,
             layout.slots,
-            decodes=tuple(_decode_group(group, layout) for group in _by_length(singles)),
-            prefills=tuple(PrefillRow.of(row, layout) for row in dense if row.num_tokens > 1),
+            decodes=tuple(_decode_group(group, layout, self.heads.window) for group in _by_length(singles)),
+            prefills=tuple(PrefillRow.of(row, layout, self.heads.window) for row in dense if row.num_tokens > 1),
             sparse=tuple(ShardRow.of(row, layout) for row in sparse if row.num_tokens),
         )
 
@@ -105,20 +105,19 @@ class PrefillRow:
     start: int
     length: int
     block_ids: Tensor
+    window: int | None
 
     @classmethod
-    def of(cls, row: RowSpan, layout: StepLayout) -> "PrefillRow":
+    def of(cls, row: RowSpan, layout: StepLayout, window: int | None) -> "PrefillRow":
         block_ids = layout.table[row.table_row, : num_blocks_for(row.length)].copy()
         tokens = slice(row.first, row.first + row.num_tokens)
-        return cls(tokens, row.start, row.length, torch.from_numpy(block_ids).to(layout.slots.device))
+        return cls(tokens, row.start, row.length, torch.from_numpy(block_ids).to(layout.slots.device), window)
 
     def attend(self, queries: Tensor, kv: LayerKV) -> Tensor:
         """Queries and result are `[num_tokens, num_heads, head_dim]`."""
         seen = kv.read(self.block_ids)
         keys, values = (part.flatten(0, 1)[: self.length].transpose(0, 1) for part in (seen.keys, seen.values))
-        mask = None
-        if self.start:  # a later chunk: token i of it sees everything up to position start + i
-            mask = torch.ones(len(queries), self.length, dtype=torch.bool, device=queries.device).tril(self.start)
+        mask = self._mask(queries.device)
         attended = F.scaled_dot_product_attention(
             queries.transpose(0, 1).unsqueeze(0),
             keys.unsqueeze(0),
@@ -128,6 +127,15 @@ class PrefillRow:
             enable_gqa=True,
         )
         return attended.squeeze(0).transpose(0, 1)
+
+    def _mask(self, device: torch.device) -> Tensor | None:
+        """True where a token may be attended; None where that is everything up to the token itself."""
+        is_cut = self.window is not None and self.window < self.length
+        if not self.start and not is_cut:
+            return None
+        # Token i of a later chunk sees everything up to position start + i.
+        seen = torch.ones(self.length - self.start, self.length, dtype=torch.bool, device=device).tril(self.start)
+        return seen if self.window is None else seen.triu(self.start - self.window + 1)
 
 
 def _by_length(rows: Sequence[RowSpan]) -> list[list[RowSpan]]:
@@ -146,11 +154,14 @@ def _in_parts(rows: list[RowSpan], most_tokens: int) -> list[list[RowSpan]]:
     return [rows[first : first + size] for first in range(0, len(rows), size)]
 
 
-def _decode_group(rows: Sequence[RowSpan], layout: StepLayout) -> DecodeGroup:
+def _decode_group(rows: Sequence[RowSpan], layout: StepLayout, window: int | None) -> DecodeGroup:
     device = layout.slots.device
     lengths = np.array([row.length for row in rows])
     num_blocks = num_blocks_for(int(lengths.max()))
-    mask = np.arange(num_blocks * BLOCK_SIZE) < lengths[:, None]
+    positions = np.arange(num_blocks * BLOCK_SIZE)
+    mask = positions < lengths[:, None]
+    if window is not None:
+        mask &= positions >= lengths[:, None] - window
     return DecodeGroup(
         token_index=torch.tensor([row.first for row in rows], device=device),
         block_table=torch.from_numpy(layout.table[[row.table_row for row in rows], :num_blocks]).to(device),

@@ -68,7 +68,7 @@ class TorchTailedShard:
         positions = np.concatenate([np.arange(row.start, row.length) for row in layout.rows])
         return cls(
             heads,
-            tuple(TailedRow.of(row, layout) for row in layout.rows),
+            tuple(TailedRow.of(row, layout, heads.window) for row in layout.rows),
             table_rows.repeat_interleave(nums_tokens),
             torch.from_numpy(positions).to(device),
             lengths.repeat_interleave(nums_tokens),
@@ -103,7 +103,7 @@ class TailedRow:
     hidden: Tensor  # [num_tokens, 1, BLOCK_SIZE * len(compressed_ids) + len(dense)]
 
     @classmethod
-    def of(cls, row: RowSpan, layout: StepLayout) -> "TailedRow":
+    def of(cls, row: RowSpan, layout: StepLayout, window_tokens: int | None) -> "TailedRow":
         shard, device = layout.shard, layout.slots.device
         first = row.start // BLOCK_SIZE
         own = np.arange(row.start, row.length)[:, None] // BLOCK_SIZE  # each token's own block
@@ -111,6 +111,9 @@ class TailedRow:
         window = np.arange(first * BLOCK_SIZE, row.length)
         dense = window[window // BLOCK_SIZE % shard.count == shard.index]
         sees_compressed = np.repeat(full, BLOCK_SIZE) < own
+        if window_tokens is not None:
+            compressed = (full[:, None] * BLOCK_SIZE + np.arange(BLOCK_SIZE)).reshape(-1)
+            sees_compressed &= compressed > np.arange(row.start, row.length)[:, None] - window_tokens
         sees_dense = (dense // BLOCK_SIZE == own) & (dense <= np.arange(row.start, row.length)[:, None])
         ids = layout.table[row.table_row, full // shard.count]
         hidden = ~np.concatenate((sees_compressed, sees_dense), axis=1)[:, None]

@@ -29,12 +29,17 @@ def find_checkpoint(config_path: str, cache_dir: Path, progress: Progress) -> Pa
             f"the model folder {folder} does not exist; "
             f"set model.path to a folder, a {_GGUF_SUFFIX} file or `{EMBEDDED}`"
         )
+    check_folder(folder)
+    return folder
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `CheckpointError` naming the first file that a model folder lacks."""
     check_links(folder)
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise CheckpointError(f"the model folder {folder} has no {name}")
     _check_weights(folder)
-    return folder
 
 
 def _check_weights(folder: Path) -> None:

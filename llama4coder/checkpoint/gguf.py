@@ -12,7 +12,7 @@ from llama4coder.checkpoint.gguf_weights import read_weights
 from llama4coder.checkpoint.publish import published_folder
 from llama4coder.progress import Progress
 
-CONVERSION = 1  # raised when the output changes, so that folders made before are not used
+CONVERSION = 2  # raised when the output changes, so that folders made before are not used
 
 
 def convert_gguf(source: Path, target: Path, progress: Progress) -> None:
@@ -28,7 +28,7 @@ def convert_gguf(source: Path, target: Path, progress: Progress) -> None:
     tokenizer = build_tokenizer(file, rules)
     with published_folder(target) as folder:
         _write_json(folder / "config.json", hugging_face_config(file, shape))
-        _write_json(folder / "tokenizer_config.json", tokenizer_config(file, shape.context_length))
+        _write_json(folder / "tokenizer_config.json", tokenizer_config(file, rules, shape.context_length))
         _write_json(folder / "generation_config.json", generation_config(file, rules))
         (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
         progress.start("converting weights", total_bytes(weights), "B")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from llama4coder.checkpoint.gguf_family import GgufFamily, read_family
 from llama4coder.checkpoint.gguf_file import GgufFile
+from llama4coder.checkpoint.gguf_rope import RotatedModel, rope_parameters
 from llama4coder.errors import CheckpointError
 
 
@@ -47,7 +48,6 @@ def read_shape(file: GgufFile) -> GgufShape:
 def hugging_face_config(file: GgufFile, shape: GgufShape) -> dict[str, object]:
     """The content of config.json."""
     family = shape.family
-    rope_base = f"{family.name}.rope.freq_base"
     return {
         "architectures": [family.model_class],
         "model_type": family.name,
@@ -61,13 +61,13 @@ def hugging_face_config(file: GgufFile, shape: GgufShape) -> dict[str, object]:
         "attention_bias": False,  # of all four projections; biases of three of them are the family's own habit
         "mlp_bias": False,
         "rms_norm_eps": file.number(f"{family.name}.attention.layer_norm_rms_epsilon"),
-        "rope_theta": file.number(rope_base) if file.has(rope_base) else 10000.0,
-        "rope_scaling": None,
+        "rope_parameters": rope_parameters(file, RotatedModel(family.name, shape.head_dim, shape.context_length)),
         "max_position_embeddings": shape.context_length,
         "vocab_size": shape.vocab_size,
         "tie_word_embeddings": shape.ties_embeddings,
         "bos_token_id": file.optional_integer("tokenizer.ggml.bos_token_id"),
         "eos_token_id": file.optional_integer("tokenizer.ggml.eos_token_id"),
+        "pad_token_id": file.optional_integer("tokenizer.ggml.padding_token_id"),
         "torch_dtype": "bfloat16",
         "dtype": "bfloat16",
     }
@@ -77,9 +77,6 @@ def _refuse_unsupported(file: GgufFile, family: GgufFamily, head_dim: int) -> No
     if (file.optional_integer("split.count") or 1) > 1:
         raise CheckpointError(f"{file.path} is one part of a split model; merge its parts into one file first")
     # Each of these changes the computation; converting without it would give a model that talks nonsense.
-    scaling = f"{family.name}.rope.scaling.type"
-    if file.has(scaling) and file.text(scaling) != "none":
-        raise CheckpointError(f"{file.path} scales its RoPE, which the conversion does not support")
     if (file.optional_integer(f"{family.name}.rope.dimension_count") or head_dim) != head_dim:
         raise CheckpointError(f"{file.path} rotates a part of each head, which the conversion does not support")
     if file.optional_integer(f"{family.name}.expert_count"):

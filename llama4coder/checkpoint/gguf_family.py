@@ -15,15 +15,18 @@ class GgufFamily:
     name: str  # general.architecture, and Hugging Face's model_type
     model_class: str  # Hugging Face's
     interleaves_heads: bool  # llama.cpp's converter has reordered the rows of query and key projections
-    qkv_bias: bool
+    qkv_bias: bool = False
+    qk_norm: bool = False
 
 
 _FAMILIES: Mapping[str, GgufFamily] = MappingProxyType(
     {
         family.name: family
         for family in (
-            GgufFamily("llama", "LlamaForCausalLM", interleaves_heads=True, qkv_bias=False),
+            GgufFamily("llama", "LlamaForCausalLM", interleaves_heads=True),
             GgufFamily("qwen2", "Qwen2ForCausalLM", interleaves_heads=False, qkv_bias=True),
+            GgufFamily("qwen3", "Qwen3ForCausalLM", interleaves_heads=False, qk_norm=True),
+            GgufFamily("smollm3", "SmolLM3ForCausalLM", interleaves_heads=True),
         )
     }
 )
@@ -34,5 +37,7 @@ def read_family(file: GgufFile) -> GgufFamily:
     name = file.text("general.architecture")
     if name not in _FAMILIES:
         known = ", ".join(_FAMILIES)
-        raise CheckpointError(f"{file.path} holds the architecture {name}; supported are {known}")
+        raise CheckpointError(
+            f"{file.path} holds the architecture {name}; supported are {known}; llama.cpp or Ollama may serve it"
+        )
     return _FAMILIES[name]

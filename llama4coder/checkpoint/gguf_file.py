@@ -66,6 +66,12 @@ class GgufFile:
             raise self.damaged(f"{key} is not a list of integers")
         return values
 
+    def numbers(self, key: str) -> list[float]:
+        values = self._value(key)
+        if not isinstance(values, list) or not all(isinstance(value, float) for value in values):
+            raise self.damaged(f"{key} is not a list of numbers")
+        return values
+
     def has(self, key: str) -> bool:
         return key in self._reader.fields
 

@@ -3,6 +3,7 @@
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 
 from llama4coder.checkpoint.gguf_file import GgufFile
+from llama4coder.checkpoint.gguf_sentencepiece import sentencepiece_tokenizer
 from llama4coder.checkpoint.gguf_text_rules import TextRules
 
 _CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5  # kinds in tokenizer.ggml.token_type
@@ -11,13 +12,12 @@ _CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5  # kinds in tokenizer.ggml.token_type
 def build_tokenizer(file: GgufFile, rules: TextRules) -> Tokenizer:
     """The tokenizer itself; `CheckpointError` for a vocabulary that contradicts itself."""
     kinds = _kinds(file)
-    tokenizer = Tokenizer(_byte_pairs(file, kinds, ignore_merges=rules.takes_whole_words))
-    if rules.composes:
-        tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = rules.pre_tokenizer()
-    tokenizer.decoder = decoders.ByteLevel()
+    if rules.is_sentencepiece:
+        tokenizer = sentencepiece_tokenizer(file, kinds)
+    else:
+        tokenizer = _byte_level_tokenizer(file, kinds, rules)
     _add_marked_tokens(tokenizer, kinds)
-    if _adds_bos(file):
+    if _adds_bos(file, rules):
         bos = _token(file, "bos_token_id")
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, tokenizer.token_to_id(bos))]
@@ -25,13 +25,23 @@ def build_tokenizer(file: GgufFile, rules: TextRules) -> Tokenizer:
     return tokenizer
 
 
-def tokenizer_config(file: GgufFile, context_length: int) -> dict[str, object]:
+def _byte_level_tokenizer(file: GgufFile, kinds: list[tuple[str, int]], rules: TextRules) -> Tokenizer:
+    tokenizer = Tokenizer(_byte_pairs(file, kinds, ignore_merges=rules.takes_whole_words))
+    if rules.composes:
+        tokenizer.normalizer = normalizers.NFC()
+    if rules.pre_tokenizer is not None:
+        tokenizer.pre_tokenizer = rules.pre_tokenizer()
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def tokenizer_config(file: GgufFile, rules: TextRules, context_length: int) -> dict[str, object]:
     """The content of tokenizer_config.json."""
     config: dict[str, object] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context_length,
         "clean_up_tokenization_spaces": False,
-        "add_bos_token": _adds_bos(file),
+        "add_bos_token": _adds_bos(file, rules),
     }
     for ours, theirs in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
         if file.has(f"tokenizer.ggml.{theirs}_token_id"):
@@ -88,8 +98,10 @@ def _add_marked_tokens(tokenizer: Tokenizer, kinds: list[tuple[str, int]]) -> No
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=kind == _CONTROL) for token, kind in marked])
 
 
-def _adds_bos(file: GgufFile) -> bool:
-    return file.has("tokenizer.ggml.add_bos_token") and file.flag("tokenizer.ggml.add_bos_token")
+def _adds_bos(file: GgufFile, rules: TextRules) -> bool:
+    """By default, as llama.cpp does it."""
+    key = "tokenizer.ggml.add_bos_token"
+    return file.flag(key) if file.has(key) else rules.is_sentencepiece
 
 
 def _token(file: GgufFile, key: str) -> str:

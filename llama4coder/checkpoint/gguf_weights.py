@@ -11,6 +11,7 @@ from gguf.quants import dequantize
 
 from llama4coder.checkpoint.gguf_config import GgufShape
 from llama4coder.checkpoint.gguf_file import GgufFile
+from llama4coder.checkpoint.gguf_rope import FREQUENCY_FACTORS
 from llama4coder.errors import CheckpointError
 
 _PART_VALUES = 2**18  # float32 values held at once: 1 MiB, so that unpacking and rounding stay in the cache
@@ -60,7 +61,7 @@ def read_weights(file: GgufFile, shape: GgufShape) -> list[GgufWeight]:
     weights = [*_outer_weights(file, shape)]
     for layer in range(shape.num_layers):
         weights += _layer_weights(file, shape, layer)
-    unknown = set(file.tensors) - {weight.tensor.name for weight in weights}
+    unknown = set(file.tensors) - {weight.tensor.name for weight in weights} - {FREQUENCY_FACTORS}
     if unknown:
         raise CheckpointError(f"{file.path} has a tensor {min(unknown)}, which the conversion does not support")
     return weights
@@ -85,6 +86,10 @@ def _layer_weights(file: GgufFile, shape: GgufShape, layer: int) -> Iterator[Ggu
         yield _weight(file, f"{stored}.weight", f"{projection}.weight", (size, hidden), num_interleaved)
         if shape.family.qkv_bias:
             yield _weight(file, f"{stored}.bias", f"{projection}.bias", (size,), num_interleaved)
+    if shape.family.qk_norm:
+        for name in ("q", "k"):
+            norm = f"{target}.self_attn.{name}_norm.weight"
+            yield _weight(file, f"{source}.attn_{name}_norm.weight", norm, (shape.head_dim,))
     yield _weight(file, f"{source}.attn_output.weight", f"{target}.self_attn.o_proj.weight", (hidden, q_size))
     yield _weight(file, f"{source}.ffn_norm.weight", f"{target}.post_attention_layernorm.weight", (hidden,))
     yield _weight(file, f"{source}.ffn_gate.weight", f"{target}.mlp.gate_proj.weight", (inner, hidden))

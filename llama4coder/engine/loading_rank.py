@@ -166,7 +166,7 @@ class _Parts:
 
 def load_runner(config: ResolvedConfig, progress: Progress) -> ModelRunner:
     """The only rank of its replica; see `load_share`."""
-    return load_share(config, RankShare.whole(read_shape(Path(config.model.path))), progress)
+    return load_share(config, RankShare.whole(read_shape(Path(config.model.path), config.model.rope_scaling)), progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def load_measured(config: ResolvedConfig, meter: MemoryMeter, progress: Progress
         CheckpointError: it cannot be read.
         NotEnoughMemory: what is left cannot hold one sequence of the served context.
     """
-    shape = read_shape(Path(config.model.path))
+    shape = read_shape(Path(config.model.path), config.model.rope_scaling)
     loading = LoadingRank.load(config, RankShare.whole(shape), meter, progress)
     measured = loading.measure()
     settled = settle_pool(config, shape, [measured])

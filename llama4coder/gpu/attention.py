@@ -66,14 +66,14 @@ class _PreparedStep:
             return self._run_tailed(qkv, rotation, kv, out_dtype)
         assert isinstance(kv, (DenseKV, Int8KV)), "KV of another format"
         queries = rotate_and_write(qkv, rotation, self.metadata.slots, kv, self.heads)
-        return attend(queries, kv, self.metadata, out_dtype=out_dtype)
+        return attend(queries, kv, self.metadata, AttentionOptions(self.heads.window, out_dtype))
 
     def _run_tailed(self, qkv: Tensor, rotation: Rotation, kv: TailedKV, out_dtype: torch.dtype) -> AttentionOutput:
         """What the step's tokens fill is compressed before they attend, and the tails change after that."""
         rotated = rotate(qkv, rotation, self.heads)
         recent = Recent(kv.tail, rotated.fresh)
         seal_blocks(kv, recent, self.metadata)
-        result = attend(rotated.queries, kv, self.metadata, out_dtype=out_dtype, recent=recent)
+        result = attend(rotated.queries, kv, self.metadata, AttentionOptions(self.heads.window, out_dtype, recent))
         keep_last(recent, self.metadata)
         return result
 
@@ -101,26 +101,34 @@ def supports(heads: HeadLayout) -> bool:
     return heads.head_dim % 2 == 0 and heads.head_dim <= MAX_HEAD_DIM and _group(heads) <= MAX_GROUP
 
 
+@dataclass(frozen=True, slots=True)
+class AttentionOptions:
+    """What differs between models, formats and uses."""
+
+    window: int | None = None  # of `HeadLayout`
+    out_dtype: torch.dtype | None = None  # None: that of the queries
+    recent: Recent | None = None  # what formats with tails keep dense
+    device_programs: int | None = None  # at which splits per row aim; None: what fits on the device
+
+
 def attend(
     queries: Tensor,
     kv: LayerKV,
     metadata: AttentionMetadata,
-    device_programs: int | None = None,
-    out_dtype: torch.dtype | None = None,
-    recent: Recent | None = None,
+    options: AttentionOptions = AttentionOptions(),
 ) -> AttentionOutput:
     """Causal attention of `queries` `[num_tokens, num_heads, head_dim]` to the rows' cached keys and values.
 
-    Nothing here waits for the device. Splits per row aim at `device_programs` programs, by default what fits on it; the
-    output is of the queries' dtype, if no other is asked for. What formats with tails keep dense is `recent`.
+    Nothing here waits for the device.
     """
     queries = queries.contiguous()
     result = AttentionOutput(
-        torch.empty_like(queries, dtype=out_dtype),
+        torch.empty_like(queries, dtype=options.out_dtype),
         torch.empty(queries.shape[:2], dtype=torch.float32, device=queries.device),
     )
     if len(queries):
-        _Launch(queries, Pool.of(kv), recent, metadata, result).run(device_programs or _device_programs(queries.device))
+        programs = options.device_programs or _device_programs(queries.device)
+        _Launch(queries, Pool.of(kv), metadata, options, result).run(programs)
     return result
 
 
@@ -131,10 +139,15 @@ class _Launch:
     """
 
     def __init__(
-        self, queries: Tensor, pool: Pool, recent: Recent | None, metadata: AttentionMetadata, result: AttentionOutput
+        self,
+        queries: Tensor,
+        pool: Pool,
+        metadata: AttentionMetadata,
+        options: AttentionOptions,
+        result: AttentionOutput,
     ) -> None:
         _, num_heads, self._head_dim = queries.shape
-        self._queries, self._pool, self._recent = queries, pool, recent
+        self._queries, self._pool, self._recent, self._window = queries, pool, options.recent, options.window
         self._metadata, self._result = metadata, result
         self._num_kv_heads = pool.keys.shape[2]
         self._group = num_heads // self._num_kv_heads
@@ -226,6 +239,7 @@ class _Launch:
             MIN_SPLIT_TOKENS=tiles.MIN_SPLIT_TOKENS,
             TILED=tiled,
             SPLIT=num_splits > 1,
+            WINDOW=self._window or 0,
             PRECISION="ieee" if self._queries.dtype == torch.float32 else "tf32",
             num_warps=tile.num_warps,
             num_stages=tile.num_stages,

@@ -72,13 +72,13 @@ def _take_in(acc, best, total, scores, value, factors, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def _accumulate(acc, best, total, query, nums_seen, keys_ptr, values_ptr, key_scales_ptr, value_scales_ptr,
+def _accumulate(acc, best, total, query, nums_seen, firsts_seen, keys_ptr, values_ptr, key_scales_ptr, value_scales_ptr,
                 key_lows_ptr, value_lows_ptr, table_ptr, first, last, head, block_stride, token_stride, scale,
                 HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr, KV_BLOCK: tl.constexpr,
-                FORMAT: tl.constexpr, MASKED: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+                FORMAT: tl.constexpr, MASKED: tl.constexpr, WINDOW: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
     """Attend to the keys [first, last); unmasked, their number is a multiple of BLOCK_N and all queries see them.
 
-    `nums_seen` is how many of the row's keys each query sees.
+    `nums_seen` is how many of the row's keys each query sees, but for those before `firsts_seen` if there is a WINDOW.
     """
     offsets = tl.arange(0, BLOCK_N)
     dims = tl.arange(0, BLOCK_D)
@@ -110,6 +110,8 @@ def _accumulate(acc, best, total, query, nums_seen, keys_ptr, values_ptr, key_sc
             factors = load_scales(value_scales_ptr, blocks, positions, last, head, FORMAT, KV_BLOCK)
         if MASKED:
             seen = (positions[None, :] < nums_seen[:, None]) & (positions < last)[None, :]
+            if WINDOW > 0:
+                seen = seen & (positions[None, :] >= firsts_seen[:, None])
             scores = tl.where(seen, scores, float("-inf"))
         acc, best, total = _take_in(acc, best, total, scores, value, factors, PRECISION)
     return acc, best, total
@@ -119,26 +121,35 @@ def _accumulate(acc, best, total, query, nums_seen, keys_ptr, values_ptr, key_sc
 def _attend_pool(query, positions, first_position, keys_ptr, values_ptr, key_scales_ptr, value_scales_ptr,
                  key_lows_ptr, value_lows_ptr, table_ptr, first_key, last_key, head, block_stride, token_stride, shard,
                  scale, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-                 KV_BLOCK: tl.constexpr, FORMAT: tl.constexpr, NUM_SHARDS: tl.constexpr,
+                 KV_BLOCK: tl.constexpr, FORMAT: tl.constexpr, NUM_SHARDS: tl.constexpr, WINDOW: tl.constexpr,
                  PRECISION: tl.constexpr):  # fmt: skip
-    """Attend to the pool's keys [first_key, last_key), first those that all queries of the tile see."""
+    """Attend to the pool's keys [first_key, last_key), first those that all queries of the tile see.
+
+    If there is a WINDOW, each query sees the last so many keys up to its own.
+    """
     acc = tl.zeros([BLOCK_M, BLOCK_D], dtype=tl.float32)
     best = tl.full([BLOCK_M], float("-inf"), dtype=tl.float32)
     total = tl.zeros([BLOCK_M], dtype=tl.float32)
     nums_seen = num_seen(positions, shard, FORMAT, NUM_SHARDS, KV_BLOCK)
     seen_by_all = num_seen(first_position, shard, FORMAT, NUM_SHARDS, KV_BLOCK)
+    firsts_seen = positions
+    if WINDOW > 0:  # all of it masked: what all queries see lies in its middle
+        firsts_seen = positions + 1 - WINDOW
+        first_key = tl.maximum(first_key, tl.maximum(first_position + 1 - WINDOW, 0) // BLOCK_N * BLOCK_N)
+        seen_by_all = first_key
     masked_key = first_key + tl.maximum(tl.minimum(seen_by_all, last_key) - first_key, 0) // BLOCK_N * BLOCK_N
     if FORMAT == INT4:
         keys_ptr, values_ptr = keys_ptr + head * (HEAD_DIM // 2), values_ptr + head * (HEAD_DIM // 2)
     else:
         keys_ptr, values_ptr = keys_ptr + head * HEAD_DIM, values_ptr + head * HEAD_DIM
-    acc, best, total = _accumulate(acc, best, total, query, nums_seen, keys_ptr, values_ptr, key_scales_ptr,
-                                   value_scales_ptr, key_lows_ptr, value_lows_ptr, table_ptr, first_key, masked_key,
-                                   head, block_stride, token_stride, scale, HEAD_DIM, BLOCK_D, BLOCK_N, KV_BLOCK,
-                                   FORMAT, False, PRECISION)  # fmt: skip
-    return _accumulate(acc, best, total, query, nums_seen, keys_ptr, values_ptr, key_scales_ptr, value_scales_ptr,
-                       key_lows_ptr, value_lows_ptr, table_ptr, masked_key, last_key, head, block_stride, token_stride,
-                       scale, HEAD_DIM, BLOCK_D, BLOCK_N, KV_BLOCK, FORMAT, True, PRECISION)  # fmt: skip
+    acc, best, total = _accumulate(acc, best, total, query, nums_seen, firsts_seen, keys_ptr, values_ptr,
+                                   key_scales_ptr, value_scales_ptr, key_lows_ptr, value_lows_ptr, table_ptr,
+                                   first_key, masked_key, head, block_stride, token_stride, scale, HEAD_DIM, BLOCK_D,
+                                   BLOCK_N, KV_BLOCK, FORMAT, False, WINDOW, PRECISION)  # fmt: skip
+    return _accumulate(acc, best, total, query, nums_seen, firsts_seen, keys_ptr, values_ptr, key_scales_ptr,
+                       value_scales_ptr, key_lows_ptr, value_lows_ptr, table_ptr, masked_key, last_key, head,
+                       block_stride, token_stride, scale, HEAD_DIM, BLOCK_D, BLOCK_N, KV_BLOCK, FORMAT, True, WINDOW,
+                       PRECISION)  # fmt: skip
 
 
 @triton.jit
@@ -188,7 +199,8 @@ def paged_attention_kernel(out_ptr, lse_ptr, queries_ptr, keys_ptr, values_ptr, 
                            BLOCK_N: tl.constexpr, BLOCK_ROWS: tl.constexpr, KV_BLOCK: tl.constexpr,
                            FORMAT: tl.constexpr, TAIL_TOKENS: tl.constexpr, NUM_SHARDS: tl.constexpr,
                            MIN_TOKENS: tl.constexpr, MAX_TOKENS: tl.constexpr, MIN_SPLIT_TOKENS: tl.constexpr,
-                           TILED: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+                           TILED: tl.constexpr, SPLIT: tl.constexpr, WINDOW: tl.constexpr,
+                           PRECISION: tl.constexpr):  # fmt: skip
     """Rows of MIN_TOKENS to MAX_TOKENS query tokens; grid is (rows, or tiles if TILED; KV heads; splits).
 
     Out is `[num_tokens, num_heads, HEAD_DIM]`, or, if SPLIT, `[num_splits, num_slots, num_heads, HEAD_DIM]` with
@@ -227,7 +239,7 @@ def paged_attention_kernel(out_ptr, lse_ptr, queries_ptr, keys_ptr, values_ptr, 
     acc, best, total = _attend_pool(query, start + tokens, start + first_token, keys_ptr, values_ptr, key_scales_ptr,
                                     value_scales_ptr, key_lows_ptr, value_lows_ptr, table_ptr, first_key, last_key,
                                     head, block_stride, token_stride, shard, scale, HEAD_DIM, BLOCK_D, BLOCK_M,
-                                    BLOCK_N, KV_BLOCK, FORMAT, NUM_SHARDS, PRECISION)  # fmt: skip
+                                    BLOCK_N, KV_BLOCK, FORMAT, NUM_SHARDS, WINDOW, PRECISION)  # fmt: skip
     if FORMAT >= FP8:
         end = tl.where(split == 0, end, 0)  # by one split alone; the first is there wherever there are keys
         new_from, table_row = tl.load(new_from_ptr + row), tl.load(table_rows_ptr + row)

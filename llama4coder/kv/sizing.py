@@ -116,7 +116,7 @@ def _num_vector_weights(plan: RankPlan) -> int:
     """Norms, which every rank has, and biases; none of them is quantised."""
     shape = plan.shape
     qkv, _, gate_up, _ = layer_matrices(plan)
-    per_layer = 2 * shape.hidden_size
+    per_layer = 2 * shape.hidden_size + 2 * shape.head_dim * shape.qk_norm
     per_layer += qkv.out_features * shape.qkv_bias + gate_up.out_features * shape.mlp_bias
     per_layer += plan.holds_bias * shape.hidden_size * (shape.attention_out_bias + shape.mlp_bias)
     return shape.num_layers * per_layer + shape.hidden_size

@@ -29,6 +29,11 @@ class Rotation:
     cos: Tensor
     sin: Tensor
 
+    @property
+    def none(self) -> "Rotation":
+        """That of as many tokens which leaves them as they are."""
+        return Rotation(torch.ones_like(self.cos), torch.zeros_like(self.sin))
+
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate queries or keys `[num_tokens, num_heads, head_dim]`, half against half as Hugging Face stores them."""
         half = x.shape[-1] // 2

@@ -38,6 +38,16 @@ class DecoderLayer:
 
 
 @dataclass(frozen=True, slots=True)
+class UnrotatedLayer:
+    """A layer whose queries and keys know no positions: https://arxiv.org/abs/2501.18795."""
+
+    layer: Layer
+
+    def __call__(self, x: Tensor, rotation: Rotation, kv: LayerKV, attention: StepAttention) -> Tensor:
+        return self.layer(x, rotation.none, kv, attention)
+
+
+@dataclass(frozen=True, slots=True)
 class Llama:
     """A decoder of the Llama family."""
 

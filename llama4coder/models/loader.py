@@ -14,7 +14,8 @@ from llama4coder.layers.kernels import Kernels
 from llama4coder.layers.linear import DenseLinear, Head, Linear
 from llama4coder.layers.norm import Norm
 from llama4coder.layers.rope import build_rope
-from llama4coder.models.llama import DecoderLayer, Llama
+from llama4coder.models.llama import DecoderLayer, Layer, Llama, UnrotatedLayer
+from llama4coder.models.normed_heads import HeadNormedLinear
 from llama4coder.models.weights import Placement, WeightReader
 from llama4coder.parallel.attention import ShardedAttention
 from llama4coder.parallel.layers import SummedLinear, VocabularyEmbedding
@@ -77,13 +78,14 @@ class _LlamaLoader:
         if not shape.tied_embeddings:
             weight = self._reader.read("lm_head.weight", (shape.vocab_size, shape.hidden_size))
         head = (self._kernels.dense if self._exclusions.hold(HEAD) else self._kernels.head)(weight)
+        window = shape.window if shape.window is not None and shape.window < context_length else None
         return Llama(
             embedding=self._embedding(head if shape.tied_embeddings else table),
-            layers=tuple(self._kernels.fuse(self._layer(f"model.layers.{index}")) for index in range(shape.num_layers)),
-            norm=self._norm("model.norm"),
+            layers=tuple(self._fused_layer(index) for index in range(shape.num_layers)),
+            norm=self._norm("model.norm", shape.hidden_size),
             head=head,
             rope=build_rope(shape, context_length, placement.dtype, placement.device),
-            attention=self._attention(HeadLayout(plan.num_heads, plan.num_kv_heads, shape.head_dim)),
+            attention=self._attention(HeadLayout(plan.num_heads, plan.num_kv_heads, shape.head_dim, window)),
         )
 
     def _attention(self, heads: HeadLayout) -> AttentionBackend:
@@ -95,6 +97,10 @@ class _LlamaLoader:
             return table.rows
         return VocabularyEmbedding(table, self._share.plan.vocabulary, self._share.ranks)
 
+    def _fused_layer(self, index: int) -> Layer:
+        layer = self._kernels.fuse(self._layer(f"model.layers.{index}"))
+        return UnrotatedLayer(layer) if index in self._shape.unrotated_layers else layer
+
     def _layer(self, prefix: str) -> DecoderLayer:
         shape = self._shape
         query_size, kv_size = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
@@ -103,17 +109,24 @@ class _LlamaLoader:
         gate_up = {f"{mlp}.gate_proj": wide, f"{mlp}.up_proj": wide}
         out = {f"{attention}.o_proj": shape.hidden_size}
         return DecoderLayer(
-            attention_norm=self._norm(f"{prefix}.input_layernorm"),
-            qkv=self._linear(qkv, shape.hidden_size, shape.qkv_bias),
+            attention_norm=self._norm(f"{prefix}.input_layernorm", shape.hidden_size),
+            qkv=self._qkv(attention, self._linear(qkv, shape.hidden_size, shape.qkv_bias)),
             attention_out=self._summed(out, query_size, shape.attention_out_bias),
-            mlp_norm=self._norm(f"{prefix}.post_attention_layernorm"),
+            mlp_norm=self._norm(f"{prefix}.post_attention_layernorm", shape.hidden_size),
             gate_up=self._linear(gate_up, shape.hidden_size, shape.mlp_bias),
             swiglu=self._kernels.swiglu,
             down=self._summed({f"{mlp}.down_proj": shape.hidden_size}, wide, shape.mlp_bias),
         )
 
-    def _norm(self, name: str) -> Norm:
-        weight = self._reader.read(f"{name}.weight", (self._shape.hidden_size,))
+    def _qkv(self, attention: str, product: Linear) -> Linear:
+        shape, plan = self._shape, self._share.plan
+        if not shape.qk_norm:
+            return product
+        queries, keys = (self._norm(f"{attention}.{name}", shape.head_dim) for name in ("q_norm", "k_norm"))
+        return HeadNormedLinear(product, queries, keys, HeadLayout(plan.num_heads, plan.num_kv_heads, shape.head_dim))
+
+    def _norm(self, name: str, size: int) -> Norm:
+        weight = self._reader.read(f"{name}.weight", (size,))
         return self._kernels.norm(weight, self._shape.rms_norm_eps)
 
     def _summed(self, out_sizes: dict[str, int], in_size: int, has_bias: bool) -> Linear:

@@ -29,6 +29,7 @@ typedef struct {
     int64_t m, num_tiles, num_rows, table_width;
     int64_t heads, kv_heads, d;
     shard shard;
+    int64_t window; /* tokens that each token sees, itself included, at least a block; 0: all; else there is one shard */
 } step;
 
 typedef struct {

@@ -28,7 +28,7 @@ class Step(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("slots", "tiles", "rows", "tables")),
         *((name, ctypes.c_int64) for name in ("m", "num_tiles", "num_rows", "table_width")),
         *((name, ctypes.c_int64) for name in ("heads", "kv_heads", "d")),
-        *((name, ctypes.c_int64) for name in ("shard", "num_shards")),
+        *((name, ctypes.c_int64) for name in ("shard", "num_shards", "window")),
     ]
 
 
@@ -113,6 +113,7 @@ class _PreparedStep:
             heads.head_dim,
             layout.shard.index,
             layout.shard.count,
+            heads.window or 0,
         )
         return cls(library, heads, step, (layout.slots, tiles, step_rows, tables))
 

@@ -186,9 +186,10 @@ INLINE int64_t keys_in_tile(int64_t begin, int64_t end) {
     return end - begin < KEY_TILE ? (end - begin + 31) / 32 * 32 : KEY_TILE;
 }
 
-/* The rows meet the first `end` keys of these blocks. */
-static void meet_pool(const attention_args *a, tile_state *s, const int64_t *table, int64_t kv_head, int64_t end) {
-    for (int64_t begin = 0; begin < end; begin += KEY_TILE) {
+/* The rows meet the keys of these blocks from `begin`, where a tile of keys begins, to `end`. */
+static void meet_pool(const attention_args *a, tile_state *s, const int64_t *table, int64_t kv_head, int64_t begin,
+                      int64_t end) {
+    for (; begin < end; begin += KEY_TILE) {
         s->num_keys = keys_in_tile(begin, end);
         pack_tile(a, s, table, kv_head, begin, end);
         meet_tile_of_keys(s, begin, a->step->d);
@@ -220,8 +221,13 @@ static void meet_best(const attention_args *a, tile_state *s, const query_tile *
     if (!chosen) abort(); /* some kilobytes: the machine is out of memory */
     int64_t num_keys = choose_blocks(a, tile, kv_head, num_blocks, chosen) * BLOCK - missing;
     for (int64_t row = 0; row < s->num_rows; row++) s->last_seen[row] = num_keys - 1;
-    meet_pool(a, s, chosen, kv_head, num_keys);
+    meet_pool(a, s, chosen, kv_head, 0, num_keys);
     free(chosen);
+}
+
+/* The first position that the token at `position` sees. */
+INLINE int64_t first_in_window(const step *s, int64_t position) {
+    return s->window && position >= s->window ? position - s->window + 1 : 0;
 }
 
 static void attend(const attention_args *a, const query_tile *tile, int64_t kv_head) {
@@ -233,14 +239,16 @@ static void attend(const attention_args *a, const query_tile *tile, int64_t kv_h
         int64_t position = tile->start + row / group;
         s->places[row] = (tile->first + row / group) * a->step->heads + kv_head * group + row % group;
         s->rows[row] = a->queries + s->places[row] * d;
-        s->first_seen[row] = 0;
+        s->first_seen[row] = first_in_window(a->step, position);
         s->last_seen[row] = num_held(reads_own_dense ? block_start(position) : position + 1, &a->step->shard) - 1;
         s->best[row] = -INFINITY, s->total[row] = 0;
         memset(s->sums[row], 0, d * sizeof(float));
     }
     int64_t end = num_held(reads_own_dense ? block_start(last) : last + 1, &a->step->shard);
     if (tile->top_blocks) meet_best(a, s, tile, kv_head, end);
-    else meet_pool(a, s, a->step->tables + tile->row * a->step->table_width, kv_head, end);
+    else
+        meet_pool(a, s, a->step->tables + tile->row * a->step->table_width, kv_head,
+                  first_in_window(a->step, tile->start) / KEY_TILE * KEY_TILE, end);
     if (reads_own_dense) meet_own_blocks(a, s, tile, kv_head);
     for (int64_t row = 0; row < s->num_rows; row++)
         put_result(&a->to, s->places[row], s->sums[row], s->best[row], s->total[row], d);

@@ -11,9 +11,11 @@ from llama4coder.errors import ContextTooLong, Llama4CoderError, Overloaded
 from llama4coder.obs.backend import MeasuredBackend
 from llama4coder.obs.metrics import Metrics
 from llama4coder.server.endpoint import Endpoint
-from llama4coder.server.errors import Refusal, openai_response, to_refusal
+from llama4coder.server.errors import Refusal, error_response, to_refusal
 from llama4coder.server.health import health_router
 from llama4coder.server.limits import BodyLimit
+from llama4coder.server.llama_cpp.infill import infill_router
+from llama4coder.server.mistral.fim import fim_router
 from llama4coder.server.observe import Barrier, Observe, RequestId
 from llama4coder.server.openai.chat import chat_router
 from llama4coder.server.openai.completions import completions_router
@@ -35,12 +37,15 @@ def create_app(
     config: ServerConfig,
     metrics: Metrics,
 ) -> FastAPI:
-    """The OpenAI endpoint over `backend`; holds no state of its own and needs no lifespan events."""
+    """The endpoint over `backend`, in every dialect; holds no state of its own and needs no lifespan events."""
     preprocessor = Preprocessor(model, tokenizer, chat_template, config)
     endpoint = Endpoint(MeasuredBackend(backend, metrics), model, tokenizer, preprocessor, config)
     # The documentation pages would load their scripts from the internet.
     app = FastAPI(title="llama4coder", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    for router in (chat_router, completions_router, models_router, tokenize_router, health_router):
+    for router in (
+        *(chat_router, completions_router, models_router, tokenize_router),
+        *(infill_router, fim_router, health_router),
+    ):
         app.include_router(router(endpoint))
     _handle_errors(app, metrics)
     # The last one added is the outermost.
@@ -57,12 +62,13 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
         for kind, reason in _REJECTION_REASONS.items():
             if isinstance(error, kind):
                 metrics.admission_rejections.labels(reason=reason).inc()
-        return openai_response(to_refusal(error))
+        return error_response(to_refusal(error), request.url.path)
 
     @app.exception_handler(HTTPException)
     async def no_such_route(request: Request, error: HTTPException) -> Response:
         message = {404: "There is no endpoint at this path.", 405: "This endpoint does not know this HTTP method."}
         text = message.get(error.status_code, error.detail)
-        response = openai_response(Refusal(error.status_code, text, "invalid_request_error", None))
+        refusal = Refusal(error.status_code, text, "invalid_request_error", None)
+        response = error_response(refusal, request.url.path)
         response.headers.update(error.headers or {})
         return response

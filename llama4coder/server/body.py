@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import ClassVar, TypeVar
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
@@ -15,6 +15,8 @@ UNSUPPORTED = "unsupported_option"
 """Type of the pydantic errors that stand for a known field which is not supported."""
 SYNC_BODY_BYTES = 64 * 1024
 """Larger bodies are parsed in a thread, so that other streams go on meanwhile."""
+FAIL_FAST = Field(fail_fast=True)
+"""For lists: a million wrong items are one error."""
 
 
 class RequestModel(BaseModel):

@@ -1,6 +1,7 @@
-"""The one mapping from an error to what a client sees of it, and OpenAI's body for it."""
+"""The one mapping from an error to what a client sees of it, and each dialect's body for it."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -28,6 +29,16 @@ _BAD_REQUESTS: dict[type[RequestError], tuple[int, str | None]] = {  # the first
     ModelNotFound: (404, "model_not_found"),
     BodyTooLarge: (413, "body_too_large"),
     RequestError: (400, None),
+}
+_LLAMA_CPP_PATHS = frozenset({"/infill"})
+_LLAMA_CPP_TYPES: Mapping[str, str] = {  # by code; the others have OpenAI's types
+    "fim_unsupported": "not_supported_error",
+    "unsupported_option": "not_supported_error",
+    "context_length_exceeded": "exceed_context_size_error",
+    "model_not_found": "not_found_error",
+    "overloaded": "unavailable_error",
+    "queue_timeout": "unavailable_error",
+    "unavailable": "unavailable_error",
 }
 
 
@@ -75,7 +86,22 @@ def openai_error(refusal: Refusal) -> bytes:
     return msgspec.json.encode({"error": error})
 
 
+def llama_cpp_error(refusal: Refusal) -> bytes:
+    """The error body of llama.cpp's server, whose `code` is the HTTP status."""
+    kind = _LLAMA_CPP_TYPES.get(refusal.code or "", refusal.kind)
+    return msgspec.json.encode({"error": {"code": refusal.status, "message": refusal.message, "type": kind}})
+
+
 def openai_response(refusal: Refusal) -> Response:
     """The refusal as a whole HTTP response."""
+    return _response(refusal, openai_error(refusal))
+
+
+def error_response(refusal: Refusal, path: str) -> Response:
+    """The same in the dialect that is spoken at `path`."""
+    return _response(refusal, llama_cpp_error(refusal)) if path in _LLAMA_CPP_PATHS else openai_response(refusal)
+
+
+def _response(refusal: Refusal, body: bytes) -> Response:
     headers = {} if refusal.retry_after_s is None else {"retry-after": str(refusal.retry_after_s)}
-    return Response(openai_error(refusal), refusal.status, headers, "application/json")
+    return Response(body, refusal.status, headers, "application/json")

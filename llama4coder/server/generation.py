@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from llama4coder.backend import GenerationBackend
 from llama4coder.errors import StreamLost, Unavailable
 from llama4coder.faults import log_fault
+from llama4coder.server.bounds import BoundedStream, TextBounds
 from llama4coder.server.disconnect import cancel_all
 from llama4coder.tokenizer.stream import TextStream
 from llama4coder.tokenizer.tokenizer import Tokenizer
@@ -28,6 +30,7 @@ class TextOptions:
     include_stop: bool = False
     skip_special: bool = True
     silent_ends: frozenset[int] = frozenset()  # tokens that end a sequence and are no part of its text
+    bounds: TextBounds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Prompt:
     token_ids: tuple[int, ...]
     text: str | None
     param: str
+    was_cut: bool = False  # what surrounds a hole did not fit whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +70,20 @@ class Chunk:
     num_cached_tokens: int = 0  # on a choice's first chunk
     num_accepted: int = 0  # guesses among the tokens
     num_rejected: int = 0  # guesses that were wrong, or came after the end
+    stop_string: str | None = None  # that ended the choice, on its last chunk
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one HTTP request; each prompt counts once, whatever the number of its choices."""
+    """Tokens and times of one HTTP request; each prompt counts once, whatever the number of its choices."""
 
     num_prompt_tokens: int
     num_cached_tokens: int
     num_output_tokens: int
     num_accepted_tokens: int  # output tokens that had been guessed
     num_rejected_tokens: int  # guesses that are not among them
+    prompt_time_s: float = 0.0  # until the first chunk, waiting for admission included
+    output_time_s: float = 0.0  # from there to the last
 
 
 class Generation:
@@ -98,8 +105,10 @@ class Generation:
         self._num_cached_tokens = 0
         self._num_accepted_tokens = 0
         self._num_rejected_tokens = 0
+        self._started_s = self._first_s = self._last_s = 0.0
 
     async def __aenter__(self) -> Self:
+        self._started_s = time.perf_counter()
         self._tasks = tuple(asyncio.create_task(self._pump(index)) for index in range(len(self.job.requests)))
         for task in self._tasks:
             task.add_done_callback(self._note_failure)
@@ -131,6 +140,8 @@ class Generation:
             self._num_output_tokens,
             self._num_accepted_tokens,
             self._num_rejected_tokens,
+            max(0.0, self._first_s - self._started_s),
+            self._last_s - self._first_s,
         )
 
     async def next_chunks(self, timeout_s: float | None = None) -> list[Chunk]:
@@ -171,6 +182,8 @@ class Generation:
                 self._wake()
 
     def _count(self, chunk: Chunk) -> None:
+        self._last_s = time.perf_counter()
+        self._first_s = self._first_s or self._last_s
         self._num_output_tokens += len(chunk.token_ids)
         self._num_accepted_tokens += chunk.num_accepted
         self._num_rejected_tokens += chunk.num_rejected
@@ -187,7 +200,7 @@ class Generation:
 async def stream_choice(
     backend: GenerationBackend, tokenizer: Tokenizer, request: GenerateRequest, index: int, options: TextOptions
 ) -> AsyncGenerator[Chunk, None]:
-    """One sequence's chunks; the last one, and only it, has a finish reason. A stop string aborts the sequence."""
+    """One sequence's chunks; the last one, and only it, has a finish reason. A stop string or bound aborts it."""
     text = TextStream(
         tokenizer,
         options.stop,
@@ -195,6 +208,7 @@ async def stream_choice(
         min_tokens=request.stop.min_tokens,
         skip_special=options.skip_special,
     )
+    bounded = None if options.bounds is None else BoundedStream(options.bounds)
     num_tokens = 0
     async with aclosing(backend.generate(request)) as events:
         async for event in events:
@@ -202,6 +216,8 @@ async def stream_choice(
                 raise StreamLost("tokens were lost on the way; please try again")
             num_tokens += len(event.token_ids)
             chunk = _to_chunk(event, index, text, options.silent_ends)
+            if bounded is not None:
+                chunk = _within(bounded, chunk)
             yield chunk
             if chunk.finish_reason is not None:
                 return
@@ -226,7 +242,14 @@ def _to_chunk(event: TokenEvent, index: int, text: TextStream, silent_ends: froz
         num_cached_tokens=event.num_cached_tokens,
         num_accepted=num_accepted,
         num_rejected=event.num_rejected + event.num_accepted - num_accepted,
+        stop_string=text.stop_string,
     )
+
+
+def _within(bounded: BoundedStream, chunk: Chunk) -> Chunk:
+    kept = bounded.push(chunk.text, is_last=chunk.finish_reason is not None)
+    ending = FinishReason.LENGTH if kept.ended else None
+    return replace(chunk, text=kept.text, finish_reason=chunk.finish_reason or ending)
 
 
 async def collect(generation: Generation) -> list[Chunk]:
@@ -257,6 +280,7 @@ def _join(chunks: list[Chunk]) -> Chunk:
         num_cached_tokens=chunks[0].num_cached_tokens,
         num_accepted=sum(chunk.num_accepted for chunk in chunks),
         num_rejected=sum(chunk.num_rejected for chunk in chunks),
+        stop_string=chunks[-1].stop_string,
     )
 
 

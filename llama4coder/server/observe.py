@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llama4coder.faults import log_fault
 from llama4coder.obs.metrics import Metrics
-from llama4coder.server.errors import openai_response, to_refusal
+from llama4coder.server.errors import error_response, to_refusal
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +22,9 @@ _CLIENT_GONE = 499
 _API_OF_ROUTE = {
     "/v1/chat/completions": "chat_completions",
     "/v1/completions": "completions",
+    "/beta/completions": "completions",
+    "/v1/fim/completions": "fim",
+    "/infill": "infill",
     "/v1/models": "models",
     "/v1/models/{model_id:path}": "models",
     "/tokenize": "tokenize",
@@ -78,7 +81,7 @@ class Barrier:
             response = Response(status_code=_CLIENT_GONE)  # nobody reads it, but servers want an answer
         except Exception as error:  # noqa: BLE001 - the last barrier
             log_fault(_log, "a request failed", error)
-            response = openai_response(to_refusal(error))
+            response = error_response(to_refusal(error), scope["path"])
         if not started:
             await response(scope, receive, send)
 

@@ -9,7 +9,7 @@ from llama4coder.config import ServerConfig
 from llama4coder.errors import ContextTooLong, FimUnsupported, InvalidRequest, ModelNotFound, UnsupportedOption
 from llama4coder.server.generation import Job, Prompt, TextOptions
 from llama4coder.tokenizer.chat_template import ChatTemplate
-from llama4coder.tokenizer.fim import FimFormat
+from llama4coder.tokenizer.fim import FimFormat, Hole
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from llama4coder.types import GenerateRequest, Priority, SamplingParams, ServedModel, StopConditions
 
@@ -80,8 +80,8 @@ class Preprocessor:
 
         return await asyncio.to_thread(encode) if len(text) > _SYNC_CHARS else encode()
 
-    async def fim_prompt(self, prefix: str, suffix: str, max_tokens: int | None) -> Prompt:
-        """The hole between two texts, which are cut at their far ends so that `max_tokens` can follow.
+    async def fim_prompt(self, hole: Hole, max_tokens: int | None, param: str = "prompt") -> Prompt:
+        """A hole, whose surroundings are cut at their far ends so that `max_tokens` can follow.
 
         Raises:
             FimUnsupported: the model has no tokens for a hole.
@@ -90,14 +90,14 @@ class Preprocessor:
         context_length = self._model.context_length
         wanted = context_length // _FIM_OUTPUT_SHARE if max_tokens is None else max_tokens
         room = max(0, context_length - wanted)
-        # The tokenizer works on no more than can be kept, which is what lies next to the hole.
-        num_chars = room * _MAX_BYTES_PER_TOKEN
+        kept = _near(hole, room * _MAX_BYTES_PER_TOKEN)
+        was_cut = kept != hole
 
         def encode() -> Prompt:
-            hole = fim.prompt(prefix[max(0, len(prefix) - num_chars) :], suffix[:num_chars], room)
-            return Prompt(hole.token_ids, prefix, "prompt")
+            written = fim.prompt(kept, room)
+            return Prompt(written.token_ids, hole.prefix, param, was_cut or written.was_cut)
 
-        return await asyncio.to_thread(encode) if len(prefix) + len(suffix) > _SYNC_CHARS else encode()
+        return await asyncio.to_thread(encode) if _num_chars(kept) > _SYNC_CHARS else encode()
 
     def with_fim_ends(self, options: Options) -> Options:
         """The same options where the tokens that end a hole's middle end the output, too, unless no end is wanted."""
@@ -110,8 +110,7 @@ class Preprocessor:
     def _the_fim(self) -> FimFormat:
         if self._fim is None:
             raise FimUnsupported(
-                "this model was not trained to fill in the middle: it has no tokens for a hole; leave out 'suffix'",
-                "suffix",
+                "this model was not trained to fill in the middle: it has no tokens for a hole", "suffix"
             )
         return self._fim
 
@@ -223,3 +222,19 @@ class Preprocessor:
         if bias_ids and not (min(bias_ids) >= 0 and max(bias_ids) < self._model.vocab_size):
             message = f"'logit_bias' holds a token id that is not in 0..{self._model.vocab_size - 1}"
             raise UnsupportedOption(message, "logit_bias")
+
+
+def _near(hole: Hole, num_chars: int) -> Hole:
+    """No more of each text than can be kept, which is what lies next to the hole: the tokenizer works on that alone."""
+    return replace(
+        hole,
+        prefix=hole.prefix[max(0, len(hole.prefix) - num_chars) :],
+        suffix=hole.suffix[:num_chars],
+        middle=hole.middle[max(0, len(hole.middle) - num_chars) :],
+        files=tuple(replace(file, text=file.text[:num_chars]) for file in hole.files),
+    )
+
+
+def _num_chars(hole: Hole) -> int:
+    own = len(hole.prefix) + len(hole.suffix) + len(hole.middle)
+    return own + sum(len(file.path) + len(file.text) for file in hole.files)

@@ -31,7 +31,7 @@ class ChatTemplate:
     def from_folder(cls, folder: Path) -> "ChatTemplate | None":
         """The template in chat_template.jinja, else the one in tokenizer_config.json; None for a model without one."""
         settings = TokenSettings.from_folder(folder)
-        source = _read_jinja(folder / "chat_template.jinja") or _named_source(settings.tokenizer.get("chat_template"))
+        source = template_source(folder, settings)
         if source is None:
             return None
         tokens = {name: content for name in _SPECIAL_TOKENS if (content := settings.token(name)) is not None}
@@ -62,6 +62,11 @@ class ChatTemplate:
         lines = [frame.lineno for frame in frames if frame.filename == _TEMPLATE_FILE]
         place = f" at its line {lines[-1]}" if lines else ""
         return f"the model's chat template cannot render these messages; it failed{place}"
+
+
+def template_source(folder: Path, settings: TokenSettings) -> str | None:
+    """The template's own text; `CheckpointError` if it cannot be read."""
+    return _read_jinja(folder / "chat_template.jinja") or _named_source(settings.tokenizer.get("chat_template"))
 
 
 def _read_jinja(path: Path) -> str | None:

@@ -47,6 +47,8 @@ class TextStream:
         self._held = ""  # text that may be the beginning of a stop string
         self._num_tokens = 0
         self._ended = False
+        self.stop_string: str | None = None
+        """The stop string that ended it."""
 
     def push(self, token_ids: Sequence[int]) -> TextDelta:
         """Take the next tokens and give the text that is certain; after a stop nothing counts any more."""
@@ -85,6 +87,7 @@ class TextStream:
             if self._state.match_length and self._num_tokens >= self._min_tokens:
                 self._held = ""
                 self._ended = True
+                self.stop_string = pending[end - self._state.match_length : end]
                 return pending[: end if self._include_stop else end - self._state.match_length]
         num_certain = len(pending) - self._state.num_held
         self._held = pending[num_certain:]

@@ -2,8 +2,9 @@
 
 The layers are the design's. Packages that its table does not name are placed by what they need: `env`, `faults`,
 `progress` and `shape` (a model's dimensions, read from config.json) need nothing; `machine`, `resolve` and
-`checkpoint` (which finds and converts model folders) need those and `kv.sizing`, and no torch; `llm` is the offline
-counterpart of `server`.
+`checkpoint` (which finds and converts model folders) need those and `kv.sizing`, and no torch; so does `inspection`,
+which tells what a model is; `llm` is the offline counterpart of `server`, and `perplexity` beside it uses the engine to
+compare formats.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,7 +30,20 @@ LAYERS: Mapping[str, int] = {
     f"llama4coder.{name}" if name else "llama4coder": layer
     for layer, names in enumerate(
         (
-            ("", "types", "errors", "backend", "config", "obs", "env", "faults", "progress", "shape", "exclusions"),
+            (
+                "",
+                "types",
+                "errors",
+                "backend",
+                "config",
+                "obs",
+                "env",
+                "faults",
+                "progress",
+                "families",
+                "shape",
+                "exclusions",
+            ),
             (
                 "tokenizer",
                 "kv",
@@ -38,6 +52,7 @@ LAYERS: Mapping[str, int] = {
                 "spec.types",
                 "spec.forecast",
                 "checkpoint",
+                "inspection",
                 "machine",
                 "resolve",
                 "resolve_draft",
@@ -47,7 +62,7 @@ LAYERS: Mapping[str, int] = {
             ),
             ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "convert", *KV_MEMORY, *PARALLEL),
             ("engine", "router", "planner", "workflows"),
-            ("spec", "server", "cli", "llm"),
+            ("spec", "server", "cli", "llm", "perplexity"),
         )
     )
     for name in names
@@ -77,7 +92,7 @@ NEEDS_TORCH = tuple(
         *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "engine.wanted"),
         *("engine.forward", "engine.graph_pass", "engine.pending", "engine.loading_rank", "engine.memory_meter", "llm"),
         *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.session", "spec.sessions"),
-        *("spec.drafter", "spec.local", "spec.local_loading"),
+        *("spec.drafter", "spec.local", "spec.local_loading", "perplexity.measure"),
     )
 )
 

@@ -20,7 +20,6 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from llama4coder.checkpoint.folder import find_checkpoint
@@ -29,27 +28,21 @@ from llama4coder.engine.engine import Engine
 from llama4coder.env import cache_dir
 from llama4coder.kv.sizing import BLOCK_SIZE, kv_bytes_per_block
 from llama4coder.parallel.plan import RankPlan
+from llama4coder.perplexity.scoring import Scored, run, score_window
+from llama4coder.perplexity.windows import cut_windows
 from llama4coder.progress import NullProgress
 from llama4coder.shape import read_shape
 from llama4coder.tokenizer.tokenizer import Tokenizer
-from llama4coder.types import GenerateRequest, SamplingParams, StopConditions, TokenEvent
+from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
+from tests.bench.library_text import library_sources
 from tests.bench.measure import describe_machine, markdown_table
 from tests.support.engines import build_engine, resolved
 
-_MODULES = ("argparse", "asyncio/base_events", "inspect", "tarfile", "typing", "pathlib", "smtplib", "zipfile", "ast")
 _DECODED = 64
 _QUALITY = (
     *("KV format", "bytes per token", "capacity", "perplexity", "loss against dense, nats", "top-1 as dense"),
     "needles found",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """Of each token of the text but the first of a window: its log-probability, and the likeliest token there."""
-
-    logprobs: tuple[float, ...]
-    likeliest: tuple[int, ...]
 
 
 class Subject:
@@ -61,23 +54,20 @@ class Subject:
 
     def score(self, window: Sequence[int]) -> Scored:
         """Teacher-forced."""
-        sampling = SamplingParams(temperature=0.0, num_prompt_logprobs=1)
-        self._add(window, sampling, max_tokens=1)
-        scores = [one for event in self._run() for one in event.prompt_logprobs if one is not None]
-        return Scored(tuple(one.chosen.logprob for one in scores), tuple(one.top[0].token_id for one in scores))
+        return score_window(self._engine, window)
 
     def complete(self, prompt: Sequence[int], max_tokens: int) -> list[int]:
         """Greedily."""
-        self._add(prompt, SamplingParams(temperature=0.0), max_tokens)
-        return [token for event in self._run() for token in event.token_ids]
+        self._add(prompt, max_tokens)
+        return [token for event in run(self._engine) for token in event.token_ids]
 
     def decode_tokens_per_s(self, prompts: Sequence[Sequence[int]]) -> float:
         """From the moment when all of them have their first token."""
         for prompt in prompts:
-            self._add(prompt, SamplingParams(temperature=0.0), _DECODED)
+            self._add(prompt, _DECODED)
         begun: set[str] = set()
         num_tokens, start_s = 0, 0.0
-        for event in self._run():
+        for event in run(self._engine):
             if len(begun) == len(prompts):
                 start_s = start_s or time.perf_counter()
                 num_tokens += len(event.token_ids)
@@ -87,15 +77,11 @@ class Subject:
     def close(self) -> None:
         self._engine.close()
 
-    def _add(self, prompt: Sequence[int], sampling: SamplingParams, max_tokens: int) -> None:
+    def _add(self, prompt: Sequence[int], max_tokens: int) -> None:
         self._num_requests += 1
-        stop = StopConditions(max_tokens)
-        self._engine.add(GenerateRequest(str(self._num_requests), tuple(prompt), sampling, stop, seed=0))
-
-    def _run(self) -> Iterator[TokenEvent]:
-        while self._engine.has_work:
-            self._engine.await_turn()
-            yield from self._engine.step()
+        greedy = SamplingParams(temperature=0.0)
+        request = GenerateRequest(str(self._num_requests), tuple(prompt), greedy, StopConditions(max_tokens), seed=0)
+        self._engine.add(request)
 
 
 def main() -> None:
@@ -103,9 +89,8 @@ def main() -> None:
     options = _parse()
     folder = find_checkpoint(options.model, cache_dir(), NullProgress())
     tokenizer = Tokenizer.from_folder(folder)
-    text = _text(tokenizer)
-    windows = [text[first : first + options.context - 1] for first in range(0, options.tokens, options.context - 1)]
-    windows[-1] = windows[-1][: options.tokens - sum(map(len, windows[:-1]))]
+    text = [token for source in library_sources() for token in tokenizer.encode(source, add_bos=False)]
+    windows = cut_windows(text[: options.tokens], options.context - 1)
     needles = Needles(text, tokenizer, options.context, options.needles)
     print(f"{folder.name}, weights {options.quant}", describe_machine(), sep=", ", flush=True)
     rows, dense = [], None
@@ -149,15 +134,6 @@ class Needles:
 
 
 _NAMES = ("ALPHA", "BRAVO", "CEDAR", "DELTA", "EMBER", "FJORD", "GRANITE", "HARBOR")
-
-
-def _text(tokenizer: Tokenizer) -> list[int]:
-    library = Path(argparse.__file__).parent
-    return [
-        token
-        for name in _MODULES
-        for token in tokenizer.encode((library / f"{name}.py").read_text(encoding="utf-8"), add_bos=False)
-    ]
 
 
 @contextlib.contextmanager

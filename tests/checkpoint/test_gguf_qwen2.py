@@ -153,9 +153,3 @@ def test_ordinary_token_of_that_name_ends_nothing(tmp_path: Path, tiny: TinyGguf
     end = vocabulary.special_ids["<|endoftext|>"]
     tiny.kinds[end] = 1
     assert generation_config(converted(tiny, tmp_path))["eos_token_id"] == tiny.eos
-
-
-def test_scaled_rope_is_refused(tmp_path: Path, tiny: TinyGguf) -> None:
-    tiny.rope_scaling = gguf.RopeScalingType.YARN
-    with pytest.raises(CheckpointError, match="RoPE"):
-        converted(tiny, tmp_path)

@@ -9,7 +9,7 @@ from torch import Tensor
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.attention.merge import AttentionOutput
 from llama4coder.attention.torch_backend import TorchAttention
-from llama4coder.gpu.attention import PagedAttention, attend, supports
+from llama4coder.gpu.attention import AttentionOptions, PagedAttention, attend, supports
 from llama4coder.gpu.metadata import AttentionMetadata
 from llama4coder.kv.tensors import DenseKV
 from tests.support.steps import Row, assert_like, random_step
@@ -53,6 +53,10 @@ def reference(queries: Tensor, kv: DenseKV, rows: list[Row], table: Tensor) -> A
     return AttentionOutput(torch.cat(outs), torch.cat(lses))
 
 
+def programs(number: int) -> AttentionOptions:
+    return AttentionOptions(device_programs=number)
+
+
 def random_queries(num_tokens: int, heads: HeadLayout, dtype: torch.dtype, device: torch.device) -> Tensor:
     generator = torch.Generator().manual_seed(9)
     return torch.randn(num_tokens, heads.num_heads, heads.head_dim, generator=generator).to(device=device, dtype=dtype)
@@ -65,10 +69,24 @@ def test_output_and_lse_equal_the_definition(
     rows = STEPS[kind]
     step = random_step(rows, heads, half, device)
     queries = random_queries(len(step.qkv), heads, half, device)
-    actual = attend(queries, step.kv, AttentionMetadata.of(step.layout), programs_per_row * len(rows))
+    actual = attend(queries, step.kv, AttentionMetadata.of(step.layout), programs(programs_per_row * len(rows)))
     expected = reference(queries, step.kv, rows, torch.from_numpy(step.layout.table))
     assert_like(actual.out, expected.out)
     torch.testing.assert_close(actual.lse.cpu(), expected.lse, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["decode", "mixed"])
+def test_splits_before_the_window_count_for_nothing(device: torch.device, half: torch.dtype, kind: str) -> None:
+    heads, rows = replace(HEADS[0], window=50), STEPS[kind]
+    step, exact = random_step(rows, heads, half, device), random_step(rows, heads, half, device).exact()
+    queries = random_queries(len(step.qkv), heads, half, device)
+    metadata = AttentionMetadata.of(step.layout)
+    whole = attend(queries, step.kv, metadata, AttentionOptions(50, device_programs=WHOLE))
+    split = attend(queries, step.kv, metadata, AttentionOptions(50, device_programs=SPLIT * len(rows)))
+    assert_like(split.out, whole.out)
+    actual = PagedAttention(heads).prepare(step.layout)(step.qkv, step.rotation, step.kv)
+    expected = TorchAttention(heads).prepare(exact.layout)(exact.qkv, exact.rotation, exact.kv)
+    assert_like(actual, expected)
 
 
 @pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 1e-5), (torch.float16, 1e-3)], ids=str)
@@ -106,7 +124,7 @@ def test_padding_rows_see_nothing_and_read_no_table(
     metadata.lengths[is_padding.to(device)] = 0
     metadata.tables[is_padding.to(device)] = 1 << 30  # a read there would fault, or fail in the interpreter
     queries = random_queries(len(step.qkv), heads, half, device)
-    actual = attend(queries, step.kv, metadata, device_programs)
+    actual = attend(queries, step.kv, metadata, programs(device_programs))
     expected = reference(queries, step.kv, rows, torch.from_numpy(step.layout.table))
     pads = is_padding.repeat_interleave(tokens_per_row)
     assert_like(actual.out.cpu()[~pads], expected.out[~pads])

@@ -10,10 +10,10 @@ from llama4coder.engine.graph_pass import GraphPass
 from llama4coder.engine.loading_rank import load_runner
 from llama4coder.progress import NullProgress
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
-from tests.models.cases import CHUNKS, FAMILIES
+from tests.models.cases import CHUNKS, FAMILIES, LLAMAS
 from tests.support.engines import build_engine, greedy_request, resolved, run_all
 from tests.support.logits import NUM_BLOCKS, logits_in_chunks
-from tests.support.models import write_tiny_llama
+from tests.support.models import write_tiny, write_tiny_llama
 
 pytestmark = [
     pytest.mark.gpu,
@@ -22,10 +22,11 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
-@pytest.mark.parametrize("case", FAMILIES)
+@pytest.mark.parametrize("case", [*LLAMAS, *FAMILIES])
 def test_float32_logits_equal_hugging_face(tmp_path: Path, case: str, chunks: list[int]) -> None:
     """One token at a time is replayed, everything else is eager."""
-    reference = write_tiny_llama(tmp_path, **FAMILIES[case])
+    model_type, overrides = FAMILIES[case] if case in FAMILIES else ("llama", LLAMAS[case])
+    reference = write_tiny(tmp_path, model_type, **overrides)
     token_ids = torch.randint(0, 512, (100,)).tolist()
     with torch.inference_mode():
         expected = reference(torch.tensor([token_ids])).logits[0]

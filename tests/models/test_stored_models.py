@@ -107,6 +107,6 @@ def test_some_excluded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quant: Q
     actual, other = (logits_in_chunks(each, TOKENS, [60]) for each in (config, everything))
     monkeypatch.setattr(loading_rank, "choose_kernels", lambda *_: QuantisedTorchKernels(quant))
     expected = logits_in_chunks(config, TOKENS, [60])
-    assert relative_error(actual, expected) < 0.02
+    assert relative_error(actual, expected) < 0.03
     if quant == "nf4":
         assert relative_error(other, expected) > 0.05

@@ -13,13 +13,16 @@ from llama4coder.progress import NullProgress
 from tests.models.cases import CHUNKS
 from tests.support.engines import resolved
 from tests.support.logits import NUM_BLOCKS, logits_in_chunks
-from tests.support.models import write_tiny_llama
+from tests.support.models import write_tiny, write_tiny_llama
 
-CASES = {
-    "gqa": {"hidden_size": 128},
-    "untied, biases": {"hidden_size": 128, "attention_bias": True, "mlp_bias": True},
-    "tied": {"hidden_size": 128, "tie_word_embeddings": True},
-    "odd sizes": {"hidden_size": 72, "head_dim": 32, "intermediate_size": 104, "vocab_size": 509},
+CASES: dict[str, tuple[str, dict[str, object]]] = {
+    "gqa": ("llama", {"hidden_size": 128}),
+    "untied, biases": ("llama", {"hidden_size": 128, "attention_bias": True, "mlp_bias": True}),
+    "tied": ("llama", {"hidden_size": 128, "tie_word_embeddings": True}),
+    "odd sizes": ("llama", {"hidden_size": 72, "head_dim": 32, "intermediate_size": 104, "vocab_size": 509}),
+    "mistral": ("mistral", {"hidden_size": 128, "sliding_window": 24}),
+    "qwen3": ("qwen3", {"hidden_size": 128, "head_dim": 32}),
+    "smollm3": ("smollm3", {"hidden_size": 128, "no_rope_layers": [0, 1], "pad_token_id": None}),
 }
 
 
@@ -28,7 +31,8 @@ CASES = {
 def test_logits_are_as_close_as_torch_gets(
     library: ctypes.CDLL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, chunks: list[int]
 ) -> None:
-    reference = write_tiny_llama(tmp_path, initializer_range=0.05, **CASES[case])
+    model_type, overrides = CASES[case]
+    reference = write_tiny(tmp_path, model_type, initializer_range=0.05, **overrides)
     token_ids = torch.randint(0, 500, (100,)).tolist()
     with torch.inference_mode():
         exact = reference(torch.tensor([token_ids])).logits[0]

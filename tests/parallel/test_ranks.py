@@ -16,15 +16,17 @@ from llama4coder.parallel.plan import RankPlan
 from llama4coder.shape import read_shape
 from llama4coder.spec.types import Speculation
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
+from tests.models.cases import FAMILIES
 from tests.support.engines import Collected, build_engine, expect_short_outputs, greedy_request, resolved, run_all
 from tests.support.host_counts import HostCounts
-from tests.support.models import TINY, write_tiny_llama, write_tiny_qwen2
+from tests.support.models import TINY, write_tiny, write_tiny_llama
 from tests.support.scripted import Scripted
 from tests.support.thread_group import execute_on_all, make_shares
 
+# The last divides the features of attention unevenly.
 ALL = ((2, 1), (3, 1), (6, 1), (1, 2), (1, 3), (1, 4), (2, 2), (3, 2), (2, 3), (1, 5))
 SOME = ((3, 1), (1, 2), (2, 3))
-CASES = {"tied": ALL, "untied": SOME, "qwen2": SOME}  # 1 x 5 divides the features of attention unevenly
+CASES = {"tied": ALL, "untied": SOME, "qwen2": SOME, "qwen3": SOME, "smollm3": SOME}
 TIGHT = {"max_step_tokens": 16, "max_sequences": 4}
 
 
@@ -43,8 +45,9 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoin
 
 def write(family: str, folder: Path) -> Checkpoint:
     size = {"hidden_size": 96, "num_attention_heads": 12, "num_key_value_heads": 6}
-    if family == "qwen2":
-        write_tiny_qwen2(folder, **size)
+    if family in FAMILIES:
+        model_type, overrides = FAMILIES[family]
+        write_tiny(folder, model_type, **overrides, **size)
     else:
         write_tiny_llama(folder, **size, tie_word_embeddings=family == "tied")
     engine = build_engine(resolved(folder, num_blocks=300))

@@ -11,7 +11,7 @@ import torch
 
 from llama4coder.attention.batch import HeadLayout
 from llama4coder.config import KVFormat
-from llama4coder.gpu.attention import PagedAttention, attend
+from llama4coder.gpu.attention import AttentionOptions, PagedAttention, attend
 from llama4coder.gpu.draw import TritonDraw
 from llama4coder.gpu.fp8 import quantise
 from llama4coder.gpu.merge import merge
@@ -54,6 +54,7 @@ def calls() -> dict[str, Callable[[], object]]:
         "prefill": lambda: attention([Row(70, 9)], device_programs=1),
         "verify, on a shard": lambda: attention([Row(6, 300)] * 2, device_programs=64, shard=Part(1, 2)),
         "prefill, on a shard": lambda: attention([Row(70, 9)], device_programs=1, shard=Part(1, 2)),
+        "decode, in a window": lambda: attention([Row(1, 300)] * 2, device_programs=64, window=128),
         "merge": lambda: merge(parts, torch.zeros(2, 4, 32)),
         "rope": lambda: rotate_and_write(step.qkv, step.rotation, step.layout.slots, step.kv, HEADS),
         "norm": lambda: norm(x),
@@ -78,10 +79,11 @@ def layer(kv_format: KVFormat) -> None:
     PagedAttention(HEADS).prepare_shard(step.layout)(step.qkv, step.rotation, step.kv)
 
 
-def attention(rows: list[Row], device_programs: int, shard: Part = UNSHARDED) -> None:
+def attention(rows: list[Row], device_programs: int, shard: Part = UNSHARDED, window: int | None = None) -> None:
     step = random_step(rows, HEADS, HALF, torch.device("cpu")).on(shard)
     queries = torch.zeros(len(step.qkv), HEADS.num_heads, HEADS.head_dim, dtype=HALF)
-    attend(queries, step.kv, AttentionMetadata.of(step.layout), device_programs)
+    options = AttentionOptions(window, device_programs=device_programs)
+    attend(queries, step.kv, AttentionMetadata.of(step.layout), options)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What every attention backend must do with KV of each format, by definition and in float32."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pytest
@@ -29,6 +29,7 @@ STEPS = {
     "later chunk": [Row(17, 170), Row(37, 15)],
     "mixed": [Row(1, 200), Row(20, 30), Row(4, 5), Row(1, 0)],
 }
+STEPS_WITH_PAST = ("decode", "verify", "later chunk", "mixed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ def by_definition(step: FormatStep) -> AttentionOutput:
             keys = kept.keys[: span.length].repeat_interleave(group, 1)
             score = torch.einsum("qhd,khd->qhk", queries[tokens], keys) * step.heads.head_dim**-0.5
             is_seen = seen & (places <= positions) & is_held
+            if step.heads.window is not None:
+                is_seen &= places > positions - step.heads.window
             scores.append(score.masked_fill(~is_seen.unsqueeze(1), -torch.inf))
             values.append(kept.values[: span.length].repeat_interleave(group, 1))
         both = torch.cat(scores, dim=-1)
@@ -114,6 +117,17 @@ class FormatContract:
         part = backend.prepare_shard(again.layout)(again.qkv, again.rotation, again.kv)
         assert whole.dtype == step.qkv.dtype
         assert_like(whole, part.out.flatten(1), rounding=subject.rounding)
+
+    @pytest.mark.parametrize("window", [16, 45])
+    @pytest.mark.parametrize("kind", STEPS_WITH_PAST)
+    @pytest.mark.parametrize("kv_format", ("dense", *FORMATS))
+    def test_nothing_is_seen_before_the_window(
+        self, subject: FormatSubject, kv_format: KVFormat, kind: str, window: int
+    ) -> None:
+        heads = replace(subject.heads, window=window)
+        step = format_step(STEPS[kind], heads, kv_format, subject.dtype, subject.device)
+        actual = subject.backend(heads, kv_format).prepare(step.layout)(step.qkv, step.rotation, step.kv)
+        assert_like(actual, by_definition(step).out.flatten(1), rounding=subject.rounding)
 
     @pytest.mark.parametrize("kind", STEPS)
     @pytest.mark.parametrize("kv_format", FORMATS)

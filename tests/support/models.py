@@ -3,7 +3,13 @@
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 
 from tests.support.tiny import write_tiny_tokenizer
 
@@ -29,17 +35,22 @@ def write_tiny_llama(folder: Path, *, seed: int = 0, tokenizer: bool = False, **
     return model
 
 
-def write_tiny_qwen2(folder: Path, **overrides: object) -> Qwen2ForCausalLM:
-    """The same for the Qwen2 family."""
+def write_tiny(folder: Path, model_type: str, *, tokenizer: bool = False, **overrides: object) -> PreTrainedModel:
+    """The same for any family."""
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM(Qwen2Config(**{**TINY, **overrides})).eval()
+    config = AutoConfig.for_model(model_type, **{**TINY, **overrides})
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
     _save(model, folder)
+    if tokenizer:
+        write_tiny_tokenizer(folder)
     return model
 
 
 def _save(model: PreTrainedModel, folder: Path) -> None:
-    """Biases begin at zero, where nobody would notice that they are missing."""
+    """Biases begin at zero and norms at one, where nobody would notice that they are missing."""
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.2)
+        if "norm" in name:
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
     model.save_pretrained(folder)

@@ -8,7 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 NUM_HEADS, NUM_KV_HEADS = 4, 2
 INTERMEDIATE_SIZE = 256  # one block of a k-quant
@@ -19,6 +27,8 @@ _NAMES = {
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
@@ -44,14 +54,17 @@ class TinyGguf:
     """What goes into the file; tests change it before writing."""
 
     architecture: str = "llama"
+    num_layers: int = 2
     tokens: list[str] = field(default_factory=lambda: ["<s>", "<|user|>", *_alphabet(), "he", "ll"])
     kinds: list[int] = field(default_factory=lambda: [3, 4, *[1] * 258])
     merges: list[str] = field(default_factory=lambda: ["h e", "l l"])
     model: str = "gpt2"
     pre: str = "smollm"
     add_bos: bool = False
+    bos: int = 0
     eos: int = 0
-    settings: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, int | float] = field(default_factory=dict)
+    scores: list[float] | None = None
     rope_scaling: gguf.RopeScalingType | None = None
     tensors: Arrays = field(default_factory=dict)
     quantised: dict[str, Quantised] = field(default_factory=dict)  # instead of tensors of the same names
@@ -72,7 +85,7 @@ class TinyGguf:
         return path
 
     def _add_settings(self, writer: gguf.GGUFWriter) -> None:
-        writer.add_block_count(2)
+        writer.add_block_count(self.num_layers)
         writer.add_context_length(128)
         writer.add_embedding_length(32)
         writer.add_feed_forward_length(INTERMEDIATE_SIZE)
@@ -83,15 +96,19 @@ class TinyGguf:
         if self.rope_scaling is not None:
             writer.add_rope_scaling_type(self.rope_scaling)
         for key, value in self.settings.items():
-            writer.add_uint32(key, value)
+            add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
+            add(key, value)
 
     def _add_vocabulary(self, writer: gguf.GGUFWriter) -> None:
         writer.add_tokenizer_model(self.model)
         writer.add_tokenizer_pre(self.pre)
         writer.add_token_list(self.tokens)
         writer.add_token_types(self.kinds)
-        writer.add_token_merges(self.merges)
-        writer.add_bos_token_id(0)
+        if self.scores is None:
+            writer.add_token_merges(self.merges)
+        else:
+            writer.add_token_scores(self.scores)
+        writer.add_bos_token_id(self.bos)
         writer.add_eos_token_id(self.eos)
         writer.add_add_bos_token(self.add_bos)
         writer.add_chat_template("{{ messages[0].content }}")
@@ -114,6 +131,18 @@ def random_qwen2(vocab_size: int, *, tied: bool) -> Qwen2ForCausalLM:
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):  # they begin at zero, where nobody would notice that they are missing
             torch.nn.init.normal_(parameter, std=0.3)
+    _round_weights(model)
+    return model
+
+
+def random_model(model_type: str, **overrides: object) -> PreTrainedModel:
+    """Of any family, with norms that are not all ones."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(model_type, **{**_config(260, True), "pad_token_id": None, **overrides})
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
+    for name, parameter in model.named_parameters():
+        if "norm" in name:
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
     _round_weights(model)
     return model
 
@@ -146,7 +175,7 @@ def tiny_gguf_of(model: PreTrainedModel) -> TinyGguf:
     tensors: Arrays = {}
     for name, parameter in model.named_parameters():
         values = parameter.detach().numpy()
-        if model.config.model_type == "llama" and ("q_proj" in name or "k_proj" in name):
+        if model.config.model_type in ("llama", "smollm3") and ("q_proj" in name or "k_proj" in name):
             values = permuted(values, NUM_HEADS if "q_proj" in name else NUM_KV_HEADS)
         for theirs, ours in _NAMES.items():
             name = name.replace(theirs, ours)

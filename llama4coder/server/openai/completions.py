@@ -16,6 +16,7 @@ from llama4coder.server.body import read_model
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.errors import Refusal
+from llama4coder.server.fim_cut import cut_chunk
 from llama4coder.server.generation import Chunk, Job, Prompt, Usage, collect
 from llama4coder.server.openai.logprobs import CompletionLogprobsWriter
 from llama4coder.server.openai.options import completion_options
@@ -29,6 +30,7 @@ from llama4coder.server.openai.replies import (
 from llama4coder.server.openai.schemas import CompletionRequest
 from llama4coder.server.openai.stream import DONE, error_frames, json_frame
 from llama4coder.server.sse import EventStream
+from llama4coder.tokenizer.fim import Hole
 from llama4coder.tokenizer.tokenizer import Tokenizer
 
 
@@ -41,12 +43,14 @@ def completions_router(endpoint: Endpoint) -> APIRouter:
     async def complete(request: Request) -> Response:
         body = await read_model(request, CompletionRequest)
         request_id = f"cmpl-{uuid.uuid4().hex}"
+        language = _cut_language(body)
         job = await prepare_completion(endpoint, body, request_id)
         writer = CompletionWriter(endpoint, body, job, request_id)
         generation = endpoint.generation(job)
         if body.stream:
             return EventStream(generation, CompletionFrames(writer, body), endpoint.config.keep_alive_s)
         chunks = await while_connected(request.receive, collect(generation))
+        chunks = [await cut_chunk(chunk, _hole_of(body, job, chunk), language) for chunk in chunks]
         return Response(writer.reply(chunks, generation.usage), media_type="application/json")
 
     return router
@@ -60,7 +64,9 @@ async def prepare_completion(endpoint: Endpoint, body: CompletionRequest, reques
         raise UnsupportedOption("'best_of' is supported only where it equals 'n'", "best_of")
     endpoint.preprocessor.check_num_choices(len(body.prompt), options.num_choices)
     prompts = [await _to_prompt(endpoint, body, prompt) for prompt in body.prompt]
-    if body.suffix is not None:
+    if body.suffix is None:
+        body.refuse_without_hole()
+    else:
         options = endpoint.preprocessor.with_fim_ends(options)
     prediction = await endpoint.preprocessor.prediction(options.prediction)
     return endpoint.preprocessor.plan(request_id, prompts, options, prediction)
@@ -78,7 +84,17 @@ async def _to_prompt(endpoint: Endpoint, body: CompletionRequest, prompt: str | 
 async def _to_hole(endpoint: Endpoint, body: CompletionRequest, prefix: str | list[int], suffix: str) -> Prompt:
     if not isinstance(prefix, str):
         raise InvalidRequest("with a 'suffix' the prompt must be text, since the server writes the hole", "prompt")
-    return await endpoint.preprocessor.fim_prompt(prefix, suffix, body.max_tokens)
+    return await endpoint.preprocessor.fim_prompt(body.hole(prefix, suffix), body.max_tokens)
+
+
+def _cut_language(body: CompletionRequest) -> str | None:
+    if body.cut is not None and body.logprobs is not None:
+        raise UnsupportedOption("'cut' shortens the text alone, and does not go together with 'logprobs'", "cut")
+    return body.cut_language(streams=bool(body.stream))
+
+
+def _hole_of(body: CompletionRequest, job: Job, chunk: Chunk) -> Hole:
+    return body.hole(job.prompt_of(chunk.index).text or "", body.suffix or "")
 
 
 class CompletionWriter:

@@ -10,7 +10,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from llama4coder.config import TopBlocks
-from llama4coder.server.body import RequestModel
+from llama4coder.server.body import FAIL_FAST, RequestModel
+from llama4coder.server.fim_fields import HoleFields
 from llama4coder.server.openai.validators import (
     content_text,
     prompt_list,
@@ -22,7 +23,6 @@ from llama4coder.server.openai.validators import (
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-FAIL_FAST = Field(fail_fast=True)  # a million wrong items are one error
 Refused = Annotated[None, BeforeValidator(refuse_if_set)]
 
 # A known option -> the values with which it asks for nothing, besides null, false, zero and the empty ones.
@@ -127,7 +127,9 @@ class ChatRequest(GenerationFields):
         **_UNSUPPORTED,
         "add_special_tokens": (),
         "best_of": (1,),
+        "cut": (),
         "echo": (),
+        "input_extra": (),
         "suffix": (),
     }
 
@@ -139,10 +141,11 @@ class ChatRequest(GenerationFields):
     add_generation_prompt: bool | None = None
 
 
-class CompletionRequest(GenerationFields):
+class CompletionRequest(GenerationFields, HoleFields):
     """Body of `POST /v1/completions`; `prompt` has become a list of texts or of token id lists.
 
-    With a `suffix`, even an empty one, each prompt is what precedes a hole and the suffix what follows it.
+    With a `suffix`, even an empty one, each prompt is what precedes a hole and the suffix what follows it, and other
+    files of the repository may come along, and the answer be cut by syntax.
     """
 
     prompt: Annotated[list[str | list[int]], PlainValidator(prompt_list)]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import llama_cpp
 import numpy as np
 
+from tests.bench.workers.answers import Question
 from tests.bench.workers.protocol import Measure, Task, serve
 
 MAX_SEQUENCES = 32
@@ -18,9 +19,11 @@ MAX_BATCH_TOKENS = 2048
 
 
 class LlamaCpp:
-    def __init__(self, file: str, num_threads: int) -> None:
+    def __init__(self, file: str, num_threads: int, *, repacks: bool = True) -> None:
         llama_cpp.llama_backend_init()
-        model = llama_cpp.llama_model_load_from_file(file.encode(), llama_cpp.llama_model_default_params())
+        loading = llama_cpp.llama_model_default_params()
+        loading.use_extra_bufts = repacks
+        model = llama_cpp.llama_model_load_from_file(file.encode(), loading)
         if not model:
             sys.exit(f"llama.cpp cannot load {file}")
         self._vocab_size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
@@ -34,12 +37,15 @@ class LlamaCpp:
     def measures(self) -> Mapping[str, Measure]:
         return {"decode": self._decode_tokens_per_s, "prefill": self._prefill_tokens_per_s}
 
-    def generate(self, prompt: list[int], num_tokens: int) -> list[int]:
-        """One greedy continuation."""
-        tokens = self._prefill([prompt])
+    def answers(self, questions: list[Question]) -> list[list[int]]:
+        """Greedy answers, one after the other."""
+        return [self._answer(question) for question in questions]
+
+    def _answer(self, question: Question) -> list[int]:
+        tokens = self._prefill([question.prompt])
         output = list(tokens)
-        while len(output) < num_tokens:
-            tokens = self._decode(tokens, len(prompt) + len(output) - 1)
+        while len(output) < question.max_tokens and output[-1] not in question.stop_ids:
+            tokens = self._decode(tokens, len(question.prompt) + len(output) - 1)
             output += tokens
         return output
 

@@ -20,6 +20,7 @@ from llama4coder.sampling.sampler import Sampler, SamplingRow
 from llama4coder.shape import read_shape
 from llama4coder.spec.types import Speculation
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
+from tests.bench.workers.answers import Question
 from tests.bench.workers.protocol import Measure, Task, serve
 
 KV_BYTES = 2**30
@@ -79,6 +80,19 @@ class Ours:
             "engine_share": self._engine_share,
             "sampler_share": self._sampler_share,
         }
+
+    def answers(self, questions: list[Question]) -> list[list[int]]:
+        """Greedy answers, all at once."""
+        outputs: list[list[int]] = [[] for _ in questions]
+        for index, question in enumerate(questions):
+            stop = StopConditions(question.max_tokens, stop_token_ids=frozenset(question.stop_ids))
+            self._engine.add(
+                GenerateRequest(str(index), tuple(question.prompt), SamplingParams(temperature=0.0), stop, seed=0)
+            )
+        while self._engine.has_work:
+            for event in self._engine.step():
+                outputs[int(event.request_id)] += event.token_ids
+        return outputs
 
     def _decode_tokens_per_s(self, task: Task) -> float:
         self._prefill(task)

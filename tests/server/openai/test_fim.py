@@ -1,31 +1,24 @@
 """`suffix` of a completion: the server writes the hole, cuts what does not fit, and ends where the middle ends."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from tests.server.conftest import MakeSite
+from tests.server.fim_site import SPECIALS, fim_site, fim_tokenizer
 from tests.server.serving import MODEL, Site, events_of
 from tests.support.fake_backend import Script
-from tests.support.tiny import VOCAB_SIZE, write_tiny_tokenizer
-
-SPECIALS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>")
 
 
 @pytest.fixture(scope="module")
-def fim_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    folder: Path = tmp_path_factory.mktemp("fim")
-    write_tiny_tokenizer(folder, SPECIALS, declared=False)
-    return Tokenizer.from_folder(folder)
+def tokenizer_of_coder(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return fim_tokenizer(tmp_path_factory.mktemp("fim"))
 
 
 @pytest.fixture
-async def coder(make_site: MakeSite, fim_tokenizer: Tokenizer) -> AsyncIterator[Site]:
-    model = replace(MODEL, vocab_size=VOCAB_SIZE + len(SPECIALS))
-    site = make_site(tokenizer=fim_tokenizer, model=model)
+async def coder(make_site: MakeSite, tokenizer_of_coder: Tokenizer) -> AsyncIterator[Site]:
+    site = fim_site(make_site, tokenizer_of_coder)
     async with site.client:
         yield site
 
@@ -95,6 +88,52 @@ async def test_without_an_end_only_the_length_ends_it(coder: Site) -> None:
 async def test_an_echo_is_the_prefix(coder: Site) -> None:
     response = await coder.complete(prompt="def add(", suffix=")", max_tokens=1, echo=True)
     assert response.json()["choices"][0]["text"].startswith("def add(")
+
+
+async def test_other_files_come_before_it(coder: Site) -> None:
+    files = [{"filename": "a.py", "text": "A = 1"}, {"text": "B"}]
+    response = await coder.complete(prompt=["a", "b"], suffix="c", input_extra=files, filename="main.py", max_tokens=3)
+    assert response.status_code == 200, response.text
+    before = (
+        "<|repo_name|>repository\n<|file_sep|>a.py\nA = 1\n<|file_sep|>untitled\nB\n<|file_sep|>main.py\n<|fim_prefix|>"
+    )
+    texts = [coder.tokenizer.decode(request.prompt_token_ids, skip_special=False) for request in coder.backend.requests]
+    assert texts == [f"{before}{prompt}<|fim_suffix|>c<|fim_middle|>" for prompt in "ab"]
+
+
+@pytest.mark.parametrize("fields", [{"input_extra": [{"text": "x"}]}, {"filename": "a.py"}])
+async def test_files_mean_nothing_without_a_hole(coder: Site, fields: dict[str, object]) -> None:
+    response = await coder.complete(**fields)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, next(iter(fields)))
+    assert (await coder.complete(input_extra=[], filename=None)).status_code == 200
+
+
+async def test_a_chat_has_no_files(coder: Site) -> None:
+    response = await coder.chat(input_extra=[{"text": "x"}])
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "unsupported_option")
+
+
+@pytest.mark.parametrize("filename", ["a\nb", "a\x00", "a\u2029b"])
+async def test_a_path_is_one_line(coder: Site, filename: str) -> None:
+    response = await coder.complete(suffix="x", input_extra=[{"text": "x", "filename": filename}])
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "input_extra[0].filename")
+    assert coder.backend.requests == []
+
+
+async def test_a_prompt_that_the_client_has_templated_passes_untouched(
+    make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Its markers are tokens, as Continue and Tabby want it, and a BOS that it begins with is not written twice."""
+    tokenizer = fim_tokenizer(tmp_path_factory.mktemp("bos"))
+    tokenizer.adds_bos = True
+    site = fim_site(make_site, tokenizer)
+    templated = "<|im_start|><|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>"
+    async with site.client:
+        for prompt in (templated, templated.removeprefix("<|im_start|>"), site.ids(templated)):
+            assert (await site.complete(prompt=prompt, max_tokens=3)).status_code == 200
+    markers = [tokenizer.id_of(piece) for piece in ("<|im_start|>", *SPECIALS[:3])]
+    expected = [markers[0], markers[1], *site.ids("a"), markers[2], *site.ids("b"), markers[3]]
+    assert [list(request.prompt_token_ids) for request in site.backend.requests] == [expected] * 3
 
 
 async def test_token_ids_have_no_hole(coder: Site) -> None:

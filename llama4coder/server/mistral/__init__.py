@@ -1,0 +1,1 @@
+"""Mistral's dialect, as far as it is not OpenAI's."""
