@@ -10,7 +10,7 @@ from llama4coder.errors import CheckpointError
 from llama4coder.families import Family, family_of, unrotated_layers, window_of
 
 _LARGEST_INTEGER = 2**31  # of a damaged file that would have us count for hours
-_MOST_LAYERS = 10_000
+_MOST_LAYERS = 1000
 _EXTENDED_BY_FACTOR = ("yarn", "dynamic")  # scalings whose `max_position_embeddings` may be that before them
 
 

@@ -55,7 +55,7 @@ def test_every_spelling_of_rope_means_the_same(tmp_path: Path, spelling: dict[st
         ({"vocab_size": ...}, "vocab_size"),
         ({"hidden_size": "big"}, "hidden_size"),
         ({"num_hidden_layers": 0}, "num_hidden_layers"),
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, more than 10000"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, more than 1000"),
         ({"hidden_size": True}, "hidden_size is True"),
         ({"rms_norm_eps": "small"}, "rms_norm_eps is 'small', not a small number"),
         ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan"),
