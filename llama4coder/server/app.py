@@ -19,6 +19,7 @@ from llama4coder.server.limits import BodyLimit
 from llama4coder.server.llama_cpp.infill import infill_router
 from llama4coder.server.mistral.fim import fim_router
 from llama4coder.server.observe import Barrier, Observe, RequestId
+from llama4coder.server.ollama.routes import ollama_router
 from llama4coder.server.openai.chat import chat_router
 from llama4coder.server.openai.completions import completions_router
 from llama4coder.server.openai.models import models_router
@@ -46,7 +47,7 @@ def create_app(
     app = FastAPI(title="llama4coder", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     for router in (
         *(chat_router, completions_router, models_router, tokenize_router),
-        *(infill_router, fim_router, messages_router, health_router),
+        *(infill_router, fim_router, messages_router, ollama_router, health_router),
     ):
         app.include_router(router(endpoint))
     _handle_errors(app, metrics)

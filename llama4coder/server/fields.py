@@ -8,6 +8,9 @@ from pydantic_core import PydanticCustomError
 from llama4coder.server.body import FAIL_FAST, UNSUPPORTED
 from llama4coder.server.openai.validators import string_list
 
+NO_TOOLS = "tools are not supported on this endpoint yet"
+"""What pydantic's errors of type `UNSUPPORTED` say of whatever belongs to tools."""
+
 
 def _above_zero(top_p: float) -> float:
     """Where zero keeps one token; ours wants a share that one token exceeds."""
@@ -16,7 +19,7 @@ def _above_zero(top_p: float) -> float:
 
 def _no_tools(value: object) -> None:
     if value not in (None, []):
-        raise PydanticCustomError(UNSUPPORTED, "tools are not supported on this endpoint yet")
+        raise PydanticCustomError(UNSUPPORTED, NO_TOOLS)
 
 
 def refused_unless(*harmless: object) -> BeforeValidator:

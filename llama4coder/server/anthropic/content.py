@@ -3,6 +3,7 @@
 from pydantic_core import PydanticCustomError
 
 from llama4coder.server.body import UNSUPPORTED
+from llama4coder.server.fields import NO_TOOLS
 
 _BETWEEN_BLOCKS = "\n\n"
 _THINKING = frozenset({"thinking", "redacted_thinking"})  # of earlier turns, which models do not get to see again
@@ -25,7 +26,7 @@ def _block_text(block: object) -> str | None:
     if kind in _THINKING:
         return None
     if kind.endswith(_TOOL_BLOCKS):
-        raise PydanticCustomError(UNSUPPORTED, "tools are not supported on this endpoint yet, nor blocks about them")
+        raise PydanticCustomError(UNSUPPORTED, NO_TOOLS)
     if kind != "text":
         raise PydanticCustomError(UNSUPPORTED, "only text is supported in a content: no images, documents or others")
     text = block.get("text")

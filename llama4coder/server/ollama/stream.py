@@ -1,0 +1,29 @@
+"""An answer as lines of JSON; the last one says why it ended, and counts."""
+
+from llama4coder.server.error_bodies import ollama_error
+from llama4coder.server.errors import Refusal
+from llama4coder.server.generation import Chunk, Usage
+from llama4coder.server.ollama.writer import Writer
+
+
+class JsonLines:
+    """One line per chunk that has text."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._last: Chunk | None = None
+
+    def chunk(self, chunk: Chunk) -> bytes:
+        self._last = chunk
+        return _line(self._writer.part(chunk.text)) if chunk.text else b""
+
+    def end(self, usage: Usage) -> bytes:
+        assert self._last is not None
+        return _line(self._writer.end(self._last, usage))
+
+    def error(self, refusal: Refusal) -> bytes:
+        return _line(ollama_error(refusal))
+
+
+def _line(data: bytes) -> bytes:
+    return data + b"\n"
