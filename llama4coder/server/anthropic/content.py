@@ -7,6 +7,9 @@ from llama4coder.server.fields import NO_TOOLS
 
 _BETWEEN_BLOCKS = "\n\n"
 _THINKING = frozenset({"thinking", "redacted_thinking"})  # of earlier turns, which models do not get to see again
+# Claude Code begins its system prompt with a line for whoever bills. It differs from request to request, so that no
+# prefix would ever be found cached.
+_BILLING = "x-anthropic-billing-header:"
 _TOOL_BLOCKS = ("tool_use", "tool_result")  # `server_tool_use` and its like end in one of them
 
 
@@ -17,6 +20,19 @@ def content_text(value: object) -> str:
     if not isinstance(value, list):
         raise ValueError("must be a string or a list of content blocks")
     return _BETWEEN_BLOCKS.join(text for text in map(_block_text, value) if text is not None)
+
+
+def system_text(value: object) -> str:
+    """The same for a system prompt, without what is not meant for the model."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        value = [block for block in value if not _is_billing(block)]
+    return content_text(value)
+
+
+def _is_billing(block: object) -> bool:
+    return isinstance(block, dict) and str(block.get("text")).startswith(_BILLING)
 
 
 def _block_text(block: object) -> str | None:

@@ -22,7 +22,7 @@ def template_messages(body: CountRequest) -> Iterator[Message]:
 
     Neighbours of one role are one turn, as they are at Anthropic: many templates want roles to alternate.
     """
-    system = [] if not body.system else [body.system]
+    system = [body.system] if body.system else []
     system += [message.content for message in body.messages if message.role == "system"]
     if system:
         yield {"role": "system", "content": _BETWEEN_TURNS.join(system)}

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from llama4coder.server.anthropic.content import content_text
+from llama4coder.server.anthropic.content import content_text, system_text
 from llama4coder.server.body import FAIL_FAST, RequestModel
 from llama4coder.server.fields import NonEmpty, NoTools, Temperature, TopP, refused_unless
 
@@ -53,7 +53,7 @@ class CountRequest(RequestModel):
 
     model: str
     messages: Annotated[list[InputMessage], Field(min_length=1, fail_fast=True)]
-    system: Content | None = None
+    system: Annotated[str, BeforeValidator(system_text)] = ""
     tools: NoTools = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None

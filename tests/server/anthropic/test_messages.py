@@ -131,6 +131,7 @@ async def test_options_reach_the_backend(site: Site) -> None:
             {"system": "a", "messages": [USER, {"role": "system", "content": "late"}]},
             "<|im_start|>system\na\n\nlate<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
         ),
+        ({"system": None}, "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"),
         (
             {"messages": [USER, {"role": "user", "content": [TEXT_BLOCK]}]},
             "<|im_start|>user\nhi\n\nmore<|im_end|>\n<|im_start|>assistant\n",
@@ -202,7 +203,7 @@ def _message(*blocks: object) -> dict[str, object]:
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
-        ({"system": 5}, "system"),
+        ({"system": 5}, "the field 'system' has"),
         ({"model": None}, "model"),
         ({"max_tokens": None}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
