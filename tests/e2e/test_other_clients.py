@@ -13,6 +13,7 @@ from tests.support.live_server import LiveServer
 pytestmark = [pytest.mark.cluster, pytest.mark.model]
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+GREEDY = {"temperature": 0}  # Anthropic's newest models take no temperature, and so its client has no argument for one
 
 
 @pytest.fixture
@@ -34,18 +35,18 @@ def answer(openai: OpenAI) -> str:
 
 
 def test_a_message_says_what_a_chat_says(claude: anthropic.Anthropic, answer: str) -> None:
-    message = claude.messages.create(model=MODEL, max_tokens=24, messages=QUESTION, temperature=0)
+    message = claude.messages.create(model=MODEL, max_tokens=24, messages=QUESTION, extra_body=GREEDY)
     assert message.content[0].text == answer
     counted = claude.messages.count_tokens(model=MODEL, messages=QUESTION)
     usage = message.usage
     assert usage.input_tokens + usage.cache_read_input_tokens == counted.input_tokens
-    with claude.messages.stream(model=MODEL, max_tokens=24, messages=QUESTION, temperature=0) as stream:
+    with claude.messages.stream(model=MODEL, max_tokens=24, messages=QUESTION, extra_body=GREEDY) as stream:
         assert "".join(stream.text_stream) == answer
 
 
 def test_what_asks_for_more_than_the_context_gets_the_context(claude: anthropic.Anthropic) -> None:
     message = claude.messages.create(
-        model=MODEL, max_tokens=CONTEXT_LENGTH * 8, messages=QUESTION, temperature=0, stop_sequences=["Paris"]
+        model=MODEL, max_tokens=CONTEXT_LENGTH * 2, messages=QUESTION, extra_body=GREEDY, stop_sequences=["Paris"]
     )
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "Paris")
 
