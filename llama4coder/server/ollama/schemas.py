@@ -9,7 +9,7 @@ Source: Ollama's API documentation, and the request types of its own clients.
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from llama4coder.server.body import FAIL_FAST, UNSUPPORTED, RequestModel
@@ -28,23 +28,31 @@ def _no_tool_role(value: object) -> object:
 
 
 class ModelOptions(RequestModel):
-    """How to generate; an option without a value has Ollama's default, but nothing is penalised unasked."""
+    """How to generate; Ollama's defaults, but nothing is penalised unasked, and nothing limits the answer."""
 
-    temperature: Temperature | None = None
-    top_k: Annotated[int, Field(ge=-1)] | None = None
-    top_p: TopP | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: Annotated[int, Field(ge=-1, le=2**63 - 1)] | None = None
+    temperature: Temperature = 0.8
+    top_k: Annotated[int, Field(ge=-1)] = 40
+    top_p: TopP = 0.9
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    seed: Annotated[int, Field(ge=-1, le=2**63 - 1)] = -1
     stop: StopStrings = None
-    num_predict: Annotated[int, Field(ge=-2)] | None = None
-    num_ctx: Annotated[int, Field(ge=0)] | None = None
-    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    repeat_last_n: Annotated[int, Field(ge=-1)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
+    num_predict: Annotated[int, Field(ge=-2)] = -1
+    num_ctx: Annotated[int, Field(ge=0)] = 0
+    repeat_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
+    repeat_last_n: Annotated[int, Field(ge=-1)] = -1
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
     mirostat: Refused = None
     tfs_z: RefusedUnlessOne = None
     typical_p: RefusedUnlessOne = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_nulls(cls, options: object) -> object:
+        """Many clients send null for every option that nobody has set."""
+        if not isinstance(options, dict):
+            return options
+        return {name: value for name, value in options.items() if value is not None}
 
 
 class GenerationFields(RequestModel):

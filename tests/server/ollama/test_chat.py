@@ -91,8 +91,9 @@ async def test_options_reach_the_backend(site: Site, call: object) -> None:
     assert (request.seed, request.stop.max_tokens) == (9, 11)
 
 
-async def test_the_defaults_are_ollamas(site: Site) -> None:
-    await chat(site)
+@pytest.mark.parametrize("options", [None, {}, {"temperature": None, "top_k": None, "top_p": None, "num_ctx": None}])
+async def test_the_defaults_are_ollamas(site: Site, options: object) -> None:
+    assert (await chat(site, options=options)).status_code == 200
     sampling = site.backend.requests[0].sampling
     assert (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p) == (0.8, 40, 0.9, 0.0)
     assert sampling.repetition_penalty == 1.0
