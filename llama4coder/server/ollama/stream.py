@@ -5,6 +5,9 @@ from llama4coder.server.errors import Refusal
 from llama4coder.server.generation import Chunk, Usage
 from llama4coder.server.ollama.writer import Writer
 
+# JSON may hold them as they are, but some clients take them for the end of a line, Ollama's own for Python among them.
+_LINE_BREAKS = "\x85\u2028\u2029"
+
 
 class JsonLines:
     """One line per chunk that has text."""
@@ -26,4 +29,6 @@ class JsonLines:
 
 
 def _line(data: bytes) -> bytes:
+    for char in _LINE_BREAKS:
+        data = data.replace(char.encode(), f"\\u{ord(char):04x}".encode())
     return data + b"\n"

@@ -49,6 +49,13 @@ async def test_a_stream_adds_up_to_the_same_message(client: anthropic.AsyncAnthr
     assert streamed.model_dump(exclude=ignored | {"content"}) == whole.model_dump(exclude=ignored | {"content"})
 
 
+async def test_what_may_pass_for_the_end_of_a_line_arrives(client: anthropic.AsyncAnthropic, site: Site) -> None:
+    text = "a\u2028b\u2029c\x85d\r\n\x0b\x0c\x1ce"
+    site.backend.script = Script(site.ids(text))
+    async with client.messages.stream(**CALL) as stream:
+        assert "".join([part async for part in stream.text_stream]) == text
+
+
 async def test_raw_events_and_betas(client: anthropic.AsyncAnthropic) -> None:
     stream = await client.beta.messages.create(**CALL, stream=True, betas=["nobody-knows-2031-01-01"])
     kinds = [event.type async for event in stream]

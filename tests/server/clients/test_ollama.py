@@ -10,6 +10,7 @@ import ollama
 import pytest
 
 from llama4coder.errors import Overloaded
+from tests.server.conftest import MakeSite
 from tests.server.serving import Address, Site, listening
 from tests.support.fake_backend import Script
 
@@ -55,12 +56,19 @@ async def test_the_catalogue(client: ollama.AsyncClient) -> None:
     assert shown.capabilities == ["completion"]
 
 
-async def test_keep_alives_do_not_confuse_it(client: ollama.AsyncClient, site: Site, make_site: Any) -> None:
+async def test_keep_alives_do_not_confuse_it(make_site: MakeSite) -> None:
     slow = make_site(keep_alive_s=0.03)
     slow.backend.script = Script(slow.ids(TEXT), first_delay_s=0.1, delay_s=0.05)
     async with listening(slow.app) as address, ollama.AsyncClient(address.url) as patient:
         parts = [part async for part in await patient.chat("tiny", MESSAGES, stream=True)]
     assert "".join(part.message.content or "" for part in parts) == TEXT
+
+
+async def test_what_may_pass_for_the_end_of_a_line_arrives(client: ollama.AsyncClient, site: Site) -> None:
+    text = "a\u2028b\u2029c\x85d\r\n\x0b\x0c\x1ce"
+    site.backend.script = Script(site.ids(text))
+    parts = [part async for part in await client.chat("tiny", MESSAGES, stream=True)]
+    assert "".join(part.message.content or "" for part in parts) == text
 
 
 async def test_without_asyncio(client: ollama.AsyncClient, address: Address) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from tests.server.conftest import MakeSite
+from tests.server.dialects import streamed_text
 from tests.server.fim_site import SPECIALS, fim_tokenizer
 from tests.server.serving import MODEL, Address, Site, listening
 from tests.support.fake_backend import Script
@@ -52,19 +53,6 @@ async def play(address: Address, exchange: dict[str, Any]) -> httpx.Response:
     async with httpx.AsyncClient(base_url=address.url) as client:
         headers, body = exchange.get("headers"), exchange.get("body")
         return await client.request(exchange["method"], exchange["path"], headers=headers, json=body)
-
-
-def streamed_text(path: str, body: str) -> str:
-    """What a client makes of a stream of that path."""
-    if path.startswith("/api/"):
-        parts = [json.loads(line) for line in body.splitlines()]
-        assert [part["done"] for part in parts] == [False] * (len(parts) - 1) + [True]
-        return "".join(part["message"]["content"] if "message" in part else part["response"] for part in parts)
-    data = [line.removeprefix("data: ") for line in body.splitlines() if line.startswith("data: ")]
-    events = [json.loads(event) for event in data if event != "[DONE]"]
-    if path.startswith("/v1/messages"):
-        return "".join(event["delta"]["text"] for event in events if event["type"] == "content_block_delta")
-    return "".join(event["choices"][0]["delta"].get("content", "") for event in events if event["choices"])
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
