@@ -81,7 +81,7 @@ class Preprocessor:
             raise UnsupportedOption("this model has no chat template; use /v1/completions", "messages")
         num_chars = sum(len(str(message["content"])) for message in messages)
         begun = ""
-        if continues_last and messages[-1]["role"] == "assistant":
+        if continues_last and messages and messages[-1]["role"] == "assistant":
             begun, messages = str(messages[-1]["content"]), messages[:-1]
 
         def render_and_encode() -> Prompt:

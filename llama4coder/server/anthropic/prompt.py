@@ -1,7 +1,7 @@
 """A conversation as the prompt that the model's own template makes of it."""
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterator
+from itertools import groupby, takewhile
 
 from llama4coder.server.anthropic.schemas import CountRequest, InputMessage
 from llama4coder.server.generation import Prompt
@@ -18,18 +18,18 @@ async def to_prompt(preprocessor: Preprocessor, body: CountRequest) -> Prompt:
 
 
 def template_messages(body: CountRequest) -> Iterator[Message]:
-    """Whatever the system says at the beginning, since templates allow it nowhere else; then turn by turn.
+    """What the system says first, then turn by turn.
 
-    Neighbours of one role are one turn, as they are at Anthropic: many templates want roles to alternate.
+    Neighbours of one role are one turn, as they are at Anthropic: many templates want roles to alternate. They allow no
+    system between turns either; what it says there stands in the user's turn, so that all before is still found cached.
     """
-    system = [body.system] if body.system else []
-    system += [message.content for message in body.messages if message.role == "system"]
+    first = list(takewhile(lambda message: message.role == "system", body.messages))
+    system = [text for text in (body.system, *(message.content for message in first)) if text]
     if system:
         yield {"role": "system", "content": _BETWEEN_TURNS.join(system)}
-    turns = (message for message in body.messages if message.role != "system")
-    for role, neighbours in groupby(turns, lambda message: message.role):
-        yield {"role": role, "content": _joined(list(neighbours))}
+    for role, neighbours in groupby(body.messages[len(first) :], _turn_role):
+        yield {"role": role, "content": _BETWEEN_TURNS.join(message.content for message in neighbours)}
 
 
-def _joined(messages: Sequence[InputMessage]) -> str:
-    return _BETWEEN_TURNS.join(message.content for message in messages)
+def _turn_role(message: InputMessage) -> str:
+    return "user" if message.role == "system" else message.role

@@ -128,9 +128,15 @@ async def test_options_reach_the_backend(site: Site) -> None:
             "<|im_start|>system\na\n\nmore<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
         ),
         (
-            {"system": "a", "messages": [USER, {"role": "system", "content": "late"}]},
-            "<|im_start|>system\na\n\nlate<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
+            {"system": "a", "messages": [{"role": "system", "content": "b"}, USER]},
+            "<|im_start|>system\na\n\nb<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
         ),
+        (
+            {"system": "a", "messages": [USER, {"role": "system", "content": "late"}]},
+            "<|im_start|>system\na<|im_end|>\n<|im_start|>user\nhi\n\nlate<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        ({"messages": [{"role": "system", "content": ""}]}, "<|im_start|>assistant\n"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "<|im_start|>assistant\nx"),
         ({"system": None}, "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"),
         (
             {"messages": [USER, {"role": "user", "content": [TEXT_BLOCK]}]},
