@@ -66,6 +66,16 @@ values = st.recursive(
     max_leaves=12,
 )
 
+blocks = st.lists(
+    st.fixed_dictionaries({"type": st.sampled_from(("text", "thinking")), "text": st.just("hi")}), max_size=2
+)
+turns = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(("user", "assistant", "system")), "content": st.sampled_from(("", "hi")) | blocks}
+    ),
+    max_size=3,
+)
+
 
 @st.composite
 def bodies(draw: st.DrawFn, path: str) -> object:
@@ -74,6 +84,8 @@ def bodies(draw: st.DrawFn, path: str) -> object:
     if draw(st.integers(0, 9)) == 0:
         return draw(values)
     names = sorted({*kind.model_fields, *kind.unsupported})
+    if "messages" in right:
+        right = right | {"messages": draw(turns)}
     return right | draw(st.dictionaries(st.sampled_from(names), values, max_size=3))
 
 
