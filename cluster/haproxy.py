@@ -11,7 +11,8 @@ from pathlib import Path
 from cluster import haproxy_launcher
 from cluster.serve_file import ServeFile
 from llama4coder.errors import Unavailable
-from llama4coder.server.errors import openai_response, to_refusal
+from llama4coder.server.error_bodies import openai_response
+from llama4coder.server.errors import to_refusal
 
 _TRY_TIMEOUT_S = 10.0
 LOOPBACK = "127.0.0.1"

@@ -1,5 +1,6 @@
 """The ingress replica: the HTTP server in front of the cluster."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from llama4coder.server.app import create_app
 from llama4coder.shape import read_shape
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.tokenizer import Tokenizer
-from llama4coder.types import ServedModel
+from llama4coder.types import ModelDetails, ServedModel
 
 
 class Ingress:
@@ -71,6 +72,18 @@ def served_model(config: ResolvedConfig, eos_token_ids: frozenset[int]) -> Serve
         vocab_size=read_shape(folder).vocab_size,
         eos_token_ids=eos_token_ids,
         created_unix_s=int((folder / "config.json").stat().st_mtime),
+        details=model_details(config),
         block_bounds=config.engine.block_bounds,
         top_blocks=config.engine.top_blocks,
+    )
+
+
+def model_details(config: ResolvedConfig) -> ModelDetails:
+    """What Ollama's clients ask for."""
+    folder, quant = Path(config.model.path), config.model.quant
+    return ModelDetails(
+        architecture=json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"],
+        num_parameters=read_shape(folder).num_parameters,
+        weight_format=config.model.dtype if quant == "none" else quant,
+        num_file_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
     )

@@ -10,7 +10,8 @@
     │   │       └── FimUnsupported  the model has no tokens for a hole
     │   ├── ContextTooLong          prompt and max_tokens exceed the served context
     │   ├── ModelNotFound           no such model is served here
-    │   └── BodyTooLarge            the request body is over the limit
+    │   ├── BodyTooLarge            the request body is over the limit
+    │   └── Forbidden               what was asked is the operator's to do
     ├── Overloaded                  try again later (429): the bounded queue is full
     └── Unavailable                 try again elsewhere (503)
         ├── EngineDead              the engine or one of its ranks has failed
@@ -79,6 +80,10 @@ class ModelNotFound(RequestError):
 
 class BodyTooLarge(RequestError):
     """The request body is over the configured limit."""
+
+
+class Forbidden(RequestError):
+    """What was asked is for the operator of this deployment to do, not for its clients."""
 
 
 class _ComeBack(Llama4CoderError):

@@ -114,6 +114,16 @@ class TokenEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelDetails:
+    """What a client may want to know of a model, and nothing here depends on."""
+
+    architecture: str  # `model_type` of its config.json
+    num_parameters: int
+    weight_format: str  # as its weights are kept: a data type, or a format of `model.quant`
+    num_file_bytes: int  # of its weights on disk
+
+
+@dataclass(frozen=True, slots=True)
 class ServedModel:
     """What the endpoint says and knows about its model; everything the server needs besides the tokenizer."""
 
@@ -123,6 +133,7 @@ class ServedModel:
     vocab_size: int  # width of the logits; token ids of prompts must be below it
     eos_token_ids: frozenset[int]
     created_unix_s: int
+    details: ModelDetails
     capabilities: tuple[str, ...] = ("chat", "completion")
     block_bounds: bool = False  # are kept, so that a request may ask for `top_blocks`
     top_blocks: int | None = None  # of requests that do not say

@@ -10,13 +10,16 @@ from llama4coder.config import ServerConfig
 from llama4coder.errors import ContextTooLong, Llama4CoderError, Overloaded
 from llama4coder.obs.backend import MeasuredBackend
 from llama4coder.obs.metrics import Metrics
+from llama4coder.server.anthropic.messages import messages_router
 from llama4coder.server.endpoint import Endpoint
-from llama4coder.server.errors import Refusal, error_response, to_refusal
+from llama4coder.server.error_bodies import error_response
+from llama4coder.server.errors import Refusal, to_refusal
 from llama4coder.server.health import health_router
 from llama4coder.server.limits import BodyLimit
 from llama4coder.server.llama_cpp.infill import infill_router
 from llama4coder.server.mistral.fim import fim_router
 from llama4coder.server.observe import Barrier, Observe, RequestId
+from llama4coder.server.ollama.routes import ollama_router
 from llama4coder.server.openai.chat import chat_router
 from llama4coder.server.openai.completions import completions_router
 from llama4coder.server.openai.models import models_router
@@ -44,7 +47,7 @@ def create_app(
     app = FastAPI(title="llama4coder", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     for router in (
         *(chat_router, completions_router, models_router, tokenize_router),
-        *(infill_router, fim_router, health_router),
+        *(infill_router, fim_router, messages_router, ollama_router, health_router),
     ):
         app.include_router(router(endpoint))
     _handle_errors(app, metrics)
@@ -62,13 +65,13 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
         for kind, reason in _REJECTION_REASONS.items():
             if isinstance(error, kind):
                 metrics.admission_rejections.labels(reason=reason).inc()
-        return error_response(to_refusal(error), request.url.path)
+        return error_response(to_refusal(error), request.url.path, request.state.request_id)
 
     @app.exception_handler(HTTPException)
     async def no_such_route(request: Request, error: HTTPException) -> Response:
         message = {404: "There is no endpoint at this path.", 405: "This endpoint does not know this HTTP method."}
         text = message.get(error.status_code, error.detail)
         refusal = Refusal(error.status_code, text, "invalid_request_error", None)
-        response = error_response(refusal, request.url.path)
+        response = error_response(refusal, request.url.path, request.state.request_id)
         response.headers.update(error.headers or {})
         return response

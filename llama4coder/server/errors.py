@@ -1,16 +1,13 @@
-"""The one mapping from an error to what a client sees of it, and each dialect's body for it."""
+"""The one mapping from an error to what a client sees of it; `error_bodies` has each dialect's body for it."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-import msgspec
-from starlette.responses import Response
 
 from llama4coder.errors import (
     BodyTooLarge,
     ContextTooLong,
     FimUnsupported,
+    Forbidden,
     InvalidRequest,
     ModelNotFound,
     Overloaded,
@@ -28,17 +25,8 @@ _BAD_REQUESTS: dict[type[RequestError], tuple[int, str | None]] = {  # the first
     ContextTooLong: (400, "context_length_exceeded"),
     ModelNotFound: (404, "model_not_found"),
     BodyTooLarge: (413, "body_too_large"),
+    Forbidden: (403, "forbidden"),
     RequestError: (400, None),
-}
-_LLAMA_CPP_PATHS = frozenset({"/infill"})
-_LLAMA_CPP_TYPES: Mapping[str, str] = {  # by code; the others have OpenAI's types
-    "fim_unsupported": "not_supported_error",
-    "unsupported_option": "not_supported_error",
-    "context_length_exceeded": "exceed_context_size_error",
-    "model_not_found": "not_found_error",
-    "overloaded": "unavailable_error",
-    "queue_timeout": "unavailable_error",
-    "unavailable": "unavailable_error",
 }
 
 
@@ -78,30 +66,3 @@ def _whole_seconds(retry_after_s: float) -> int:
 def _bad_request(error: RequestError) -> Refusal:
     status, code = next(answer for kind, answer in _BAD_REQUESTS.items() if isinstance(error, kind))
     return Refusal(status, str(error), "invalid_request_error", code, error.param)
-
-
-def openai_error(refusal: Refusal) -> bytes:
-    """OpenAI's error body."""
-    error = {"message": refusal.message, "type": refusal.kind, "param": refusal.param, "code": refusal.code}
-    return msgspec.json.encode({"error": error})
-
-
-def llama_cpp_error(refusal: Refusal) -> bytes:
-    """The error body of llama.cpp's server, whose `code` is the HTTP status."""
-    kind = _LLAMA_CPP_TYPES.get(refusal.code or "", refusal.kind)
-    return msgspec.json.encode({"error": {"code": refusal.status, "message": refusal.message, "type": kind}})
-
-
-def openai_response(refusal: Refusal) -> Response:
-    """The refusal as a whole HTTP response."""
-    return _response(refusal, openai_error(refusal))
-
-
-def error_response(refusal: Refusal, path: str) -> Response:
-    """The same in the dialect that is spoken at `path`."""
-    return _response(refusal, llama_cpp_error(refusal)) if path in _LLAMA_CPP_PATHS else openai_response(refusal)
-
-
-def _response(refusal: Refusal, body: bytes) -> Response:
-    headers = {} if refusal.retry_after_s is None else {"retry-after": str(refusal.retry_after_s)}
-    return Response(body, refusal.status, headers, "application/json")

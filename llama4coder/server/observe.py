@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llama4coder.faults import log_fault
 from llama4coder.obs.metrics import Metrics
-from llama4coder.server.errors import error_response, to_refusal
+from llama4coder.server.error_bodies import error_response
+from llama4coder.server.errors import to_refusal
+from llama4coder.server.sse import STREAM_TYPES
 
 _log = logging.getLogger(__name__)
 
@@ -29,12 +31,22 @@ _API_OF_ROUTE = {
     "/v1/models/{model_id:path}": "models",
     "/tokenize": "tokenize",
     "/detokenize": "detokenize",
+    "/v1/messages": "messages",
+    "/v1/messages/count_tokens": "count_tokens",
+    "/api/chat": "ollama_chat",
+    "/api/generate": "ollama_generate",
+    "/api/show": "ollama_models",
+    "/api/tags": "ollama_models",
+    "/api/ps": "ollama_models",
 }
 _UNCOUNTED_PATHS = frozenset({"/health", "/ready", "/metrics"})
 
 
 class RequestId:
-    """Gives every response an `x-request-id`: the client's own if it is a sane one, else a new one."""
+    """Gives every response an id: the client's own `x-request-id` if it is a sane one, else a new one.
+
+    It is in the scope's state as well. Anthropic's clients look for it under their own name.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,10 +57,11 @@ class RequestId:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
 
         async def with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                MutableHeaders(scope=message).update({"x-request-id": request_id, "request-id": request_id})
             await send(message)
 
         await self._app(scope, receive, with_id)
@@ -81,7 +94,7 @@ class Barrier:
             response = Response(status_code=_CLIENT_GONE)  # nobody reads it, but servers want an answer
         except Exception as error:  # noqa: BLE001 - the last barrier
             log_fault(_log, "a request failed", error)
-            response = error_response(to_refusal(error), scope["path"])
+            response = error_response(to_refusal(error), scope["path"], scope["state"]["request_id"])
         if not started:
             await response(scope, receive, send)
 
@@ -123,7 +136,7 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             content_type = Headers(raw=list(message.get("headers", ()))).get("content-type", "")
-            if content_type.startswith("text/event-stream"):
+            if content_type.startswith(STREAM_TYPES):
                 self._is_stream = True
                 self._metrics.active_streams.inc()
         await self._send(message)

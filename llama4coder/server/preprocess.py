@@ -28,6 +28,7 @@ class Options:
     sampling: SamplingParams
     text: TextOptions
     max_tokens: int | None = None  # None: as much as fits
+    clamps_max_tokens: bool = False  # to what fits, instead of a refusal
     min_tokens: int = 0
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
@@ -53,19 +54,38 @@ class Preprocessor:
         self._config = config
 
     def check_model(self, name: str) -> None:
-        """Raise `ModelNotFound` unless `name` means the served model."""
-        if name != self._model.name and name not in self._model.aliases:
+        """Raise `ModelNotFound` unless `name` means the served model; Ollama's clients add a `:latest` of their own."""
+        known = (self._model.name, *self._model.aliases)
+        if name not in known and name.removesuffix(":latest") not in known:
             raise ModelNotFound("this model is not served here; see /v1/models", "model")
 
-    async def chat_prompt(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> Prompt:
-        """The prompt that the model's own template makes of a chat."""
+    @property
+    def knows_chats(self) -> bool:
+        """Whether the model has a chat template."""
+        return self._chat_template is not None
+
+    @property
+    def fills_holes(self) -> bool:
+        """Whether the model has tokens for a hole."""
+        return self._fim is not None
+
+    async def chat_prompt(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = True, continues_last: bool = False
+    ) -> Prompt:
+        """The prompt that the model's own template makes of a chat.
+
+        With `continues_last`, an assistant's message at the end is the beginning of the answer.
+        """
         template = self._chat_template
         if template is None:
             raise UnsupportedOption("this model has no chat template; use /v1/completions", "messages")
         num_chars = sum(len(str(message["content"])) for message in messages)
+        begun = ""
+        if continues_last and messages and messages[-1]["role"] == "assistant":
+            begun, messages = str(messages[-1]["content"]), messages[:-1]
 
         def render_and_encode() -> Prompt:
-            text = template.render(messages, add_generation_prompt=add_generation_prompt)
+            text = template.render(messages, add_generation_prompt=add_generation_prompt) + begun
             # Templates write the BOS themselves.
             return Prompt(tuple(self._tokenizer.encode(text, add_bos=False)), text, "messages")
 
@@ -187,20 +207,22 @@ class Preprocessor:
     def _stop_conditions(self, prompt: Prompt, options: Options) -> StopConditions:
         if not prompt.token_ids:
             raise InvalidRequest("the prompt has no tokens", prompt.param)
-        max_tokens = self._max_tokens(prompt, options.max_tokens)
+        max_tokens = self._max_tokens(prompt, options)
         if options.min_tokens > max_tokens:
             raise InvalidRequest(f"'min_tokens' is over the {max_tokens} tokens that may be generated", "min_tokens")
         own_stops = frozenset() if options.ignore_eos else self._model.eos_token_ids
         return StopConditions(max_tokens, options.min_tokens, own_stops | frozenset(options.stop_token_ids))
 
-    def _max_tokens(self, prompt: Prompt, max_tokens: int | None) -> int:
+    def _max_tokens(self, prompt: Prompt, options: Options) -> int:
+        max_tokens = options.max_tokens
         context_length, num_prompt_tokens = self._model.context_length, len(prompt.token_ids)
         start = f"This model's maximum context length is {context_length} tokens. However, "
-        if max_tokens is None:
+        if max_tokens is None or options.clamps_max_tokens:
             if num_prompt_tokens >= context_length:
                 message = f"{start}your {prompt.param} resulted in {num_prompt_tokens} tokens."
                 raise ContextTooLong(message, prompt.param, num_prompt_tokens, context_length)
-            return context_length - num_prompt_tokens
+            room = context_length - num_prompt_tokens
+            return room if max_tokens is None else min(max_tokens, room)
         if num_prompt_tokens + max_tokens > context_length:
             message = (
                 f"{start}you requested {num_prompt_tokens + max_tokens} tokens ({num_prompt_tokens} in the "

@@ -1,7 +1,8 @@
-"""Server-sent events: a generation as an HTTP response that flows."""
+"""A generation as an HTTP response that flows: as server-sent events, or as lines of JSON."""
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.requests import ClientDisconnect
@@ -16,7 +17,19 @@ from llama4coder.server.generation import Chunk, Generation, Usage, coalesce
 
 _log = logging.getLogger(__name__)
 
-KEEP_ALIVE = b": keep-alive\n\n"
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How frames travel; `keep_alive` may stand between any two of them and means nothing."""
+
+    media_type: str
+    keep_alive: bytes
+
+
+SSE = Wire("text/event-stream", b": keep-alive\n\n")
+# No line may be empty, since clients parse every one of them; white space before one is harmless.
+JSON_LINES = Wire("application/x-ndjson", b" ")
+STREAM_TYPES = (SSE.media_type, JSON_LINES.media_type)
 _HEADERS = {
     "cache-control": "no-cache",
     "x-accel-buffering": "no",  # nginx would hold tokens back
@@ -47,16 +60,18 @@ class EventStream(Response):
     After that a failure is an event. Leaves nothing running, however it ends.
     """
 
-    media_type = "text/event-stream"
-
-    def __init__(self, generation: Generation, stream_format: StreamFormat, keep_alive_s: float) -> None:
+    def __init__(
+        self, generation: Generation, stream_format: StreamFormat, keep_alive_s: float, wire: Wire = SSE
+    ) -> None:
         # The base class's own __init__ is for bodies that are known beforehand.
         self.status_code = 200
+        self.media_type = wire.media_type
         self.background = None
         self.init_headers(_HEADERS)
         self._generation = generation
         self._format = stream_format
         self._keep_alive_s = keep_alive_s
+        self._keep_alive = wire.keep_alive
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_or_leave(message: Message) -> None:
@@ -78,7 +93,7 @@ class EventStream(Response):
         """Send all but the last frames, which are returned."""
         try:
             while True:
-                body = b"".join(map(self._format.chunk, coalesce(chunks))) if chunks else KEEP_ALIVE
+                body = b"".join(map(self._format.chunk, coalesce(chunks))) if chunks else self._keep_alive
                 if self._generation.ended:
                     return body + self._format.end(self._generation.usage)
                 if body:

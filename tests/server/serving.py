@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from llama4coder.tokenizer.tokenizer import Tokenizer
-from llama4coder.types import ServedModel
+from llama4coder.types import ModelDetails, ServedModel
 from tests.support.fake_backend import FakeBackend
 from tests.support.tiny import VOCAB_SIZE
 
@@ -24,6 +24,7 @@ MODEL = ServedModel(
     vocab_size=VOCAB_SIZE,
     eos_token_ids=frozenset({2}),
     created_unix_s=1700000000,
+    details=ModelDetails("llama", 134_515_008, "bfloat16", 270_000_000),
 )
 
 

@@ -1,5 +1,6 @@
 """Models, tokens, health, metrics, ids, limits, and paths that do not exist."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from llama4coder.errors import EngineDead
 from tests.server.conftest import MakeSite
 from tests.server.serving import Site
+from tests.support.fake_backend import Script
 
 
 async def test_models(site: Site) -> None:
@@ -107,6 +109,34 @@ async def test_requests_are_counted_by_api_model_and_code(site: Site) -> None:
     assert site.metric("request_duration_seconds_count", api="health") == 0
     assert site.metric("active_streams") == 0
     assert site.metric("client_disconnects_total") == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "api", "body"),
+    [
+        ("/v1/messages", "messages", {"max_tokens": 5}),
+        ("/v1/messages/count_tokens", "count_tokens", {}),
+        ("/api/chat", "ollama_chat", {}),
+        ("/api/generate", "ollama_generate", {"prompt": "hi"}),
+        ("/api/show", "ollama_models", {}),
+    ],
+)
+async def test_each_dialect_is_counted(site: Site, path: str, api: str, body: dict[str, object]) -> None:
+    turns = [{"role": "user", "content": "hi"}]
+    assert (await site.client.post(path, json={"model": "tiny", "messages": turns} | body)).status_code == 200
+    assert site.metric("requests_total", api=api, model="org/tiny", code="200") == 1
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/messages"])
+async def test_streams_of_every_kind_are_open_streams(site: Site, path: str) -> None:
+    site.backend.script = Script([10] * 5, delay_s=0.05)
+    body = {"model": "tiny", "max_tokens": 5, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    running = asyncio.create_task(site.client.post(path, json=body))
+    async with asyncio.timeout(2):
+        while site.metric("active_streams") != 1:
+            await asyncio.sleep(0.005)
+    assert (await running).status_code == 200
+    assert site.metric("active_streams") == 0
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from llama4coder.errors import UnsupportedOption
 from llama4coder.server.body import read_model
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
-from llama4coder.server.errors import Refusal, llama_cpp_error
+from llama4coder.server.error_bodies import llama_cpp_error
+from llama4coder.server.errors import Refusal
 from llama4coder.server.fim_cut import cut_chunk
 from llama4coder.server.generation import Chunk, Job, Usage, collect
 from llama4coder.server.llama_cpp.options import infill_options

@@ -37,11 +37,6 @@ def _sampling(body: InfillRequest) -> SamplingParams:
     return SamplingParams(
         temperature=max(0.0, body.temperature) if wanted is None or "temperature" in wanted else 1.0,
         top_k=max(0, body.top_k) if wanted is None or "top_k" in wanted else 0,
-        top_p=_above_zero(body.top_p) if wanted is None or "top_p" in wanted else 1.0,
+        top_p=body.top_p if wanted is None or "top_p" in wanted else 1.0,
         min_p=body.min_p if wanted is None or "min_p" in wanted else 0.0,
     )
-
-
-def _above_zero(top_p: float) -> float:
-    """llama.cpp keeps one token at zero; ours wants a share that one token exceeds."""
-    return max(top_p, 1e-6)

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from llama4coder.server.body import FAIL_FAST
+from llama4coder.server.fields import TopP
 from llama4coder.server.fim_fields import HoleFields
 from llama4coder.server.openai.validators import string_list
 
@@ -68,7 +69,7 @@ class InfillRequest(HoleFields):
     ignore_eos: bool = False
     temperature: float = 0.8
     top_k: Annotated[int, Field(ge=-1)] = 40
-    top_p: Annotated[float, Field(ge=0, le=1)] = 0.95
+    top_p: TopP = 0.95
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.05
     seed: Annotated[int, Field(ge=-1, le=2**63 - 1)] = -1
     samplers: Annotated[list[SamplerName], FAIL_FAST] | None = None

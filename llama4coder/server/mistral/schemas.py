@@ -5,13 +5,10 @@ Source: the request model of Mistral's own client.
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from llama4coder.server.body import FAIL_FAST
+from llama4coder.server.fields import StopStrings, Temperature
 from llama4coder.server.fim_fields import HoleFields
-from llama4coder.server.openai.validators import string_list
-
-NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 class FimRequest(HoleFields):
@@ -21,9 +18,9 @@ class FimRequest(HoleFields):
     prompt: str
     suffix: str | None = None
     stream: bool | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    temperature: Temperature | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     min_tokens: Annotated[int, Field(ge=0)] | None = None
-    stop: Annotated[Annotated[list[NonEmpty], FAIL_FAST] | None, BeforeValidator(string_list)] = None
+    stop: StopStrings = None
     random_seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None

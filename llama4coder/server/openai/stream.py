@@ -2,7 +2,8 @@
 
 import msgspec
 
-from llama4coder.server.errors import Refusal, openai_error
+from llama4coder.server.error_bodies import openai_error
+from llama4coder.server.errors import Refusal
 from llama4coder.server.sse import data_frame
 
 DONE = data_frame(b"[DONE]")

@@ -1,0 +1,40 @@
+"""Field types that dialects share. Errors say what would be right, never what was sent."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from llama4coder.server.body import FAIL_FAST, UNSUPPORTED
+from llama4coder.server.openai.validators import string_list
+
+NO_TOOLS = "tools are not supported on this endpoint yet"
+"""What pydantic's errors of type `UNSUPPORTED` say of whatever belongs to tools."""
+
+
+def _above_zero(top_p: float) -> float:
+    """Where zero keeps one token; ours wants a share that one token exceeds."""
+    return max(top_p, 1e-6)
+
+
+def _no_tools(value: object) -> None:
+    if value not in (None, []):
+        raise PydanticCustomError(UNSUPPORTED, NO_TOOLS)
+
+
+def refused_unless(*harmless: object) -> BeforeValidator:
+    """For an option that is known and not supported, with the values that ask for nothing, besides the empty ones."""
+
+    def check(value: object, info: ValidationInfo) -> None:
+        if value not in (None, False, "", [], {}, *harmless):
+            message = "the option '{name}' is not supported, or not with this value"
+            raise PydanticCustomError(UNSUPPORTED, message, {"name": info.field_name})
+
+    return BeforeValidator(check)
+
+
+Temperature = Annotated[float, Field(ge=0, le=2)]
+TopP = Annotated[float, Field(ge=0, le=1), AfterValidator(_above_zero)]
+NonEmpty = Annotated[str, Field(min_length=1)]
+StopStrings = Annotated[Annotated[list[NonEmpty], FAIL_FAST] | None, BeforeValidator(string_list)]
+NoTools = Annotated[None, BeforeValidator(_no_tools)]

@@ -1,0 +1,54 @@
+"""What is served, as Ollama's clients look for it: `/api/version`, `/api/tags`, `/api/ps` and `/api/show`."""
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from llama4coder.errors import InvalidRequest
+from llama4coder.server.body import read_model
+from llama4coder.server.endpoint import Endpoint
+from llama4coder.server.ollama.describe import loaded_entry, model_entry, show_reply
+from llama4coder.server.ollama.replies import ModelEntries, VersionReply
+from llama4coder.server.ollama.schemas import ShowRequest
+
+_VERSION = "0.13.0"  # of the API that is spoken here: clients refuse a server whose Ollama would be too old
+
+
+def catalogue_router(endpoint: Endpoint) -> APIRouter:
+    """The routes over one endpoint: the served name and its aliases, all loaded for good."""
+    router = APIRouter()
+    preprocessor, model = endpoint.preprocessor, endpoint.model
+    names = (model.name, *model.aliases)
+    fills_holes = preprocessor.fills_holes
+
+    @router.api_route("/", methods=["GET", "HEAD"])
+    async def root() -> Response:
+        return PlainTextResponse("llama4coder is running")
+
+    @router.get("/api/version")
+    async def version() -> Response:
+        return _json(VersionReply(_VERSION))
+
+    @router.get("/api/tags")
+    async def tags() -> Response:
+        return _json(ModelEntries([model_entry(model, name, fills_holes=fills_holes) for name in names]))
+
+    @router.get("/api/ps")
+    async def running() -> Response:
+        return _json(ModelEntries([loaded_entry(model, name, fills_holes=fills_holes) for name in names]))
+
+    @router.post("/api/show")
+    async def show(request: Request) -> Response:
+        body = await read_model(request, ShowRequest)
+        name = body.model or body.name
+        if not name:
+            raise InvalidRequest("the field 'model' is missing", "model")
+        preprocessor.check_model(name)
+        return _json(show_reply(model, fills_holes=fills_holes))
+
+    return router
+
+
+def _json(reply: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(reply), media_type="application/json")

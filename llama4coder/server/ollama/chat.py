@@ -1,0 +1,48 @@
+"""`POST /api/chat`."""
+
+import uuid
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from llama4coder.server.body import read_model
+from llama4coder.server.disconnect import while_connected
+from llama4coder.server.endpoint import Endpoint
+from llama4coder.server.generation import Job, collect
+from llama4coder.server.ollama.options import generation_options
+from llama4coder.server.ollama.schemas import ChatMessage, ChatRequest
+from llama4coder.server.ollama.stream import JsonLines
+from llama4coder.server.ollama.writer import ChatWriter
+from llama4coder.server.sse import JSON_LINES, EventStream
+
+
+def chat_router(endpoint: Endpoint) -> APIRouter:
+    """The chat route over one endpoint."""
+    router = APIRouter()
+
+    @router.post("/api/chat")
+    async def chat(request: Request) -> Response:
+        body = await read_model(request, ChatRequest)
+        endpoint.preprocessor.check_model(body.model)
+        writer = ChatWriter(body.model)
+        if not body.messages:
+            return Response(writer.loaded(), media_type="application/json")
+        generation = endpoint.generation(await prepare_chat(endpoint, body, body.messages))
+        if body.streams:
+            return EventStream(generation, JsonLines(writer), endpoint.config.keep_alive_s, JSON_LINES)
+        (chunk,) = await while_connected(request.receive, collect(generation))
+        return Response(writer.whole(chunk, generation.usage), media_type="application/json")
+
+    return router
+
+
+async def prepare_chat(endpoint: Endpoint, body: ChatRequest, turns: Sequence[ChatMessage]) -> Job:
+    """Check everything, cheap things first, then tokenise; an assistant's turn at the end begins the answer."""
+    preprocessor = endpoint.preprocessor
+    options = generation_options(body, endpoint.model.context_length)
+    messages = [{"role": turn.role, "content": turn.content or ""} for turn in turns]
+    preprocessor.check_size(sum(len(message["content"]) for message in messages), "messages")
+    prompt = await preprocessor.chat_prompt(messages, continues_last=True)
+    return preprocessor.plan(f"ollama-{uuid.uuid4().hex}", (prompt,), options)
