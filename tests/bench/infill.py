@@ -117,9 +117,10 @@ def _rows(asked: Asked, engines: Sequence[Engine]) -> list[list[str]]:
             rates: list[Callable[[int], bool]] = [
                 lambda index, engine=engine: engine.texts[index].rstrip() == asked.holes[index].middle.rstrip(),
                 lambda index, engine=engine: parses(asked.holes[index].filled(engine.texts[index])),
-                lambda index, engine=engine: engine.tokens[index] == engines[0].tokens[index],
             ]
-            shares = [f"{sum(map(rate, indexes))}/{len(indexes)}" for rate in rates]
+            if engine.tokens is not engines[0].tokens:
+                rates.append(lambda index, engine=engine: engine.tokens[index] == engines[0].tokens[index])
+            shares = [f"{sum(map(rate, indexes))}/{len(indexes)}" for rate in rates] + [""] * (3 - len(rates))
             rows.append([f"{kind}, {engine.name}", str(len(indexes)), *shares])
     return rows
 
