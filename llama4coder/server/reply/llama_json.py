@@ -1,0 +1,33 @@
+"""Llama 3.1 and later: `{"name": ..., "parameters": {...}}` as the whole answer, or behind `<|python_tag|>`.
+
+Several are separated by semicolons. Source: Meta's prompt formats and the chat templates. As an answer may be such JSON
+itself, only calls of tools that were offered count, and nothing may follow them.
+"""
+
+from llama4coder.server.reply.brackets import json_value
+from llama4coder.server.reply.events import ToolCall
+from llama4coder.server.reply.json_calls import check_offered, json_call
+from llama4coder.server.reply.source import NotACallError, Reading, Source
+
+_TAG = "<|python_tag|>"
+
+
+class LlamaJsonGrammar:
+    """See `Grammar`."""
+
+    marks = (_TAG,)
+    first_chars = "{"
+    inner_marks = ()
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def calls(self, source: Source) -> Reading[tuple[ToolCall, ...]]:
+        calls: list[ToolCall] = []
+        yield from source.takes(_TAG)
+        while (yield from source.skip_space()) or not calls:
+            calls.append(json_call((yield from json_value(source))))
+            check_offered(calls, self._names)
+            if (yield from source.skip_space()) and not (yield from source.takes(";")):
+                raise NotACallError
+        return tuple(calls)
