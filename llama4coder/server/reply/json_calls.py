@@ -43,13 +43,15 @@ def json_call_list(text: str) -> tuple[ToolCall, ...]:
 
 def _to_call(written: _Written) -> ToolCall:
     arguments = written.parameters if written.arguments is UNSET else written.arguments
-    if not written.name or isinstance(arguments, UnsetType):
+    if isinstance(arguments, UnsetType):
         raise NotACallError
     return named_call(written.name, bytes(arguments).decode())
 
 
 def named_call(name: str, arguments: str) -> ToolCall:
-    """A call whose arguments stand apart from its name; `NotACallError` unless they are an object."""
+    """A call whose arguments stand apart from its name; `NotACallError` unless it has one and they are an object."""
+    if not name:
+        raise NotACallError
     try:
         _ARGUMENTS.decode(arguments)
     except _BAD_JSON:

@@ -1,7 +1,7 @@
 """Llama 4 and some models of Llama 3: `[name(key=value, ...), ...]`, Python's syntax, as the whole answer.
 
-Llama 4 may write `<|python_start|>` before and `<|python_end|>` after. Source: Meta's prompt formats. An answer may be a
-list itself, so only calls of tools that were offered count, and nothing may follow them.
+Llama 4 may write `<|python_start|>` before and `<|python_end|>` after. Source: Meta's prompt formats. An answer may be
+a list itself, so only calls of tools that were offered count, and nothing may follow them.
 """
 
 import ast
