@@ -17,6 +17,7 @@ class ControlText:
 
     - `disarm` what goes into a template, then `encode` what comes out of it.
     - A text without control tokens stays as it is, and is encoded as the tokenizer does it.
+    - Its mark between the parts is U+FDD0; of a text that has one itself, that vanishes.
     """
 
     def __init__(self, tokenizer: Tokenizer, allowed: Iterable[str] = ()) -> None:
