@@ -111,11 +111,11 @@ class Chats:
     def _settings(self, extras: ChatExtras) -> dict[str, object]:
         """The template's settings: what it reads is passed on, what could have no effect is refused."""
         known, settings = self._template.settings, dict(extras.template_settings)
-        for name in sorted(settings.keys() - known):
+        for name in settings.keys() - known:
             if settings.pop(name) or self._think_marks is not None:
-                raise UnsupportedOption(
-                    f"the chat template of this model does not read '{name}'", "chat_template_kwargs"
-                )
+                names = ", ".join(sorted(known)) or "nothing"
+                message = f"'chat_template_kwargs' may set only what the chat template of this model reads: {names}"
+                raise UnsupportedOption(message, "chat_template_kwargs")
         effort = extras.reasoning_effort
         if effort is None:
             return settings

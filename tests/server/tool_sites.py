@@ -17,7 +17,9 @@ from tests.server.serving import MODEL, Site
 from tests.support.fake_backend import FakeBackend
 from tests.support.tiny import write_tiny_tokenizer
 
-_TOOLS = "{% if tools %}<|im_start|>system\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<|im_end|>\n{% endif %}"
+_TOOLS = (
+    "{% if tools %}<|im_start|>system\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<|im_end|>\n{% endif %}"
+)
 _TURN = "<|im_start|>{{ message.role }}\n{{ message.content }}"
 _RESULT = "{% if message.tool_call_id %}<result id={{ message.tool_call_id }}>{% endif %}"
 _PROMPT = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -65,7 +67,10 @@ class Vocabulary:
     declared: bool = True
 
 
-def make_tool_site(folder: Path, family: str, vocabulary: Vocabulary = Vocabulary(), **config: object) -> Site:
+SPECIAL = Vocabulary()
+
+
+def make_tool_site(folder: Path, family: str, vocabulary: Vocabulary = SPECIAL, **config: object) -> Site:
     """An endpoint whose model has this family's template."""
     write_tiny_tokenizer(folder, vocabulary.markers, declared=vocabulary.declared)
     settings = json.loads((folder / "tokenizer_config.json").read_text())

@@ -98,30 +98,40 @@ class ChatFrames:
         self._writer = writer
         self._include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         self._reply_format = reply_format
-        self._begun: dict[int, ParsedChoice | None] = {}
+        self._begun: set[int] = set()
+        self._parsed: dict[int, ParsedChoice] = {}
 
     def chunk(self, chunk: Chunk) -> bytes:
         frames = b""
         if chunk.index not in self._begun:
-            self._begun[chunk.index] = None if self._reply_format is None else ParsedChoice(self._reply_format.parser())
-            frames += self._frame(ChatChunkChoice(chunk.index, ChatDelta("assistant", "")))
+            frames += self._begin(chunk.index)
         logprobs = self._writer.logprobs(chunk)
-        for delta in self._deltas(chunk) or ([ChatDelta(content="")] if logprobs and logprobs.content else ()):
-            frames += self._frame(ChatChunkChoice(chunk.index, delta, logprobs))
-            logprobs = None
+        if self._reply_format is not None:
+            frames += self._parsed_frames(chunk, logprobs)
+        elif chunk.text or (logprobs and logprobs.content):
+            frames += self._frame(ChatChunkChoice(chunk.index, ChatDelta(content=chunk.text), logprobs))
         if chunk.finish_reason is not None:
-            frames += self._frame(ChatChunkChoice(chunk.index, ChatDelta(), finish_reason=self._reason(chunk)))
+            parsed = self._parsed.get(chunk.index)
+            reason = reason_of(chunk, has_calls=parsed is not None and parsed.has_calls)
+            frames += self._frame(ChatChunkChoice(chunk.index, ChatDelta(), finish_reason=reason))
         return frames
 
-    def _deltas(self, chunk: Chunk) -> list[ChatDelta]:
-        parsed = self._begun[chunk.index]
-        if parsed is not None:
-            return parsed.deltas(chunk)
-        return [ChatDelta(content=chunk.text)] if chunk.text else []
+    def _begin(self, index: int) -> bytes:
+        self._begun.add(index)
+        if self._reply_format is not None:
+            self._parsed[index] = ParsedChoice(self._reply_format.parser())
+        return self._frame(ChatChunkChoice(index, ChatDelta("assistant", "")))
 
-    def _reason(self, chunk: Chunk) -> str:
-        parsed = self._begun[chunk.index]
-        return reason_of(chunk, has_calls=parsed is not None and parsed.has_calls)
+    def _parsed_frames(self, chunk: Chunk, logprobs: ChatLogprobs | None) -> bytes:
+        """What is certain so far; a chunk's log-probabilities come at once, also those of text that is held back."""
+        deltas = self._parsed[chunk.index].deltas(chunk)
+        if not deltas and logprobs and logprobs.content:
+            deltas = [ChatDelta(content="")]
+        frames = b""
+        for delta in deltas:
+            frames += self._frame(ChatChunkChoice(chunk.index, delta, logprobs))
+            logprobs = None
+        return frames
 
     def end(self, usage: Usage) -> bytes:
         if not self._include_usage:

@@ -1,7 +1,7 @@
 """Llama 3.1 and later: `{"name": ..., "parameters": {...}}` as the whole answer, or behind `<|python_tag|>`.
 
-Several are separated by semicolons. Source: Meta's prompt formats and the chat templates. As an answer may be such JSON
-itself, only calls of tools that were offered count, and nothing may follow them.
+Several are separated by semicolons. Source: Meta's prompt formats and the chat templates. Nothing may follow them; and
+as an answer may be such JSON itself, only tools that were offered count where there is no tag.
 """
 
 from llama4coder.server.reply.brackets import json_value
@@ -24,10 +24,11 @@ class LlamaJsonGrammar:
 
     def calls(self, source: Source) -> Reading[tuple[ToolCall, ...]]:
         calls: list[ToolCall] = []
-        yield from source.takes(_TAG)
+        has_tag = yield from source.takes(_TAG)
         while (yield from source.skip_space()) or not calls:
             calls.append(json_call((yield from json_value(source))))
-            check_offered(calls, self._names)
+            if not has_tag:
+                check_offered(calls, self._names)
             if (yield from source.skip_space()) and not (yield from source.takes(";")):
                 raise NotACallError
         return tuple(calls)

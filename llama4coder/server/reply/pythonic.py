@@ -1,7 +1,7 @@
 """Llama 4 and some models of Llama 3: `[name(key=value, ...), ...]`, Python's syntax, as the whole answer.
 
-Llama 4 may write `<|python_start|>` before and `<|python_end|>` after. Source: Meta's prompt formats. An answer may be
-a list itself, so only calls of tools that were offered count, and nothing may follow them.
+Llama 4 may write `<|python_start|>` before and `<|python_end|>` after. Source: Meta's prompt formats. Nothing may
+follow; and as an answer may be a list itself, only tools that were offered count where it is not marked.
 """
 
 import ast
@@ -28,10 +28,11 @@ class PythonicGrammar:
         self._names = names
 
     def calls(self, source: Source) -> Reading[tuple[ToolCall, ...]]:
-        yield from source.takes(_OPEN)
+        has_mark = yield from source.takes(_OPEN)
         yield from source.skip_space()
         calls = _parse((yield from python_list(source)))
-        check_offered(calls, self._names)
+        if not has_mark:
+            check_offered(calls, self._names)
         yield from source.skip_space()
         yield from source.takes(_CLOSE)
         if (yield from source.skip_space()):
