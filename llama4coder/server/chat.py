@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from llama4coder.errors import ToolsUnsupported, UnsupportedOption
 from llama4coder.inspection.template import ToolFormat, read_template
 from llama4coder.server.generation import Prompt
-from llama4coder.server.reply.families import GRAMMARS, THINK_MARKS, think_marks_of
+from llama4coder.server.reply.families import GRAMMARS, THINK_MARKS, think_marks_of, writes
 from llama4coder.server.reply.grammar import Grammar
 from llama4coder.server.reply.reply import ReplyFormat
 from llama4coder.server.reply.thinking import ThinkMarks
@@ -40,6 +40,7 @@ class Chats:
         self._tokenizer = tokenizer
         self._tool_format = read_template(template.source).tools
         self._think_marks = think_marks_of(template.source, tokenizer.control_texts)
+        self._thinks = self._think_marks is not None and writes(template.source, self._think_marks)
         self._quoted = ControlText(tokenizer)
         # What an assistant has thought may come back in its content, and templates look for it there.
         self._own = ControlText(tokenizer, allowed=_THINK_TEXTS)
@@ -47,8 +48,7 @@ class Chats:
     @property
     def capabilities(self) -> tuple[str, ...]:
         """What the model can do in chats."""
-        has_tools, thinks = self._tool_format in GRAMMARS, self._think_marks is not None
-        return ("tools",) * has_tools + ("reasoning",) * thinks
+        return ("tools",) * (self._tool_format in GRAMMARS) + ("reasoning",) * self._thinks
 
     def prompt(self, messages: Sequence[Message], extras: ChatExtras) -> Prompt:
         """The prompt; control tokens in messages, tools and settings are ordinary text.
@@ -112,7 +112,7 @@ class Chats:
         """The template's settings: what it reads is passed on, what could have no effect is refused."""
         known, settings = self._template.settings, dict(extras.template_settings)
         for name in settings.keys() - known:
-            if settings.pop(name) or self._think_marks is not None:
+            if settings.pop(name) or self._thinks:
                 names = ", ".join(sorted(known)) or "nothing"
                 message = f"'chat_template_kwargs' may set only what the chat template of this model reads: {names}"
                 raise UnsupportedOption(message, "chat_template_kwargs")
@@ -123,6 +123,6 @@ class Chats:
             return {_EFFORT: effort} | settings
         if _THINK_SWITCH in known:
             return {_THINK_SWITCH: effort != _NO_EFFORT} | settings
-        if effort != _NO_EFFORT or self._think_marks is not None:
+        if effort != _NO_EFFORT or self._thinks:
             raise UnsupportedOption("the chat template of this model has no setting for 'reasoning_effort'", _EFFORT)
         return settings

@@ -63,16 +63,18 @@ class Preprocessor:
         """What the model can do in chats, besides answering."""
         return () if self._chats is None else self._chats.capabilities
 
-    async def chat_prompt(self, messages: Sequence[Message], options: ChatExtras) -> Prompt:
+    async def chat_prompt(self, messages: Sequence[Message], extras: ChatExtras) -> Prompt:
         """The prompt that the model's own template makes of a chat; see `Chats.prompt` for what it refuses."""
         chats = self._the_chats()
         num_chars = sum(len(str(message["content"])) for message in messages)
-        is_long = num_chars > _SYNC_CHARS or bool(options.tools)
-        return await asyncio.to_thread(chats.prompt, messages, options) if is_long else chats.prompt(messages, options)
+        has_tools = bool(extras.tools) or any("tool_calls" in message for message in messages)
+        if has_tools or num_chars > _SYNC_CHARS:
+            return await asyncio.to_thread(chats.prompt, messages, extras)
+        return chats.prompt(messages, extras)
 
-    def reply_format(self, options: ChatExtras, prompt: Prompt) -> ReplyFormat | None:
+    def reply_format(self, extras: ChatExtras, prompt: Prompt) -> ReplyFormat | None:
         """How replies to a chat's prompt read; None where they are content and nothing else."""
-        return self._the_chats().reply_format(options, prompt)
+        return self._the_chats().reply_format(extras, prompt)
 
     def _the_chats(self) -> Chats:
         if self._chats is None:

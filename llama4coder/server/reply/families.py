@@ -24,11 +24,16 @@ GRAMMARS: Mapping[ToolFormat, Callable[[Schemas], Grammar]] = {
 
 
 def think_marks_of(template_source: str, control_texts: Collection[str]) -> ThinkMarks | None:
-    """The marks that the vocabulary has as tokens, or that the template writes; None for a model that does not think.
+    """The marks that the vocabulary has as tokens, or that the template writes; None for a model without any.
 
     DeepSeek's distilled models and others have them in one of the two only.
     """
     for marks in THINK_MARKS:
-        if marks.closing in control_texts or marks.closing in template_source:
+        if writes(template_source, marks) or marks.closing in control_texts:
             return marks
     return None
+
+
+def writes(template_source: str, marks: ThinkMarks) -> bool:
+    """Whether a template speaks of reasoning. Some vocabularies have the tokens for models that were not trained to."""
+    return marks.opening in template_source or marks.closing in template_source

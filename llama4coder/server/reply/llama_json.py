@@ -1,13 +1,13 @@
 """Llama 3.1 and later: `{"name": ..., "parameters": {...}}` as the whole answer, or behind `<|python_tag|>`.
 
-Several are separated by semicolons. Source: Meta's prompt formats and the chat templates. Nothing may follow them; and
-as an answer may be such JSON itself, only tools that were offered count where there is no tag.
+Several are separated by semicolons, or by white space. Source: Meta's prompt formats and the chat templates. Nothing
+may follow them; and as an answer may be such JSON itself, only tools that were offered count where there is no tag.
 """
 
 from llama4coder.server.reply.brackets import json_value
 from llama4coder.server.reply.events import ToolCall
 from llama4coder.server.reply.json_calls import check_offered, json_call
-from llama4coder.server.reply.source import NotACallError, Reading, Source
+from llama4coder.server.reply.source import Reading, Source
 
 _TAG = "<|python_tag|>"
 
@@ -29,6 +29,6 @@ class LlamaJsonGrammar:
             calls.append(json_call((yield from json_value(source))))
             if not has_tag:
                 check_offered(calls, self._names)
-            if (yield from source.skip_space()) and not (yield from source.takes(";")):
-                raise NotACallError
+            yield from source.skip_space()
+            yield from source.takes(";")
         return tuple(calls)

@@ -7,7 +7,7 @@ import re
 
 from llama4coder.server.reply.brackets import json_value
 from llama4coder.server.reply.events import ToolCall
-from llama4coder.server.reply.json_calls import json_call_list, named_call
+from llama4coder.server.reply.json_calls import json_call, json_call_list, named_call
 from llama4coder.server.reply.source import Reading, Source
 
 _OPEN, _ID, _ARGUMENTS = "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"
@@ -23,8 +23,11 @@ class MistralGrammar:
 
     def calls(self, source: Source) -> Reading[tuple[ToolCall, ...]]:
         yield from source.expect(_OPEN)
-        if (yield from source.skip_space()) == "[":
+        first = yield from source.skip_space()
+        if first == "[":
             return json_call_list((yield from json_value(source)))
+        if first == "{":  # of a single call some models forget the list
+            return (json_call((yield from json_value(source))),)
         name = yield from source.matches(_WORD)
         if (yield from source.takes(_ID)):
             yield from source.matches(_WORD)

@@ -67,6 +67,13 @@ async def test_a_prompt_that_opens_the_reasoning(tmp_path: Path, declared: bool,
     assert (message["reasoning_content"], message["content"]) == ("I ad", None)
 
 
+async def test_tokens_without_a_word_in_the_template_are_read_but_promise_nothing(tmp_path: Path) -> None:
+    site = make_tool_site(tmp_path, "hermes", THINKS)
+    message = await message_of(site, "<think>a</think>b", stream=False)
+    assert (message["reasoning_content"], message["content"]) == ("a", "b")
+    assert (await site.chat(chat_template_kwargs={"enable_thinking": False})).status_code == 200
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_calls_within_the_reasoning_are_none(thinker: Site, stream: bool) -> None:
     text = f"<think>maybe {HERMES}?</think>\n{HERMES}"

@@ -383,7 +383,8 @@ async def test_a_model_without_a_template_has_no_tools(make_site: MakeSite) -> N
 async def test_the_model_list_tells_what_chats_can_do(make_site_of: MakeToolSite, make_site: MakeSite) -> None:
     for site, expected in [
         (make_site_of(), ["chat", "completion", "tools"]),
-        (make_site_of(vocabulary=Vocabulary(MARKERS)), ["chat", "completion", "tools", "reasoning"]),
+        (make_site_of(vocabulary=Vocabulary(MARKERS)), ["chat", "completion", "tools"]),
+        (make_site_of("thinking"), ["chat", "completion", "tools", "reasoning"]),
         (make_site_of("unknown", Vocabulary(PLAIN_MARKERS)), ["chat", "completion"]),
         (make_site(has_template=False), ["chat", "completion"]),
     ]:

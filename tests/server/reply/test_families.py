@@ -39,12 +39,15 @@ def found(family: str, text: str) -> tuple[list[tuple[str, object]], str]:
         ("llama_json", '\n{"name": "f", "parameters": {}} ', [("f", {})], ""),
         ("llama_json", '{"name": "f", "parameters": {}} see', [], '{"name": "f", "parameters": {}} see'),
         ("llama_json", 'x {"name": "f", "parameters": {}}', [], 'x {"name": "f", "parameters": {}}'),
+        ("llama_json", '{"name": "f", "parameters": {}}\n{"name": "g", "parameters": {}};', [("f", {}), ("g", {})], ""),
         ("llama_json", "<|python_tag|>print(1)", [], "<|python_tag|>print(1)"),
         ("mistral", "[TOOL_CALLS]f[CALL_ID]abc123[ARGS]{}", [("f", {})], ""),
         ("mistral", '[TOOL_CALLS]f{"a": 1}', [("f", {"a": 1})], ""),
         ("mistral", '[TOOL_CALLS] [{"name": "f", "arguments": {}}]', [("f", {})], ""),
         ("mistral", "[TOOL_CALLS] []", [], "[TOOL_CALLS] []"),
-        ("mistral", '[TOOL_CALLS]{"name": "f", "arguments": {}}', [], '[TOOL_CALLS]{"name": "f", "arguments": {}}'),
+        ("mistral", '[TOOL_CALLS]{"name": "f", "arguments": {}}', [("f", {})], ""),
+        ("mistral", "[TOOL_CALLS]{}", [], "[TOOL_CALLS]{}"),
+        ("mistral", "[TOOL_CALLS][ARGS]{}", [], "[TOOL_CALLS][ARGS]{}"),
         ("pythonic", "[f(a='x', b=[1, None, {'k': -1.5}])]", [("f", {"a": "x", "b": [1, None, {"k": -1.5}]})], ""),
         ("pythonic", "<|python_start|>[a.b()]<|python_end|>", [("a.b", {})], ""),
         ("pythonic", "[z()]", [], "[z()]"),
@@ -123,6 +126,7 @@ def test_every_format_that_can_be_read_has_a_grammar() -> None:
 def test_think_marks_are_in_the_vocabulary_or_in_the_template() -> None:
     assert think_marks_of("", {"</think>"}) == think_marks_of("{{ '</think>' }}", ())
     assert (think_marks_of("", {"[/THINK]"}) or pytest.fail()).opening == "[THINK]"
+    assert think_marks_of("{{ '<think>' }}", ()) == think_marks_of("", {"</think>"})
     assert think_marks_of("<think", {"x"}) is None
 
 
