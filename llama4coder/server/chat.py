@@ -32,6 +32,9 @@ class ChatExtras:
     template_settings: Mapping[str, object] = field(default_factory=dict)
 
 
+NO_EXTRAS = ChatExtras()
+
+
 class Chats:
     """Knows one model's template, and what its replies may hold."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from llama4coder.config import ServerConfig
 from llama4coder.errors import ContextTooLong, FimUnsupported, InvalidRequest, ModelNotFound, UnsupportedOption
-from llama4coder.server.chat import ChatExtras, Chats
+from llama4coder.server.chat import NO_EXTRAS, ChatExtras, Chats
 from llama4coder.server.generation import Job, Prompt, TextOptions
 from llama4coder.server.reply.reply import ReplyFormat
 from llama4coder.server.tools import Message
@@ -63,7 +63,7 @@ class Preprocessor:
         """What the model can do in chats, besides answering."""
         return () if self._chats is None else self._chats.capabilities
 
-    async def chat_prompt(self, messages: Sequence[Message], extras: ChatExtras) -> Prompt:
+    async def chat_prompt(self, messages: Sequence[Message], extras: ChatExtras = NO_EXTRAS) -> Prompt:
         """The prompt that the model's own template makes of a chat; see `Chats.prompt` for what it refuses."""
         chats = self._the_chats()
         num_chars = sum(len(str(message["content"])) for message in messages)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.server.openai.test_tools import HERMES, calls_in, prompt_of
 from tests.server.serving import Site, events_of
+from tests.server.tool_calls import HERMES, calls_in, prompt_of
 from tests.server.tool_sites import MARKERS, PLAIN_MARKERS, TOOLS, Vocabulary, make_tool_site
 from tests.support.fake_backend import Script
 

@@ -10,8 +10,8 @@ import openai
 import pytest
 
 from tests.server.openai.client_shapes import AIDER, AIDER_FUNCTIONS, CLINE, COPILOT, ZED
-from tests.server.openai.test_tools import HERMES, WRITTEN, prompt_of
 from tests.server.serving import Site, events_of, listening
+from tests.server.tool_calls import HERMES, WRITTEN, prompt_of
 from tests.server.tool_sites import MARKERS, TOOLS, Vocabulary, make_tool_site
 from tests.support.fake_backend import Script
 
