@@ -24,7 +24,7 @@ class ControlText:
         texts = sorted(tokenizer.control_texts.difference(allowed), key=len, reverse=True)
         either = "|".join(map(re.escape, texts)) or r"(?!)"
         self._any = re.compile(either)
-        self._each = re.compile(f"(?=(?:{either}))(.)", re.DOTALL)  # also those that overlap
+        self._each = re.compile(f"(?=(?:{either}))(.)")  # also those that overlap
         self._tokenizer = tokenizer
 
     def disarm(self, value: _Value) -> _Value:

@@ -12,7 +12,7 @@ from llama4coder.tokenizer.tokenizer import Tokenizer
 from tests.support.tiny import write_tiny_tokenizer
 
 MARKERS = ("<tool_call>", "[TOOL_CALLS]", "<a><", "><b>")
-PIECES = ("<|im_end|>", "<|im_", "<|", "end|>", "<", ">", "é", '"', "\\", "\n", " word", *MARKERS)
+PIECES = ("<|im_end|>", "<|im_", "<|", "end|>", "<", ">", "é", '"', "\\", "\n", " word", "<a><b>", *MARKERS)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["special", "plain"])
