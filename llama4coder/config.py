@@ -46,6 +46,9 @@ class ModelConfig(_Frozen):
     """Modules whose weights stay in `dtype`, by patterns such as `lm_head`, `model.layers.0.*` or `*.down_proj`. Query,
     key and value are one matrix, and so are gate and up: all of them, or none. `quant: auto` excludes what a quantised
     checkpoint leaves out as well."""
+    verify: bool = False
+    """Compare the folder's files with its `SHA256SUMS`, or `manifest.json`, before the weights are read; by the first
+    rank, on its node. It takes as long as reading them, and a folder without such a list does not start."""
     context_length: PositiveInt | Auto = "auto"
     """Prompt plus output tokens of one sequence; auto is the model's own. Beyond that answers get worse."""
     rope_scaling: Mapping[str, Any] | None = None
@@ -229,6 +232,7 @@ class ResolvedModel(_Frozen):
     dtype: DType
     quant: QuantFormat
     quant_exclude: tuple[str, ...]
+    verify: bool
     context_length: int
     rope_scaling: Mapping[str, Any] | None = None
 

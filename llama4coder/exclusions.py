@@ -4,10 +4,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import lru_cache
 
 from llama4coder.errors import ConfigError
 
 HEAD = "lm_head"
+
+_WILDCARD = re.compile(r"[*?\[]")
 
 # In the order of `ModelShape.layer_matrices`; those that share their input are one matrix.
 _MERGED = (
@@ -31,6 +34,24 @@ def all_matrices(num_layers: int) -> Iterator[Sequence[str]]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Matcher:
+    """Patterns made ready: there may be hundreds of names, to be compared with each module many times."""
+
+    names: frozenset[str]
+    wildcards: re.Pattern[str] | None
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def of(cls, patterns: tuple[str, ...]) -> "_Matcher":
+        wildcards = [pattern for pattern in patterns if _WILDCARD.search(pattern)]
+        combined = re.compile("|".join(map(translate, wildcards))) if wildcards else None
+        return cls(frozenset(patterns).difference(wildcards), combined)
+
+    def matches(self, module: str) -> bool:
+        return module in self.names or (self.wildcards is not None and self.wildcards.match(module) is not None)
+
+
+@dataclass(frozen=True, slots=True)
 class Exclusions:
     """By patterns of `fnmatch` over module names."""
 
@@ -38,7 +59,7 @@ class Exclusions:
 
     def hold(self, module: str) -> bool:
         """Whether this module is excluded."""
-        return any(re.match(translate(pattern), module) for pattern in self.patterns)
+        return bool(self.patterns) and _Matcher.of(self.patterns).matches(module)
 
     def check(self, key: str, num_layers: int) -> None:
         """Raise `ConfigError`, naming the setting, for a pattern without a match and for a matrix half excluded."""

@@ -74,6 +74,7 @@ def resolve(
             dtype=dtype,
             quant=served.quant,
             quant_exclude=served.exclusions.patterns,
+            verify=config.model.verify,
             context_length=context_length,
             rope_scaling=config.model.rope_scaling,
         ),

@@ -9,6 +9,8 @@ from typing import Any
 from llama4coder.errors import CheckpointError
 from llama4coder.families import Family, family_of, unrotated_layers, window_of
 
+_LARGEST_INTEGER = 2**31  # of a damaged file that would have us count for hours
+_MOST_LAYERS = 1000
 _EXTENDED_BY_FACTOR = ("yarn", "dynamic")  # scalings whose `max_position_embeddings` may be that before them
 
 
@@ -112,8 +114,8 @@ def _parse(found: Mapping[str, Any], family: Family) -> ModelShape:
     def integer(key: str, default: int | None = None) -> int:
         value = raw.get(key)
         value = default if value is None else value
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            raise CheckpointError(f"{key} is {value!r}, not a positive integer")
+        if type(value) is not int or not 0 < value <= _LARGEST_INTEGER:
+            raise CheckpointError(f"{key} is {value!r}, not a positive integer that a model can have")
         return value
 
     if raw.get("hidden_act", "silu") != "silu":
@@ -121,6 +123,8 @@ def _parse(found: Mapping[str, Any], family: Family) -> ModelShape:
     has_bias = bool(raw.get("attention_bias", False))
     hidden_size, num_heads = integer("hidden_size"), integer("num_attention_heads")
     num_layers, num_kv_heads = integer("num_hidden_layers"), integer("num_key_value_heads", num_heads)
+    if num_layers > _MOST_LAYERS:
+        raise CheckpointError(f"num_hidden_layers is {num_layers}, more than {_MOST_LAYERS}")
     if num_heads % num_kv_heads:
         raise CheckpointError(f"{num_heads} attention heads cannot share {num_kv_heads} KV heads evenly")
     return ModelShape(

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from llama4coder.checkpoint.converted import ensure_converted
 from llama4coder.checkpoint.embedded import ensure_embedded
+from llama4coder.checkpoint.links import check_links
+from llama4coder.checkpoint.weight_files import INDEX_FILE, no_safetensors
 from llama4coder.errors import CheckpointError
 from llama4coder.progress import Progress
 from llama4coder.tokenizer.files import read_json
 
 EMBEDDED = "embedded"
 _GGUF_SUFFIX = ".gguf"
-_INDEX_FILE = "model.safetensors.index.json"
 
 
 def find_checkpoint(config_path: str, cache_dir: Path, progress: Progress) -> Path:
@@ -34,6 +35,7 @@ def find_checkpoint(config_path: str, cache_dir: Path, progress: Progress) -> Pa
 
 def check_folder(folder: Path) -> None:
     """Raise `CheckpointError` naming the first file that a model folder lacks."""
+    check_links(folder)
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise CheckpointError(f"the model folder {folder} has no {name}")
@@ -41,10 +43,10 @@ def check_folder(folder: Path) -> None:
 
 
 def _check_weights(folder: Path) -> None:
-    shards = read_json(folder / _INDEX_FILE).get("weight_map")
+    shards = read_json(folder / INDEX_FILE).get("weight_map")
     if isinstance(shards, dict):
         missing = sorted({str(name) for name in shards.values()} - {path.name for path in folder.iterdir()})
         if missing:
-            raise CheckpointError(f"the model folder {folder} has no {missing[0]}, which {_INDEX_FILE} names")
+            raise CheckpointError(f"the model folder {folder} has no {missing[0]}, which {INDEX_FILE} names")
     elif not any(folder.glob("*.safetensors")):
-        raise CheckpointError(f"the model folder {folder} has no *.safetensors; only safetensors weights are served")
+        raise no_safetensors(folder)

@@ -30,6 +30,24 @@ def published_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill; on success it becomes `target`, which must not exist, on failure it vanishes.
+
+    Raises `OSError` where the disk says no, or somebody else has made `target` meanwhile.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        _sync(temporary)
+        os.rename(temporary, target)
+        _sync_entry(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def _move(temporary: Path, target: Path) -> None:
     while True:
         try:

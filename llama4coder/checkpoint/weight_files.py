@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from llama4coder.checkpoint.links import check_links
 from llama4coder.errors import CheckpointError
 
 INDEX_FILE = "model.safetensors.index.json"
@@ -28,6 +29,7 @@ class WeightFiles:
         Raises:
             CheckpointError: no safetensors, a damaged index, or a file that lies outside the folder.
         """
+        check_links(folder)
         index = folder / INDEX_FILE
         if index.exists():
             return cls(folder, _read_index(index))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from llama4coder.checkpoint.checksums import check_checksums
 from llama4coder.config import ResolvedConfig
 from llama4coder.engine.forward import EagerPass
 from llama4coder.engine.hardware import choose_forward, choose_kernels, choose_sampler, prepare_device
@@ -65,8 +66,10 @@ class LoadingRank:
 
     @classmethod
     def load(cls, config: ResolvedConfig, share: RankShare, meter: MemoryMeter, progress: Progress) -> "LoadingRank":
-        """Read one rank's weights; raises `CheckpointError`."""
+        """Read one rank's weights; the first rank verifies them if they are to be. Raises `CheckpointError`."""
         folder, context_length = Path(config.model.path), config.model.context_length
+        if config.model.verify and share.plan.rank == 0:
+            check_checksums(folder, progress)
 
         def read(kernels: Kernels, placement: Placement) -> Llama:
             return load_llama(folder, share, context_length, kernels, placement, progress)

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from llama4coder.checkpoint.weight_files import WeightFiles, damaged
 from llama4coder.errors import CheckpointError
+
+PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+"""Types of weights that are not quantised."""
 
 
 class MappedTensors:

@@ -15,11 +15,9 @@ from llama4coder.config import Device, DType
 from llama4coder.errors import CheckpointError
 from llama4coder.exclusions import NOTHING, Exclusions
 from llama4coder.models.stored import dequantise_into, open_stored, size_of
-from llama4coder.models.tensors import MappedTensors
+from llama4coder.models.tensors import PLAIN, MappedTensors
 from llama4coder.parallel.plan import RankPlan, TensorSlice
 from llama4coder.progress import Progress
-
-_PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ class WeightReader:
 
     def _plain(self, name: str, size: Sequence[int], part: TensorSlice) -> Tensor:
         tensor = self._tensors.take_sized(name, size)
-        if tensor.dtype not in _PLAIN:
+        if tensor.dtype not in PLAIN:
             raise CheckpointError(
                 f"{self._tensors.path_of(name)}: {name} is {tensor.dtype}, and its scales, if it is quantised, are not "
                 "there under a name that is known here"

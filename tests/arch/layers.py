@@ -60,7 +60,7 @@ LAYERS: Mapping[str, int] = {
                 "resolve_quant",
                 "gpu.graph_sizes",
             ),
-            ("layers", "attention", "native", "gpu", "models", "sampling", "quant", *KV_MEMORY, *PARALLEL),
+            ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "convert", *KV_MEMORY, *PARALLEL),
             ("engine", "router", "planner", "workflows"),
             ("spec", "server", "cli", "llm", "perplexity"),
         )
@@ -88,7 +88,7 @@ TORCH = ("torch", "transformers", "safetensors.torch")
 NEEDS_TORCH = tuple(
     f"llama4coder.{name}"
     for name in (
-        *("layers", "attention", "native", "gpu", "models", "sampling", "quant", *KV_MEMORY, *PARALLEL),
+        *("layers", "attention", "native", "gpu", "models", "sampling", "quant", "convert", *KV_MEMORY, *PARALLEL),
         *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "engine.wanted"),
         *("engine.forward", "engine.graph_pass", "engine.pending", "engine.loading_rank", "engine.memory_meter", "llm"),
         *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.session", "spec.sessions"),

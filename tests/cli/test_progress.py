@@ -1,5 +1,6 @@
 """Bars for people, lines for logs."""
 
+import re
 from io import StringIO
 
 import pytest
@@ -30,5 +31,6 @@ def test_terminal_gets_a_bar(unit: str, expected: str) -> None:
 def test_log_gets_one_line_at_the_start_and_one_at_the_end() -> None:
     lines = shown(terminal=False, unit="B").splitlines()
     assert lines[0] == "converting ..."
-    assert lines[1].startswith("converting: ")
+    assert re.fullmatch(r"converting: \d\.\d s, 0\.00 GB at \d+\.\d\d GB/s", lines[1])
     assert len(lines) == 2
+    assert shown(terminal=False, unit="tokens").splitlines()[1].endswith(" s")

@@ -32,6 +32,9 @@ SHAPE = replace(
 SHAPE = replace(SHAPE, num_kv_heads=8)
 
 
+SLACK_BYTES = 32 * 2**20  # of the allocator, however large the model
+
+
 def write(folder: Path, quant: QuantFormat) -> None:
     """Every layer the same, so that it does not take long."""
     (folder / "config.json").write_text("{}")

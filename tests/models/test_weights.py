@@ -1,14 +1,17 @@
 """Checkpoint folders that are damaged, incomplete, or not what config.json says: always a clear error."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from llama4coder.checkpoint.checksums import write_checksums
 from llama4coder.engine.loading_rank import load_runner
 from llama4coder.errors import CheckpointError
+from llama4coder.progress import NullProgress
 from tests.support.engines import resolved
 from tests.support.models import write_tiny_llama
 from tests.support.progress import CountingProgress
@@ -131,3 +134,54 @@ def test_rope_parameters_that_make_no_sense(folder: Path, rope: dict[str, object
     path.write_text(json.dumps({**json.loads(path.read_text()), "rope_parameters": rope}))
     with pytest.raises(CheckpointError, match=named):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.layers.0.self_attn.q_norm.weight",
+        "model.layers.1.self_attn.q_proj.bias",
+        "model.layers.2.mlp.up_proj.weight",
+        "score.weight",
+        "vision_tower.patch.weight",
+    ],
+)
+def test_a_tensor_that_the_model_has_no_place_for(folder: Path, name: str) -> None:
+    tensors = load_file(folder / FILE)
+    save_file({**tensors, name: torch.zeros(64)}, folder / FILE)
+    with pytest.raises(CheckpointError, match=rf"has a tensor {re.escape(name)}, which a model as config\.json"):
+        load(folder)
+
+
+def test_tensors_that_nothing_needs_are_skipped(folder: Path) -> None:
+    extra = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(8), "model.layers.0.k_scale": torch.ones(1)}
+    save_file({**load_file(folder / FILE), **extra}, folder / FILE)
+    progress = load(folder)
+    assert progress.done == progress.total
+
+
+def test_a_head_beside_a_tied_embedding_is_skipped(tmp_path: Path) -> None:
+    write_tiny_llama(tmp_path, tie_word_embeddings=True)
+    tensors = load_file(tmp_path / FILE)
+    save_file({**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"].clone()}, tmp_path / FILE)
+    load(tmp_path)
+
+
+def test_weights_that_a_link_takes_from_elsewhere(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside") / FILE
+    (folder / FILE).rename(outside)
+    (folder / FILE).symlink_to(outside)
+    with pytest.raises(CheckpointError, match="a link that leaves the model folder"):
+        load(folder)
+
+
+def test_verified_weights(folder: Path) -> None:
+    config = resolved(folder, num_blocks=40)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"verify": True})})
+    with pytest.raises(CheckpointError, match="neither SHA256SUMS nor manifest"):
+        load_runner(config, NullProgress())
+    write_checksums(folder, NullProgress())
+    load_runner(config, NullProgress())
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    with pytest.raises(CheckpointError, match=r"config\.json is damaged: its SHA-256"):
+        load_runner(config, NullProgress())

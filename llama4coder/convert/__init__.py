@@ -1,0 +1,1 @@
+"""Writing a checkpoint with its matrices in fewer bits, in forms that other tools read as well."""
