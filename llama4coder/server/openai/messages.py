@@ -34,6 +34,12 @@ def _template_call(call: ToolCallField) -> dict[str, object]:
     return {"id": call.id, "type": "function", "function": function}
 
 
+def num_chars(message: ChatMessage) -> int:
+    """About how long a message is, before it is rendered."""
+    calls = sum(len(str(call.function.arguments)) for call in message.tool_calls or ())
+    return len(message.content) + len(message.reasoning_content or "") + calls
+
+
 def chat_extras(body: ChatRequest) -> ChatExtras:
     """What a chat wants besides its messages; `InvalidRequest` where two tools have one name."""
     fields = [] if body.tool_choice == "none" else body.tools or []

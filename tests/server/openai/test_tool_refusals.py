@@ -1,5 +1,7 @@
 """Whatever is wrong with tools is a 400 that says so and names the field."""
 
+import json
+
 import pytest
 
 from tests.server.conftest import MakeSite
@@ -118,3 +120,18 @@ async def test_completions_take_no_tools(site: Site) -> None:
         error = (await site.complete(**{field: value})).json()["error"]
         assert (error["code"], error["param"]) == ("unsupported_option", field)
     assert (await site.complete(tools=[], tool_choice="auto")).status_code == 200
+
+
+async def test_what_cannot_fit_is_refused_before_it_is_tokenised(
+    make_site_of: MakeToolSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site_of()
+    monkeypatch.delattr(type(site.tokenizer), "encode")
+    long = "x" * 8192 * 600
+    call = {"id": "x", "function": {"name": "f", "arguments": json.dumps({"a": long})}}
+    for param, fields in {
+        "messages": {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]},
+        "tools": {"tools": [tool("f", **{long: "string"})]},
+    }.items():
+        error = (await site.chat(**fields)).json()["error"]
+        assert (error["code"], error["param"]) == ("context_length_exceeded", param)
