@@ -7,7 +7,8 @@
     ├── RequestError                the client must change something (4xx)
     │   ├── InvalidRequest          a field has a bad value
     │   │   └── UnsupportedOption   a field we know and do not support
-    │   │       └── FimUnsupported  the model has no tokens for a hole
+    │   │       ├── FimUnsupported  the model has no tokens for a hole
+    │   │       └── ToolsUnsupported  the model's chat template knows no tools, or calls them in a way not known here
     │   ├── ContextTooLong          prompt and max_tokens exceed the served context
     │   ├── ModelNotFound           no such model is served here
     │   ├── BodyTooLarge            the request body is over the limit
@@ -62,6 +63,10 @@ class UnsupportedOption(InvalidRequest):
 
 class FimUnsupported(UnsupportedOption):
     """The model was not trained to fill a hole: its vocabulary has no tokens for one."""
+
+
+class ToolsUnsupported(UnsupportedOption):
+    """The model's chat template knows no tools, or the model writes calls in a way that is not known here."""
 
 
 class ContextTooLong(RequestError):

@@ -34,6 +34,7 @@ class ToolFormat(StrEnum):
     HERMES = "Hermes"
     GRANITE = "Granite"
     LLAMA_JSON = "Llama 3 JSON"
+    PYTHONIC = "Pythonic"
     UNKNOWN = "unknown"  # the template takes tools, and shows none of the formats above
     NONE = "none"
 
@@ -58,6 +59,8 @@ _CALLS: Mapping[str, ToolFormat] = {
     "<function=": ToolFormat.QWEN_XML,
     "<|tool_call|>": ToolFormat.GRANITE,
     "<tool_call>": ToolFormat.HERMES,
+    "<|python_start|>": ToolFormat.PYTHONIC,
+    "[func_name1(": ToolFormat.PYTHONIC,
     "<|python_tag|>": ToolFormat.LLAMA_JSON,
 }
 _LLAMA_ARGUMENTS = '"parameters"'  # what Llama 3 calls the arguments of a call, also where it has no tag for one

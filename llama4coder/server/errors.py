@@ -13,6 +13,7 @@ from llama4coder.errors import (
     Overloaded,
     QueueTimeout,
     RequestError,
+    ToolsUnsupported,
     Unavailable,
     UnsupportedOption,
 )
@@ -20,6 +21,7 @@ from llama4coder.errors import (
 _UNAVAILABLE_RETRY_AFTER_S = 5
 _BAD_REQUESTS: dict[type[RequestError], tuple[int, str | None]] = {  # the first that fits
     FimUnsupported: (400, "fim_unsupported"),
+    ToolsUnsupported: (400, "tools_unsupported"),
     UnsupportedOption: (400, "unsupported_option"),
     InvalidRequest: (400, "invalid_value"),
     ContextTooLong: (400, "context_length_exceeded"),

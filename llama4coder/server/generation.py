@@ -15,6 +15,7 @@ from llama4coder.errors import StreamLost, Unavailable
 from llama4coder.faults import log_fault
 from llama4coder.server.bounds import BoundedStream, TextBounds
 from llama4coder.server.disconnect import cancel_all
+from llama4coder.server.reply.reply import ReplyFormat
 from llama4coder.tokenizer.stream import TextStream
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from llama4coder.types import FinishReason, GenerateRequest, PositionLogprobs, TokenEvent
@@ -31,6 +32,14 @@ class TextOptions:
     skip_special: bool = True
     silent_ends: frozenset[int] = frozenset()  # tokens that end a sequence and are no part of its text
     bounds: TextBounds | None = None
+    reply: ReplyFormat | None = None  # None: all of the text is content
+
+    @property
+    def shown_specials(self) -> frozenset[int] | None:
+        """Special tokens whose text is kept; None: all."""
+        if not self.skip_special:
+            return None
+        return frozenset() if self.reply is None else self.reply.shown_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +215,7 @@ async def stream_choice(
         options.stop,
         include_stop=options.include_stop,
         min_tokens=request.stop.min_tokens,
-        skip_special=options.skip_special,
+        shown_specials=options.shown_specials,
     )
     bounded = None if options.bounds is None else BoundedStream(options.bounds)
     num_tokens = 0

@@ -2,12 +2,15 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llama4coder.config import ServerConfig
 from llama4coder.errors import ContextTooLong, FimUnsupported, InvalidRequest, ModelNotFound, UnsupportedOption
+from llama4coder.server.chat import NO_EXTRAS, ChatExtras, Chats
 from llama4coder.server.generation import Job, Prompt, TextOptions
+from llama4coder.server.reply.reply import ReplyFormat
+from llama4coder.server.tools import Message
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.fim import FimFormat, Hole
 from llama4coder.tokenizer.tokenizer import Tokenizer
@@ -17,8 +20,6 @@ _SYNC_CHARS = 8 * 1024  # longer texts are tokenised in a thread, so that other 
 # No vocabulary that we know has a token of more than 128 bytes, and normalisation shrinks a text less than four times.
 _MAX_BYTES_PER_TOKEN = 512
 _FIM_OUTPUT_SHARE = 8  # of the context is kept for a middle whose length nobody has limited
-
-Message = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Preprocessor:
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._chat_template = chat_template
+        self._chats = None if chat_template is None else Chats(chat_template, tokenizer)
         self._fim = FimFormat.of(tokenizer)
         self._config = config
 
@@ -62,34 +63,35 @@ class Preprocessor:
     @property
     def knows_chats(self) -> bool:
         """Whether the model has a chat template."""
-        return self._chat_template is not None
+        return self._chats is not None
 
     @property
     def fills_holes(self) -> bool:
         """Whether the model has tokens for a hole."""
         return self._fim is not None
 
-    async def chat_prompt(
-        self, messages: Sequence[Message], *, add_generation_prompt: bool = True, continues_last: bool = False
-    ) -> Prompt:
-        """The prompt that the model's own template makes of a chat.
+    @property
+    def chat_capabilities(self) -> tuple[str, ...]:
+        """What the model can do in chats, besides answering."""
+        return () if self._chats is None else self._chats.capabilities
 
-        With `continues_last`, an assistant's message at the end is the beginning of the answer.
-        """
-        template = self._chat_template
-        if template is None:
-            raise UnsupportedOption("this model has no chat template; use /v1/completions", "messages")
+    async def chat_prompt(self, messages: Sequence[Message], extras: ChatExtras = NO_EXTRAS) -> Prompt:
+        """The prompt that the model's own template makes of a chat; see `Chats.prompt` for what it refuses."""
+        chats = self._the_chats()
         num_chars = sum(len(str(message["content"])) for message in messages)
-        begun = ""
-        if continues_last and messages and messages[-1]["role"] == "assistant":
-            begun, messages = str(messages[-1]["content"]), messages[:-1]
+        has_tools = bool(extras.tools) or any("tool_calls" in message for message in messages)
+        if has_tools or num_chars > _SYNC_CHARS:
+            return await asyncio.to_thread(chats.prompt, messages, extras)
+        return chats.prompt(messages, extras)
 
-        def render_and_encode() -> Prompt:
-            text = template.render(messages, add_generation_prompt=add_generation_prompt) + begun
-            # Templates write the BOS themselves.
-            return Prompt(tuple(self._tokenizer.encode(text, add_bos=False)), text, "messages")
+    def reply_format(self, extras: ChatExtras, prompt: Prompt) -> ReplyFormat | None:
+        """How replies to a chat's prompt read; None where they are content and nothing else."""
+        return self._the_chats().reply_format(extras, prompt)
 
-        return await asyncio.to_thread(render_and_encode) if num_chars > _SYNC_CHARS else render_and_encode()
+    def _the_chats(self) -> Chats:
+        if self._chats is None:
+            raise UnsupportedOption("this model has no chat template; use /v1/completions", "messages")
+        return self._chats
 
     async def text_prompt(self, text: str, *, add_bos: bool = True) -> Prompt:
         """A raw prompt, with a BOS if that is the model's habit."""

@@ -1,6 +1,7 @@
 """A generation as an HTTP response that flows: as server-sent events, or as lines of JSON."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -54,9 +55,9 @@ class StreamFormat(Protocol):
 class EventStream(Response):
     """A response that runs a generation and sends its chunks as they come.
 
-    Nothing that has arrived is held back; what arrives while the client does not take what it was sent goes out as one
-    chunk per choice. Headers wait for the first, `keep_alive_s` at most, so that a refusal is still an HTTP error: it
-    is raised.
+    Nothing that has arrived is held back but by the format, during which keep-alives go out; what arrives while the
+    client does not take what it was sent goes out as one chunk per choice. Headers wait for the first, `keep_alive_s`
+    at most, so that a refusal is still an HTTP error: it is raised.
     After that a failure is an event. Leaves nothing running, however it ends.
     """
 
@@ -91,11 +92,18 @@ class EventStream(Response):
 
     async def _follow(self, chunks: Sequence[Chunk], send: Send) -> bytes:
         """Send all but the last frames, which are returned."""
+        quiet_since_s: float | None = None  # chunks come, and the format holds them back
         try:
             while True:
                 body = b"".join(map(self._format.chunk, coalesce(chunks))) if chunks else self._keep_alive
                 if self._generation.ended:
                     return body + self._format.end(self._generation.usage)
+                if body:
+                    quiet_since_s = None
+                elif quiet_since_s is None:
+                    quiet_since_s = time.monotonic()
+                elif time.monotonic() - quiet_since_s >= self._keep_alive_s:
+                    body, quiet_since_s = self._keep_alive, None
                 if body:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                 chunks = await self._generation.next_chunks(self._keep_alive_s)

@@ -9,9 +9,10 @@ from starlette.responses import Response
 
 from llama4coder.errors import InvalidRequest
 from llama4coder.server.body import read_model
+from llama4coder.server.chat import ChatExtras
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.generation import Prompt
-from llama4coder.server.openai.chat import template_messages
+from llama4coder.server.openai.messages import template_messages
 from llama4coder.server.openai.schemas import DetokenizeRequest, TokenizeRequest
 
 
@@ -55,8 +56,7 @@ async def _to_prompt(endpoint: Endpoint, body: TokenizeRequest) -> Prompt:
         return await preprocessor.text_prompt(body.prompt, add_bos=body.add_special_tokens is not False)
     if body.messages is not None and body.prompt is None:
         add_generation_prompt = body.add_generation_prompt is not False
-        messages = template_messages(body.messages)
-        return await preprocessor.chat_prompt(messages, add_generation_prompt=add_generation_prompt)
+        return await preprocessor.chat_prompt(template_messages(body.messages), ChatExtras(add_generation_prompt))
     raise InvalidRequest("give either 'prompt' or 'messages'", "prompt")
 
 

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jinja2 import meta
 from jinja2.exceptions import TemplateError, TemplateSyntaxError
 
 from llama4coder.errors import CheckpointError, InvalidRequest
@@ -12,6 +13,7 @@ from llama4coder.tokenizer.template_environment import TemplateRefusal, template
 
 _TEMPLATE_FILE = "<template>"  # how Jinja names a template that came from a string
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_OWN_NAMES = ("messages", "tools", "documents", "add_generation_prompt")
 # What expressions in a template raise when a message has not the shape that it expects.
 _EXPRESSION_ERRORS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
@@ -20,11 +22,15 @@ class ChatTemplate:
     """A model's own chat template. Rendering may be called from any thread."""
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
+        environment = template_environment()
         try:
-            self._template = template_environment().from_string(source)
+            self._template = environment.from_string(source)
+            names = meta.find_undeclared_variables(environment.parse(source))
         except TemplateSyntaxError as error:
             raise CheckpointError(f"the chat template is damaged at line {error.lineno}: {error.message}") from error
-        self._source = source
+        self.source = source
+        self.settings = frozenset(names.difference(_OWN_NAMES, _SPECIAL_TOKENS, environment.globals))
+        """Further names that the template reads, such as `enable_thinking`; a request may give them values."""
         self._special_tokens = dict(special_tokens)
 
     @classmethod
@@ -37,18 +43,27 @@ class ChatTemplate:
         tokens = {name: content for name in _SPECIAL_TOKENS if (content := settings.token(name)) is not None}
         return cls(source, tokens)
 
-    def render(self, messages: Sequence[Mapping[str, object]], *, add_generation_prompt: bool = True) -> str:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, object]],
+        *,
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, object]] | None = None,
+        settings: Mapping[str, object] | None = None,
+    ) -> str:
         """The prompt text, special tokens spelled out; `InvalidRequest` where the template refuses or fails.
 
-        The error holds the template's own words or its line, nothing of the messages.
+        `settings` has values for names of `self.settings` only. The error holds the template's own words or its line,
+        nothing of the messages.
         """
         try:
             return self._template.render(
                 messages=messages,
-                tools=None,
+                tools=tools,
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
                 **self._special_tokens,
+                **(settings or {}),
             )
         except (TemplateError, *_EXPRESSION_ERRORS) as error:
             failure = self._describe(error)
@@ -56,7 +71,7 @@ class ChatTemplate:
 
     def _describe(self, error: Exception) -> str:
         # A template may build its message from user text; only words that stand in the template itself are safe.
-        if isinstance(error, TemplateRefusal) and error.message and error.message in self._source:
+        if isinstance(error, TemplateRefusal) and error.message and error.message in self.source:
             return error.message
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == _TEMPLATE_FILE]

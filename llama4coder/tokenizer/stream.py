@@ -1,7 +1,7 @@
 """Token ids to text as they arrive: whole characters only, ended by stop strings."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from llama4coder.tokenizer.stop_strings import StopStrings
@@ -23,6 +23,7 @@ class TextStream:
     - The deltas and `finish` together are `tokenizer.decode` of all tokens, up to the first stop string.
     - A token costs the same however long the text is and however many stop strings there are.
     - Stop strings completed by a token before the `min_tokens`th are ordinary text.
+    - Special tokens have no text but those in `shown_specials`, which is None where all have theirs.
     - With `continues_text` the tokens follow others, so that a leading space is kept.
     """
 
@@ -33,14 +34,15 @@ class TextStream:
         *,
         include_stop: bool = False,
         min_tokens: int = 0,
-        skip_special: bool = True,
+        shown_specials: Set[int] | None = frozenset(),
         continues_text: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
         self._stop_strings = StopStrings(stop)
         self._include_stop = include_stop
         self._min_tokens = min_tokens
-        self._skip_special = skip_special
+        self._skips_special = shown_specials is not None
+        self._shown_specials = shown_specials or frozenset()
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._at_start = not continues_text
         self._state = self._stop_strings.start
@@ -70,7 +72,8 @@ class TextStream:
         return text
 
     def _bytes(self, token_id: int) -> bytes:
-        if not self._tokenizer.has_text(token_id, skip_special=self._skip_special):
+        has_text = self._tokenizer.has_text(token_id, skip_special=self._skips_special)
+        if not has_text and token_id not in self._shown_specials:
             return b""
         if self._at_start:
             self._at_start = False

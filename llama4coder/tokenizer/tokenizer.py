@@ -78,14 +78,26 @@ class Tokenizer:
             return ids
         return [self.bos_token_id, *ids]
 
-    def encode_inside(self, text: str) -> list[int]:
-        """Token ids of `text` where other text precedes it, without special tokens: it gets no space of its own.
+    def encode_inside(self, text: str, *, parse_special: bool = False) -> list[int]:
+        """Token ids of `text` where other text precedes it, by default without special tokens: no space is added.
 
         SentencePiece writes one before every text (Llama 2, Code Llama); behind a sign that joins with nothing there is
         none. Raises `InvalidRequest` as `encode` does.
         """
-        sign, both = (self.encode(part, add_bos=False, parse_special=False) for part in (_SIGN, _SIGN + text))
+        parts = (_SIGN, _SIGN + text)
+        sign, both = (self.encode(part, add_bos=False, parse_special=parse_special) for part in parts)
         return both[len(sign) :]
+
+    @cached_property
+    def control_texts(self) -> frozenset[str]:
+        """Texts of the tokens that structure prompts, whether they are declared special or not."""
+        added = self._fast.get_added_tokens_decoder().values()
+        return frozenset(token.content for token in added if token.special or _is_marker(token.content))
+
+    def special_id_of(self, piece: str) -> int | None:
+        """The id of a token that is declared special; None if the vocabulary lacks it or shows it as text."""
+        token_id = self.id_of(piece)
+        return token_id if token_id in self._special_ids else None
 
     def id_of(self, piece: str) -> int | None:
         """The id of a token as tokenizer.json writes it; None if the vocabulary lacks it."""

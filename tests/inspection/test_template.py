@@ -15,6 +15,8 @@ from llama4coder.inspection.template import ChatKind, TemplateFacts, ToolFormat,
         ('<|start_header_id|>{{ tools }}{"name": x, "parameters": y}', ChatKind.LLAMA_3, ToolFormat.LLAMA_JSON),
         ("<|start_header_id|>", ChatKind.LLAMA_3, ToolFormat.NONE),
         ("<|header_start|>{{ tools }}<|python_tag|>", ChatKind.LLAMA_4, ToolFormat.LLAMA_JSON),
+        ("<|header_start|>{{ tools }}<|python_start|><|python_end|>", ChatKind.LLAMA_4, ToolFormat.PYTHONIC),
+        ("<|start_header_id|>{{ tools }}[func_name1(a=b)]", ChatKind.LLAMA_3, ToolFormat.PYTHONIC),
         ("[INST] <<SYS>>", ChatKind.LLAMA_2, ToolFormat.NONE),
         ("[AVAILABLE_TOOLS]{{ tools }}[INST][TOOL_CALLS]", ChatKind.MISTRAL, ToolFormat.MISTRAL),
         (

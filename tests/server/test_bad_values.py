@@ -77,8 +77,8 @@ BAD_COMPLETIONS: Mapping[str, list[object]] = {
     "suffix": [5, ["x"], True],
 }  # fmt: skip
 UNSUPPORTED: Mapping[str, object] = {
-    "tools": [{"type": "function", "function": {"name": "f"}}],
     "tool_choice": "required",
+    "chat_template_kwargs": {"wide": True},
     "functions": [{"name": "f"}],
     "function_call": {"name": "f"},
     "response_format": {"type": "json_object"},
@@ -141,7 +141,7 @@ async def test_unsupported_options_are_named(site: Site, field: str, value: obje
     ("fields", "param"),
     [
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "content"),
-        ({"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "x"}]}]}, "tool_calls"),
+        ({"messages": [{"role": "assistant", "content": "", "function_call": {"name": "x"}}]}, "function_call"),
         ({"stream": True, "stream_options": {"continuous_usage_stats": True}}, "continuous_usage_stats"),
     ],
 )

@@ -153,8 +153,10 @@ def test_include_stop_keeps_the_stop_string_and_drops_what_follows_it(byte_level
 def test_special_tokens_are_shown_only_on_request(byte_level: Tokenizer) -> None:
     ids = [*spell(byte_level, "a"), 2]
     assert stream_in(TextStream(byte_level), [ids]).text == "a"
-    assert stream_in(TextStream(byte_level, skip_special=False), [ids]).text == "a<|im_end|>"
-    assert stream_in(TextStream(byte_level, ["<|im"], skip_special=False), [ids]) == Outcome("a", True, 2)
+    assert stream_in(TextStream(byte_level, shown_specials=None), [ids]).text == "a<|im_end|>"
+    assert stream_in(TextStream(byte_level, ["<|im"], shown_specials=None), [ids]) == Outcome("a", True, 2)
+    ids = [1, *ids]
+    assert stream_in(TextStream(byte_level, shown_specials={2}), [ids]).text == "a<|im_end|>"
 
 
 def test_half_a_character_at_the_end_becomes_a_replacement_character(byte_level: Tokenizer) -> None:

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from itertools import groupby, takewhile
 
 from llama4coder.server.anthropic.schemas import CountRequest, InputMessage
+from llama4coder.server.chat import ChatExtras
 from llama4coder.server.generation import Prompt
-from llama4coder.server.preprocess import Message, Preprocessor
+from llama4coder.server.preprocess import Preprocessor
+from llama4coder.server.tools import Message
 
 _BETWEEN_TURNS = "\n\n"
 
@@ -14,7 +16,7 @@ async def to_prompt(preprocessor: Preprocessor, body: CountRequest) -> Prompt:
     """The prompt; an assistant's turn at the end is the beginning of the answer. Raises what `chat_prompt` raises."""
     messages = list(template_messages(body))
     preprocessor.check_size(sum(len(str(message["content"])) for message in messages), "messages")
-    return await preprocessor.chat_prompt(messages, continues_last=True)
+    return await preprocessor.chat_prompt(messages, ChatExtras(continues_last=True))
 
 
 def template_messages(body: CountRequest) -> Iterator[Message]:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llama4coder.server.body import read_model
+from llama4coder.server.chat import ChatExtras
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.generation import Job, collect
@@ -44,5 +45,5 @@ async def prepare_chat(endpoint: Endpoint, body: ChatRequest, turns: Sequence[Ch
     options = generation_options(body, endpoint.model.context_length)
     messages = [{"role": turn.role, "content": turn.content or ""} for turn in turns]
     preprocessor.check_size(sum(len(message["content"]) for message in messages), "messages")
-    prompt = await preprocessor.chat_prompt(messages, continues_last=True)
+    prompt = await preprocessor.chat_prompt(messages, ChatExtras(continues_last=True))
     return preprocessor.plan(f"ollama-{uuid.uuid4().hex}", (prompt,), options)

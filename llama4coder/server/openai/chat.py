@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from dataclasses import replace
 
 import msgspec
 from fastapi import APIRouter
@@ -15,7 +16,9 @@ from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.errors import Refusal
 from llama4coder.server.generation import Chunk, Job, Usage, collect
 from llama4coder.server.openai.logprobs import chat_logprobs
+from llama4coder.server.openai.messages import chat_extras, num_chars, template_messages
 from llama4coder.server.openai.options import chat_options
+from llama4coder.server.openai.parsed import ParsedChoice, parsed_message, reason_of
 from llama4coder.server.openai.replies import (
     ChatChoice,
     ChatChunk,
@@ -26,9 +29,9 @@ from llama4coder.server.openai.replies import (
     ChatReplyMessage,
     usage_reply,
 )
-from llama4coder.server.openai.schemas import ChatMessage, ChatRequest
+from llama4coder.server.openai.schemas import ChatRequest
 from llama4coder.server.openai.stream import DONE, error_frames, json_frame
-from llama4coder.server.preprocess import Message
+from llama4coder.server.reply.reply import ReplyFormat
 from llama4coder.server.sse import EventStream
 
 
@@ -43,9 +46,9 @@ def chat_router(endpoint: Endpoint) -> APIRouter:
         job = await prepare_chat(endpoint, body, writer.id)
         generation = endpoint.generation(job)
         if body.stream:
-            return EventStream(generation, ChatFrames(writer, body), endpoint.config.keep_alive_s)
+            return EventStream(generation, ChatFrames(writer, body, job.text.reply), endpoint.config.keep_alive_s)
         chunks = await while_connected(request.receive, collect(generation))
-        return Response(writer.reply(chunks, generation.usage), media_type="application/json")
+        return Response(writer.reply(chunks, generation.usage, job.text.reply), media_type="application/json")
 
     return router
 
@@ -54,22 +57,14 @@ async def prepare_chat(endpoint: Endpoint, body: ChatRequest, request_id: str) -
     """Check everything, cheap things first, then tokenise."""
     preprocessor = endpoint.preprocessor
     preprocessor.check_model(body.model)
-    options = chat_options(body)
-    messages = template_messages(body.messages)
+    options, extras = chat_options(body), chat_extras(body)
     preprocessor.check_num_choices(1, options.num_choices)
-    preprocessor.check_size(sum(len(message.content) for message in body.messages), "messages")
-    add_generation_prompt = body.add_generation_prompt is not False
-    prompt = await preprocessor.chat_prompt(messages, add_generation_prompt=add_generation_prompt)
-    return preprocessor.plan(request_id, (prompt,), options, await preprocessor.prediction(options.prediction))
-
-
-def template_messages(messages: list[ChatMessage]) -> list[Message]:
-    """Messages as chat templates know them; OpenAI's `developer` is everyone else's `system`."""
-    return [
-        {"role": "system" if message.role == "developer" else message.role, "content": message.content}
-        | ({} if message.name is None else {"name": message.name})
-        for message in messages
-    ]
+    preprocessor.check_size(sum(map(num_chars, body.messages)), "messages")
+    preprocessor.check_size(sum(len(str(tool.parameters)) for tool in extras.tools), "tools")
+    prompt = await preprocessor.chat_prompt(template_messages(body.messages), extras)
+    text = replace(options.text, reply=preprocessor.reply_format(extras, prompt))
+    prediction = await preprocessor.prediction(options.prediction)
+    return preprocessor.plan(request_id, (prompt,), replace(options, text=text), prediction)
 
 
 class ChatWriter:
@@ -82,13 +77,15 @@ class ChatWriter:
         self._tokenizer = endpoint.tokenizer
         self._wants_logprobs = bool(body.logprobs)
 
-    def reply(self, chunks: list[Chunk], usage: Usage) -> bytes:
+    def reply(self, chunks: list[Chunk], usage: Usage, reply_format: ReplyFormat | None) -> bytes:
         """The whole reply; one chunk per choice."""
-        choices = [
-            ChatChoice(chunk.index, ChatReplyMessage(chunk.text), self.logprobs(chunk), str(chunk.finish_reason))
-            for chunk in chunks
-        ]
+        choices = [self._choice(chunk, reply_format) for chunk in chunks]
         return msgspec.json.encode(ChatReply(self.id, self.created, self.model, choices, usage_reply(usage)))
+
+    def _choice(self, chunk: Chunk, reply_format: ReplyFormat | None) -> ChatChoice:
+        message = ChatReplyMessage(chunk.text) if reply_format is None else parsed_message(reply_format, chunk.text)
+        reason = reason_of(chunk, has_calls=message.tool_calls is not UNSET)
+        return ChatChoice(chunk.index, message, self.logprobs(chunk), reason)
 
     def logprobs(self, chunk: Chunk) -> ChatLogprobs | None:
         """A chunk's log-probabilities, if the client wants any."""
@@ -96,23 +93,45 @@ class ChatWriter:
 
 
 class ChatFrames:
-    """A chat as events: per choice its role, its text, its finish reason; then usage, if it was asked for."""
+    """A chat as events: per choice its role, what it says, its finish reason; then usage, if it was asked for."""
 
-    def __init__(self, writer: ChatWriter, body: ChatRequest) -> None:
+    def __init__(self, writer: ChatWriter, body: ChatRequest, reply_format: ReplyFormat | None) -> None:
         self._writer = writer
         self._include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
+        self._reply_format = reply_format
         self._begun: set[int] = set()
+        self._parsed: dict[int, ParsedChoice] = {}
 
     def chunk(self, chunk: Chunk) -> bytes:
         frames = b""
         if chunk.index not in self._begun:
-            self._begun.add(chunk.index)
-            frames += self._frame(ChatChunkChoice(chunk.index, ChatDelta("assistant", "")))
+            frames += self._begin(chunk.index)
         logprobs = self._writer.logprobs(chunk)
-        if chunk.text or (logprobs and logprobs.content):
+        if self._reply_format is not None:
+            frames += self._parsed_frames(chunk, logprobs)
+        elif chunk.text or (logprobs and logprobs.content):
             frames += self._frame(ChatChunkChoice(chunk.index, ChatDelta(content=chunk.text), logprobs))
         if chunk.finish_reason is not None:
-            frames += self._frame(ChatChunkChoice(chunk.index, ChatDelta(), finish_reason=chunk.finish_reason.value))
+            parsed = self._parsed.get(chunk.index)
+            reason = reason_of(chunk, has_calls=parsed is not None and parsed.has_calls)
+            frames += self._frame(ChatChunkChoice(chunk.index, ChatDelta(), finish_reason=reason))
+        return frames
+
+    def _begin(self, index: int) -> bytes:
+        self._begun.add(index)
+        if self._reply_format is not None:
+            self._parsed[index] = ParsedChoice(self._reply_format.parser())
+        return self._frame(ChatChunkChoice(index, ChatDelta("assistant", "")))
+
+    def _parsed_frames(self, chunk: Chunk, logprobs: ChatLogprobs | None) -> bytes:
+        """What is certain so far; a chunk's log-probabilities come at once, also those of text that is held back."""
+        deltas = self._parsed[chunk.index].deltas(chunk)
+        if not deltas and logprobs and logprobs.content:
+            deltas = [ChatDelta(content="")]
+        frames = b""
+        for delta in deltas:
+            frames += self._frame(ChatChunkChoice(chunk.index, delta, logprobs))
+            logprobs = None
         return frames
 
     def end(self, usage: Usage) -> bytes:

@@ -19,7 +19,7 @@ def models_router(endpoint: Endpoint) -> APIRouter:
             created=model.created_unix_s,
             max_model_len=model.context_length,
             context_length=model.context_length,
-            capabilities=list(model.capabilities),
+            capabilities=[*model.capabilities, *endpoint.preprocessor.chat_capabilities],
             root=model.name,
         )
 

@@ -42,10 +42,24 @@ class ChatLogprobs(Struct):
     refusal: None = None
 
 
+class FunctionReply(Struct):
+    name: str
+    arguments: str
+
+
+class ToolCallReply(Struct):
+    id: str
+    function: FunctionReply
+    type: Literal["function"] = "function"
+    index: int | UnsetType = UNSET  # in streams only
+
+
 class ChatReplyMessage(Struct):
-    content: str
+    content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: None = None
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallReply] | UnsetType = UNSET
 
 
 class ChatChoice(Struct):
@@ -68,6 +82,8 @@ class ChatReply(Struct):
 class ChatDelta(Struct):
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallReply] | UnsetType = UNSET
 
 
 class ChatChunkChoice(Struct):

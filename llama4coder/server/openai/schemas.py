@@ -1,7 +1,7 @@
 """Request bodies of OpenAI's dialect, with the extras that vLLM made common.
 
-Unknown fields are ignored, as are the hints `user`, `metadata`, `store`, `safety_identifier`, `prompt_cache_key` and
-`parallel_tool_calls`. What is known and not supported is in `unsupported`.
+Unknown fields are ignored, as are the hints `user`, `metadata`, `store`, `safety_identifier` and `prompt_cache_key`.
+What is known and not supported is in `unsupported`.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 from llama4coder.config import TopBlocks
 from llama4coder.server.body import FAIL_FAST, RequestModel
 from llama4coder.server.fim_fields import HoleFields
+from llama4coder.server.openai.tool_fields import ToolCallField, ToolChoice, ToolFields
 from llama4coder.server.openai.validators import (
     content_text,
     prompt_list,
@@ -31,7 +32,6 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "audio": (),
     "bad_words": (),
     "chat_template": (),
-    "chat_template_kwargs": (),
     "continue_final_message": (),
     "documents": (),
     "early_stopping": (),
@@ -48,11 +48,8 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "modalities": (["text"],),
     "prompt_embeds": (),
     "prompt_logprobs": (),
-    "reasoning_effort": ("none",),
     "response_format": ({"type": "text"},),
     "structured_outputs": (),
-    "tool_choice": ("none", "auto"),
-    "tools": (),
     "truncate_prompt_tokens": (),
     "use_beam_search": (),
     "verbosity": ("medium",),
@@ -112,7 +109,9 @@ class ChatMessage(RequestModel):
     role: Role
     content: Annotated[str, Field(default=None, validate_default=True), BeforeValidator(content_text)]
     name: str | None = None
-    tool_calls: Refused = None
+    tool_calls: Annotated[list[ToolCallField], FAIL_FAST] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
     function_call: Refused = None
     audio: Refused = None
 
@@ -139,6 +138,11 @@ class ChatRequest(GenerationFields):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0)] | None = None
     add_generation_prompt: bool | None = None
+    tools: ToolFields | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    chat_template_kwargs: dict[str, object] | None = None
 
 
 class CompletionRequest(GenerationFields, HoleFields):
@@ -147,6 +151,14 @@ class CompletionRequest(GenerationFields, HoleFields):
     With a `suffix`, even an empty one, each prompt is what precedes a hole and the suffix what follows it, and other
     files of the repository may come along, and the answer be cut by syntax.
     """
+
+    unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        **_UNSUPPORTED,
+        "chat_template_kwargs": (),
+        "reasoning_effort": ("none",),
+        "tool_choice": ("none", "auto"),
+        "tools": (),
+    }
 
     prompt: Annotated[list[str | list[int]], PlainValidator(prompt_list)]
     suffix: str | None = None

@@ -1,0 +1,136 @@
+"""Chats by the model's own template: their prompts, and how their replies read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from llama4coder.errors import ToolsUnsupported, UnsupportedOption
+from llama4coder.inspection.template import ToolFormat, read_template
+from llama4coder.server.generation import Prompt
+from llama4coder.server.reply.families import GRAMMARS, THINK_MARKS, think_marks_of, writes
+from llama4coder.server.reply.grammar import Grammar
+from llama4coder.server.reply.reply import ReplyFormat
+from llama4coder.server.reply.thinking import ThinkMarks
+from llama4coder.server.tools import Message, Tool, with_short_ids
+from llama4coder.tokenizer.chat_template import ChatTemplate
+from llama4coder.tokenizer.control_text import ControlText, without_cuts
+from llama4coder.tokenizer.tokenizer import Tokenizer
+
+_THINK_TEXTS = frozenset(text for marks in THINK_MARKS for text in (marks.opening, marks.closing))
+_THINK_SWITCH = "enable_thinking"  # Qwen3, SmolLM3 and others
+_EFFORT = "reasoning_effort"
+_NO_EFFORT = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatExtras:
+    """What a chat wants besides its messages, in any dialect."""
+
+    add_generation_prompt: bool = True
+    continues_last: bool = False  # an assistant's message at the end is the beginning of the answer
+    tools: tuple[Tool, ...] = ()
+    max_calls: int | None = None  # None: any number
+    reasoning_effort: str | None = None
+    template_settings: Mapping[str, object] = field(default_factory=dict)
+
+
+NO_EXTRAS = ChatExtras()
+
+
+class Chats:
+    """Knows one model's template, and what its replies may hold."""
+
+    def __init__(self, template: ChatTemplate, tokenizer: Tokenizer) -> None:
+        self._template = template
+        self._tokenizer = tokenizer
+        self._tool_format = read_template(template.source).tools
+        self._think_marks = think_marks_of(template.source, tokenizer.control_texts)
+        self._thinks = self._think_marks is not None and writes(template.source, self._think_marks)
+        self._quoted = ControlText(tokenizer)
+        # What an assistant has thought may come back in its content, and templates look for it there.
+        self._own = ControlText(tokenizer, allowed=_THINK_TEXTS)
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What the model can do in chats."""
+        return ("tools",) * (self._tool_format in GRAMMARS) + ("reasoning",) * self._thinks
+
+    def prompt(self, messages: Sequence[Message], extras: ChatExtras) -> Prompt:
+        """The prompt; control tokens in messages, tools and settings are ordinary text.
+
+        Raises:
+            ToolsUnsupported: the model knows no tools, or no calls among the messages.
+            UnsupportedOption: the template has no such setting.
+            InvalidRequest: the template refuses the messages.
+        """
+        self._check_tools(messages, extras)
+        tools = [tool.as_json() for tool in extras.tools]
+        begun = ""
+        if extras.continues_last and messages and messages[-1]["role"] == "assistant":
+            begun, messages = self._own.disarm(str(messages[-1]["content"])), messages[:-1]
+        text = self._template.render(
+            [self._disarmed(message) for message in messages],
+            add_generation_prompt=extras.add_generation_prompt,
+            tools=self._quoted.disarm(tools) or None,
+            settings=self._quoted.disarm(self._settings(extras)),
+        )
+        text += begun
+        return Prompt(tuple(self._quoted.encode(text)), without_cuts(text), "messages")
+
+    def reply_format(self, extras: ChatExtras, prompt: Prompt) -> ReplyFormat | None:
+        """How replies to the prompt read; None where they are content and nothing else."""
+        marks = self._think_marks
+        schemas = {tool.name: tool.parameters for tool in extras.tools}
+        grammar = GRAMMARS[self._tool_format](schemas) if schemas else None
+        if grammar is None and marks is None:
+            return None
+        is_thinking = marks is not None and (prompt.text or "").rstrip().endswith(marks.opening)
+        return ReplyFormat(grammar, marks, is_thinking, extras.max_calls, self._shown_ids(grammar, marks))
+
+    def _shown_ids(self, grammar: Grammar | None, marks: ThinkMarks | None) -> frozenset[int]:
+        texts = () if grammar is None else (*grammar.marks, *grammar.inner_marks)
+        texts += () if marks is None else (marks.opening, marks.closing)
+        ids = map(self._tokenizer.special_id_of, texts)
+        return frozenset(token_id for token_id in ids if token_id is not None)
+
+    def _disarmed(self, message: Message) -> Message:
+        if self._tool_format is ToolFormat.MISTRAL:
+            message = with_short_ids(message)
+        return (self._own if message["role"] == "assistant" else self._quoted).disarm(message)
+
+    def _check_tools(self, messages: Sequence[Message], extras: ChatExtras) -> None:
+        if extras.tools and self._tool_format is ToolFormat.NONE:
+            raise ToolsUnsupported(
+                "the chat template of this model knows no tools; leave them out, or serve a model that was trained to "
+                "call tools",
+                "tools",
+            )
+        if extras.tools and self._tool_format not in GRAMMARS:
+            raise ToolsUnsupported(
+                "this model takes tools, but the way in which it writes calls is not known here; leave them out, or "
+                "serve a model whose calls can be read (see docs/tools.md)",
+                "tools",
+            )
+        if "tool_calls" not in self._template.source and any("tool_calls" in message for message in messages):
+            raise ToolsUnsupported(
+                "the chat template of this model knows no calls of tools; leave 'tool_calls' out of the messages",
+                "messages",
+            )
+
+    def _settings(self, extras: ChatExtras) -> dict[str, object]:
+        """The template's settings: what it reads is passed on, what could have no effect is refused."""
+        known, settings = self._template.settings, dict(extras.template_settings)
+        for name in settings.keys() - known:
+            if settings.pop(name) or self._thinks:
+                names = ", ".join(sorted(known)) or "nothing"
+                message = f"'chat_template_kwargs' may set only what the chat template of this model reads: {names}"
+                raise UnsupportedOption(message, "chat_template_kwargs")
+        effort = extras.reasoning_effort
+        if effort is None:
+            return settings
+        if _EFFORT in known:
+            return {_EFFORT: effort} | settings
+        if _THINK_SWITCH in known:
+            return {_THINK_SWITCH: effort != _NO_EFFORT} | settings
+        if effort != _NO_EFFORT or self._thinks:
+            raise UnsupportedOption("the chat template of this model has no setting for 'reasoning_effort'", _EFFORT)
+        return settings

@@ -1,0 +1,59 @@
+"""Messages and tools of OpenAI's dialect as chat templates know them."""
+
+from collections.abc import Sequence
+
+from llama4coder.errors import InvalidRequest
+from llama4coder.server.chat import ChatExtras
+from llama4coder.server.openai.schemas import ChatMessage, ChatRequest
+from llama4coder.server.openai.tool_fields import ToolCallField, ToolField
+from llama4coder.server.tools import Message, Tool
+
+_NO_PARAMETERS = {"type": "object", "properties": {}}
+
+
+def template_messages(messages: Sequence[ChatMessage]) -> list[Message]:
+    """Messages as templates know them; OpenAI's `developer` is everyone else's `system`."""
+    return [_template_message(message) for message in messages]
+
+
+def _template_message(message: ChatMessage) -> Message:
+    extras: dict[str, object] = {
+        "name": message.name,
+        "tool_calls": [_template_call(call) for call in message.tool_calls or ()] or None,
+        "tool_call_id": message.tool_call_id,
+        "reasoning_content": message.reasoning_content,
+    }
+    role = "system" if message.role == "developer" else message.role
+    return {"role": role, "content": message.content} | {
+        key: value for key, value in extras.items() if value is not None
+    }
+
+
+def _template_call(call: ToolCallField) -> dict[str, object]:
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def num_chars(message: ChatMessage) -> int:
+    """About how long a message is, before it is rendered."""
+    calls = sum(len(str(call.function.arguments)) for call in message.tool_calls or ())
+    return len(message.content) + len(message.reasoning_content or "") + calls
+
+
+def chat_extras(body: ChatRequest) -> ChatExtras:
+    """What a chat wants besides its messages; `InvalidRequest` where two tools have one name."""
+    fields = [] if body.tool_choice == "none" else body.tools or []
+    if len({field.function.name for field in fields}) < len(fields):
+        raise InvalidRequest("every tool must have a name of its own", "tools")
+    return ChatExtras(
+        add_generation_prompt=body.add_generation_prompt is not False,
+        tools=tuple(map(_tool, fields)),
+        max_calls=1 if body.parallel_tool_calls is False else None,
+        reasoning_effort=body.reasoning_effort,
+        template_settings=body.chat_template_kwargs or {},
+    )
+
+
+def _tool(field: ToolField) -> Tool:
+    function = field.function
+    return Tool(function.name, function.description, function.parameters or _NO_PARAMETERS)

@@ -1,0 +1,67 @@
+"""Replies that hold more than content, in OpenAI's words."""
+
+import uuid
+from collections.abc import Iterable
+
+from msgspec import UNSET
+
+from llama4coder.server.generation import Chunk
+from llama4coder.server.openai.replies import ChatDelta, ChatReplyMessage, FunctionReply, ToolCallReply
+from llama4coder.server.reply.events import Content, Event, Reasoning, ToolCall
+from llama4coder.server.reply.reply import ReplyFormat, ReplyParser
+from llama4coder.types import FinishReason
+
+_CALLS = "tool_calls"
+
+
+def parsed_message(reply_format: ReplyFormat, text: str) -> ChatReplyMessage:
+    """A whole reply; content is null where there is only something else."""
+    parser = reply_format.parser()
+    events = parser.push(text) + parser.finish()
+    calls = [_call(event) for event in events if isinstance(event, ToolCall)]
+    reasoning = "".join(event.text for event in events if isinstance(event, Reasoning))
+    content = "".join(event.text for event in events if isinstance(event, Content))
+    return ChatReplyMessage(
+        content=content or (None if calls or reasoning else ""),
+        reasoning_content=reasoning or UNSET,
+        tool_calls=calls or UNSET,
+    )
+
+
+def reason_of(chunk: Chunk, *, has_calls: bool) -> str:
+    """Why a choice ended; a reply that was cut off says so, whatever calls it holds."""
+    return _CALLS if has_calls and chunk.finish_reason is FinishReason.STOP else str(chunk.finish_reason)
+
+
+class ParsedChoice:
+    """One choice of a stream."""
+
+    def __init__(self, parser: ReplyParser) -> None:
+        self._parser = parser
+        self._num_calls = 0
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether it has called a tool so far."""
+        return self._num_calls > 0
+
+    def deltas(self, chunk: Chunk) -> list[ChatDelta]:
+        """What a chunk adds to the message; a call is one delta, whole."""
+        events: Iterable[Event] = self._parser.push(chunk.text)
+        if chunk.finish_reason is not None:
+            events = (*events, *self._parser.finish())
+        return [self._delta(event) for event in events]
+
+    def _delta(self, event: Event) -> ChatDelta:
+        if isinstance(event, Content):
+            return ChatDelta(content=event.text)
+        if isinstance(event, Reasoning):
+            return ChatDelta(reasoning_content=event.text)
+        call = _call(event)
+        call.index = self._num_calls
+        self._num_calls += 1
+        return ChatDelta(tool_calls=[call])
+
+
+def _call(event: ToolCall) -> ToolCallReply:
+    return ToolCallReply(f"call_{uuid.uuid4().hex[:24]}", FunctionReply(event.name, event.arguments))
