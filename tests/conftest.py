@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before any import of the hub clients, which read these once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -15,6 +16,10 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 if shutil.which("nvidia-smi") is None:  # read when triton is imported, which transformers does: kernels run in numpy
     os.environ["TRITON_INTERPRET"] = "1"
+
+# Time says nothing here: CI's machine has two cores, and the tests are not alone on it.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -99,7 +99,7 @@ def _interval(estimate: Estimate, spec: str) -> str:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["embedded"])
-    parser.add_argument("--quants", nargs="+", default=list(quant_choices()))
+    parser.add_argument("--quants", nargs="+", default=[quant for quant in quant_choices() if quant != "auto"])
     parser.add_argument("--kv-formats", nargs="+", default=list(kv_choices()))
     parser.add_argument("--tokens", type=int, default=24000)
     parser.add_argument("--context", type=int, default=2048)
