@@ -11,7 +11,7 @@ from llama4coder.gpu import pool
 from llama4coder.gpu.attention import PagedAttention
 from llama4coder.gpu.pool import Pool, PoolFormat
 from llama4coder.kv.formats.tail import TailedKV
-from tests.support.format_contract import FORMATS, STEPS, FormatContract, FormatSubject
+from tests.support.format_contract import FORMATS, STEPS, STEPS_WITH_PAST, FormatContract, FormatSubject
 from tests.support.format_steps import FormatStep, format_step
 from tests.support.steps import Row, assert_like
 
@@ -23,10 +23,13 @@ def paged(heads: HeadLayout, _: KVFormat) -> PagedAttention:
     return PagedAttention(heads)
 
 
-def case(kind: str, *num_shards: int) -> object:
+def case(kind: str, *others: int) -> object:
     """The interpreter takes seconds for a step: what says most comes in every run, the rest with the slow tests."""
-    is_quick = kind in ("later chunk", "mixed") or num_shards == (1,)
-    return pytest.param(kind, *num_shards, marks=() if is_quick else pytest.mark.slow)
+    is_quick = kind in ("later chunk", "mixed") or others == (1,)
+    return pytest.param(kind, *others, marks=() if is_quick else pytest.mark.slow)
+
+
+WINDOWED = [case(kind, window) for kind in STEPS_WITH_PAST for window in (16, 45)]
 
 
 class TestTriton(FormatContract):
@@ -40,6 +43,15 @@ class TestTriton(FormatContract):
         self, subject: FormatSubject, kv_format: KVFormat, kind: str, num_shards: int
     ) -> None:
         super().test_tokens_see_their_own_block_dense_and_the_others_compressed(subject, kv_format, kind, num_shards)
+
+    @pytest.mark.parametrize(
+        ("kind", "window"), [case(kind, window) for kind in STEPS_WITH_PAST for window in (16, 45)]
+    )
+    @pytest.mark.parametrize("kv_format", ("dense", *FORMATS))
+    def test_nothing_is_seen_before_the_window(
+        self, subject: FormatSubject, kv_format: KVFormat, kind: str, window: int
+    ) -> None:
+        super().test_nothing_is_seen_before_the_window(subject, kv_format, kind, window)
 
     @pytest.mark.parametrize("kind", [case(kind) for kind in STEPS])
     @pytest.mark.parametrize("kv_format", FORMATS)

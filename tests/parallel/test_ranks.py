@@ -26,7 +26,7 @@ from tests.support.thread_group import execute_on_all, make_shares
 # The last divides the features of attention unevenly.
 ALL = ((2, 1), (3, 1), (6, 1), (1, 2), (1, 3), (1, 4), (2, 2), (3, 2), (2, 3), (1, 5))
 SOME = ((3, 1), (1, 2), (2, 3))
-CASES = {"tied": ALL, "untied": SOME, "qwen2": SOME, "qwen3": SOME, "smollm3": SOME}
+CASES = {"tied": ALL, "untied": SOME, "qwen2": SOME, "qwen3": SOME[2:], "smollm3": SOME[2:]}
 TIGHT = {"max_step_tokens": 16, "max_sequences": 4}
 
 
