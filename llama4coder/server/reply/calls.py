@@ -3,12 +3,13 @@
 import re
 from collections.abc import Sequence
 
-from llama4coder.server.reply.events import Content, Event
+from llama4coder.server.reply.events import Content
 from llama4coder.server.reply.grammar import Grammar
-from llama4coder.server.reply.source import NotACallError, Reading, Source, UnfinishedError
+from llama4coder.server.reply.reader import EventReader
+from llama4coder.server.reply.source import NotACallError, Reading, UnfinishedError
 
 
-class CallParser:
+class CallParser(EventReader):
     """Gives out content as soon as it cannot be the beginning of a call, and a call once it is whole.
 
     What looks like a call and is none is content, every character of it, and may hold calls itself; a call that the
@@ -18,25 +19,7 @@ class CallParser:
     def __init__(self, grammar: Grammar) -> None:
         self._grammar = grammar
         self._mark = re.compile("|".join(map(re.escape, grammar.marks)) or r"(?!)")
-        self._source = Source()
-        self._events: list[Event] = []
-        self._reading = self._read()
-        next(self._reading)
-
-    def push(self, text: str) -> list[Event]:
-        """Take what follows and give what is certain."""
-        self._source.text += text
-        return self._advance()
-
-    def finish(self) -> list[Event]:
-        """The rest, when nothing follows."""
-        self._source.is_complete = True
-        return self._advance()
-
-    def _advance(self) -> list[Event]:
-        next(self._reading, None)
-        events, self._events = self._events, []
-        return events
+        super().__init__()
 
     def _read(self) -> Reading[None]:
         yield  # nothing has arrived yet

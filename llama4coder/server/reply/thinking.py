@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from llama4coder.server.reply.calls import num_undecided
-from llama4coder.server.reply.events import Content, Event, Reasoning
-from llama4coder.server.reply.source import Reading, Source
+from llama4coder.server.reply.events import Content, Reasoning
+from llama4coder.server.reply.reader import EventReader
+from llama4coder.server.reply.source import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class ThinkMarks:
     closing: str
 
 
-class ThinkingParser:
+class ThinkingParser(EventReader):
     """Splits a reply into its reasoning and the rest, which is content; reasoning that does not close is all of it.
 
     With `is_open` the prompt has opened the reasoning already; a model that opens it again is not taken at its word.
@@ -24,25 +25,7 @@ class ThinkingParser:
     def __init__(self, marks: ThinkMarks, *, is_open: bool) -> None:
         self._marks = marks
         self._is_open = is_open
-        self._source = Source()
-        self._events: list[Event] = []
-        self._reading = self._read()
-        next(self._reading)
-
-    def push(self, text: str) -> list[Event]:
-        """Take what follows and give what is certain."""
-        self._source.text += text
-        return self._advance()
-
-    def finish(self) -> list[Event]:
-        """The rest, when nothing follows."""
-        self._source.is_complete = True
-        return self._advance()
-
-    def _advance(self) -> list[Event]:
-        next(self._reading, None)
-        events, self._events = self._events, []
-        return events
+        super().__init__()
 
     def _read(self) -> Reading[None]:
         yield  # nothing has arrived yet
