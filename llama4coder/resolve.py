@@ -58,8 +58,9 @@ def resolve(
     served = resolve_quant(setting, stored, plans, device)
     dtype = choose_dtype(config.model.dtype, served.quant, machine)
     _check_kv_format(engine.kv_format, shape)
-    if shape.window is not None and shape.window < context_length:
-        _check_window(shape.window, engine, layout)
+    window = shape.window_in(context_length)
+    if window is not None:
+        _check_window(window, engine, layout)
     _check_device(device, machine)
     limits = StepLimits(
         context_length, engine.max_sequences, engine.max_step_tokens, config.speculation.most_draft_tokens

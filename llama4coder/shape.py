@@ -51,6 +51,10 @@ class ModelShape:
             MatrixShape(self.hidden_size, self.intermediate_size),
         )
 
+    def window_in(self, context_length: int) -> int | None:
+        """How far back tokens of such contexts see; None where that is everything."""
+        return self.window if self.window is not None and self.window < context_length else None
+
     @property
     def num_positions(self) -> int:
         """The longest context that the model is meant for."""

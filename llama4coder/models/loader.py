@@ -78,14 +78,15 @@ class _LlamaLoader:
         if not shape.tied_embeddings:
             weight = self._reader.read("lm_head.weight", (shape.vocab_size, shape.hidden_size))
         head = (self._kernels.dense if self._exclusions.hold(HEAD) else self._kernels.head)(weight)
-        window = shape.window if shape.window is not None and shape.window < context_length else None
         return Llama(
             embedding=self._embedding(head if shape.tied_embeddings else table),
             layers=tuple(self._fused_layer(index) for index in range(shape.num_layers)),
             norm=self._norm("model.norm", shape.hidden_size),
             head=head,
             rope=build_rope(shape, context_length, placement.dtype, placement.device),
-            attention=self._attention(HeadLayout(plan.num_heads, plan.num_kv_heads, shape.head_dim, window)),
+            attention=self._attention(
+                HeadLayout(plan.num_heads, plan.num_kv_heads, shape.head_dim, shape.window_in(context_length))
+            ),
         )
 
     def _attention(self, heads: HeadLayout) -> AttentionBackend:
