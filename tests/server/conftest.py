@@ -1,7 +1,7 @@
 """The endpoint under test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from llama4coder.server.app import create_app
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from llama4coder.types import ServedModel
-from tests.server.serving import MODEL, Site
+from tests.server.fim_site import fim_site, fim_tokenizer
+from tests.server.serving import MODEL, Address, MakeSite, Site, listening
 from tests.support.fake_backend import FakeBackend
 from tests.support.tiny import write_tiny_tokenizer
-
-MakeSite = Callable[..., Site]
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +57,23 @@ async def site(make_site: MakeSite) -> AsyncIterator[Site]:
     await site.backend.until_idle()
     left = [task for task in asyncio.all_tasks() if "Generation" in repr(task.get_coro())]
     assert left == []
+
+
+@pytest.fixture
+async def address(site: Site) -> AsyncIterator[Address]:
+    async with listening(site.app) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def tokenizer_of_coder(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return fim_tokenizer(tmp_path_factory.mktemp("fim"))
+
+
+@pytest.fixture
+async def coder(make_site: MakeSite, tokenizer_of_coder: Tokenizer) -> AsyncIterator[Site]:
+    """An endpoint whose model can fill holes."""
+    site = fim_site(make_site, tokenizer_of_coder)
+    async with site.client:
+        yield site
+    await site.backend.until_idle()

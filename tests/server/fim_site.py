@@ -4,8 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llama4coder.tokenizer.tokenizer import Tokenizer
-from tests.server.conftest import MakeSite
-from tests.server.serving import MODEL, Site
+from tests.server.serving import MODEL, MakeSite, Site
 from tests.support.tiny import VOCAB_SIZE, write_tiny_tokenizer
 
 SPECIALS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>")

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +61,9 @@ def events_of(response: httpx.Response) -> list[dict[str, Any]]:
     frames = [frame for frame in response.text.split("\n\n") if frame and not frame.startswith(":")]
     assert frames[-1] == "data: [DONE]"
     return [json.loads(frame.removeprefix("data: ")) for frame in frames[:-1]]
+
+
+MakeSite = Callable[..., Site]
 
 
 @dataclass(frozen=True)

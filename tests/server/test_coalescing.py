@@ -14,8 +14,7 @@ from starlette.types import Message
 
 from llama4coder.server.generation import Chunk, coalesce
 from llama4coder.types import FinishReason, PositionLogprobs, TokenLogprob
-from tests.server.conftest import MakeSite
-from tests.server.serving import Site
+from tests.server.serving import MakeSite, Site
 from tests.support.fake_backend import Script
 
 NUM_CHOICES = 3

@@ -18,8 +18,7 @@ from llama4coder.errors import (
     Unavailable,
 )
 from llama4coder.types import FinishReason
-from tests.server.conftest import MakeSite
-from tests.server.serving import Site
+from tests.server.serving import MakeSite, Site
 from tests.support.fake_backend import Script
 
 REFUSALS = [

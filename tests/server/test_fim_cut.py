@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from llama4coder.tokenizer.tokenizer import Tokenizer
-from tests.server.conftest import MakeSite
-from tests.server.fim_site import fim_site, fim_tokenizer
-from tests.server.serving import Site
+from tests.server.fim_site import fim_site
+from tests.server.serving import MakeSite, Site
 from tests.support.fake_backend import Script
 
 PREFIX, SUFFIX = "def f(x):\n    y = 1\n    ", "\n\nprint(f(1))\n"
@@ -18,11 +17,6 @@ BODIES: dict[str, dict[str, object]] = {
     "/infill": {"input_prefix": "def f(x):\n    y = 1\n", "prompt": "    ", "input_suffix": SUFFIX},
 }
 EVERYWHERE = pytest.mark.parametrize("path", BODIES)
-
-
-@pytest.fixture(scope="module")
-def tokenizer_of_coder(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return fim_tokenizer(tmp_path_factory.mktemp("fim"))
 
 
 @pytest.fixture

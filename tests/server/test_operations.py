@@ -7,8 +7,7 @@ import httpx
 import pytest
 
 from llama4coder.errors import EngineDead
-from tests.server.conftest import MakeSite
-from tests.server.serving import Site
+from tests.server.serving import MakeSite, Site
 from tests.support.fake_backend import Script
 
 

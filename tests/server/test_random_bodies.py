@@ -16,8 +16,7 @@ from llama4coder.server.llama_cpp.schemas import InfillRequest
 from llama4coder.server.mistral.schemas import FimRequest
 from llama4coder.server.ollama.schemas import ChatMessage, ChatRequest, GenerateRequest, ModelOptions, ShowRequest
 from llama4coder.server.openai import schemas as openai
-from tests.server.conftest import MakeSite
-from tests.server.serving import Site
+from tests.server.serving import MakeSite, Site
 
 TURNS = [{"role": "user", "content": "hi"}]
 MODELS: Mapping[str, tuple[type[RequestModel], dict[str, object]]] = {  # by path, with a body that is right

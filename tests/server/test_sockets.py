@@ -9,17 +9,11 @@ from typing import Any
 import openai
 import pytest
 
-from tests.server.serving import Address, Site, listening, raw_exchange
+from tests.server.serving import Address, Site, raw_exchange
 from tests.support.fake_backend import Script
 
 TEXT = "def add(first, second):"
 MESSAGES: Any = [{"role": "user", "content": "hi"}]
-
-
-@pytest.fixture
-async def address(site: Site) -> AsyncIterator[Address]:
-    async with listening(site.app) as address:
-        yield address
 
 
 @pytest.fixture

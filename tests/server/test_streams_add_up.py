@@ -7,9 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.server.conftest import MakeSite
 from tests.server.dialects import WHOLE_TEXT, streamed_text
-from tests.server.serving import Site
+from tests.server.serving import MakeSite, Site
 from tests.support.fake_backend import Script
 from tests.support.tiny import VOCAB_SIZE
 

@@ -8,8 +8,7 @@ import pytest
 
 from llama4coder.errors import ContextTooLong, EngineDead, Overloaded, QueueTimeout
 from llama4coder.types import FinishReason
-from tests.server.conftest import MakeSite
-from tests.server.serving import Site
+from tests.server.serving import MakeSite, Site
 from tests.support.fake_backend import Script
 
 PATH = "/v1/messages"

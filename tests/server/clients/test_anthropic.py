@@ -9,18 +9,12 @@ import anthropic
 import pytest
 
 from llama4coder.errors import Overloaded, QueueTimeout
-from tests.server.serving import Address, Site, listening
+from tests.server.serving import Address, Site
 from tests.support.fake_backend import Script
 
 TEXT = "def add(first, second):"
 MESSAGES: Any = [{"role": "user", "content": "hi"}]
 CALL: Any = {"model": "tiny", "max_tokens": 40, "messages": MESSAGES}
-
-
-@pytest.fixture
-async def address(site: Site) -> AsyncIterator[Address]:
-    async with listening(site.app) as address:
-        yield address
 
 
 @pytest.fixture

@@ -10,18 +10,11 @@ import ollama
 import pytest
 
 from llama4coder.errors import Overloaded
-from tests.server.conftest import MakeSite
-from tests.server.serving import Address, Site, listening
+from tests.server.serving import Address, MakeSite, Site, listening
 from tests.support.fake_backend import Script
 
 TEXT = "def add(first, second):"
 MESSAGES: Any = [{"role": "user", "content": "hi"}]
-
-
-@pytest.fixture
-async def address(site: Site) -> AsyncIterator[Address]:
-    async with listening(site.app) as address:
-        yield address
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import httpx
 import pytest
 
 from llama4coder.tokenizer.tokenizer import Tokenizer
-from tests.server.conftest import MakeSite
 from tests.server.dialects import streamed_text
-from tests.server.fim_site import SPECIALS, fim_tokenizer
-from tests.server.serving import MODEL, Address, Site, listening
+from tests.server.fim_site import SPECIALS
+from tests.server.serving import MODEL, Address, MakeSite, Site, listening
 from tests.support.fake_backend import Script
 
 FOLDER = Path(__file__).parent / "recorded"
@@ -25,11 +24,6 @@ EXCHANGES = [
 ]
 STREAMS = [exchange for exchange in EXCHANGES if exchange.values[0].get("body", {}).get("stream")]
 TEXT = "def add(first, second):"
-
-
-@pytest.fixture(scope="module")
-def tokenizer_of_coder(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return fim_tokenizer(tmp_path_factory.mktemp("fim"))
 
 
 @pytest.fixture

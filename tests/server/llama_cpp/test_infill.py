@@ -1,7 +1,6 @@
 """`/infill` as llama.cpp's server has it, and as llama.vim and llama.vscode call it."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -9,9 +8,8 @@ import pytest
 
 from llama4coder.errors import Overloaded
 from llama4coder.tokenizer.tokenizer import Tokenizer
-from tests.server.conftest import MakeSite
-from tests.server.fim_site import fim_site, fim_tokenizer
-from tests.server.serving import MODEL, Site, listening
+from tests.server.fim_site import fim_site
+from tests.server.serving import MODEL, MakeSite, Site, listening
 from tests.support.fake_backend import Script
 
 HOLE = {"input_prefix": "def add(", "input_suffix": "):\n    pass\n"}
@@ -43,19 +41,6 @@ WARM_UP = LLAMA_VIM | {
     "t_max_predict_ms": 1,
     "response_fields": [""],
 }
-
-
-@pytest.fixture(scope="module")
-def tokenizer_of_coder(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return fim_tokenizer(tmp_path_factory.mktemp("fim"))
-
-
-@pytest.fixture
-async def coder(make_site: MakeSite, tokenizer_of_coder: Tokenizer) -> AsyncIterator[Site]:
-    site = fim_site(make_site, tokenizer_of_coder)
-    async with site.client:
-        yield site
-    await site.backend.until_idle()
 
 
 async def infill(site: Site, **fields: object) -> httpx.Response:

@@ -1,30 +1,12 @@
 """`/v1/fim/completions` as Mistral's client calls it: a hole in, a chat's reply out."""
 
-from collections.abc import AsyncIterator
-
 import httpx
 import pytest
 
-from llama4coder.tokenizer.tokenizer import Tokenizer
-from tests.server.conftest import MakeSite
-from tests.server.fim_site import fim_site, fim_tokenizer
 from tests.server.serving import Site, events_of, listening
 from tests.support.fake_backend import Script
 
 PATH = "/v1/fim/completions"
-
-
-@pytest.fixture(scope="module")
-def tokenizer_of_coder(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return fim_tokenizer(tmp_path_factory.mktemp("fim"))
-
-
-@pytest.fixture
-async def coder(make_site: MakeSite, tokenizer_of_coder: Tokenizer) -> AsyncIterator[Site]:
-    site = fim_site(make_site, tokenizer_of_coder)
-    async with site.client:
-        yield site
-    await site.backend.until_idle()
 
 
 async def fill(site: Site, **fields: object) -> httpx.Response:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from llama4coder.types import ModelDetails
-from tests.server.conftest import MakeSite
 from tests.server.fim_site import fim_site, fim_tokenizer
-from tests.server.serving import MODEL, Site
+from tests.server.serving import MODEL, MakeSite, Site
 
 
 async def test_the_version_is_one_that_clients_accept(site: Site) -> None:

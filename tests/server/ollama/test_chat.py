@@ -6,9 +6,8 @@ import pytest
 
 from llama4coder.errors import EngineDead, Overloaded, QueueTimeout
 from llama4coder.types import FinishReason
-from tests.server.conftest import MakeSite
 from tests.server.ollama.calls import TEXT, USER, chat, generate, lines, prompt_text
-from tests.server.serving import Site
+from tests.server.serving import MakeSite, Site
 from tests.support.fake_backend import Script
 
 COUNTS = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")

@@ -1,28 +1,10 @@
 """`/api/generate`: a turn, a raw prompt, or a hole."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from llama4coder.tokenizer.tokenizer import Tokenizer
-from tests.server.conftest import MakeSite
-from tests.server.fim_site import fim_site, fim_tokenizer
 from tests.server.ollama.calls import TEXT, generate, lines, prompt_text
-from tests.server.serving import Site
+from tests.server.serving import MakeSite, Site
 from tests.support.fake_backend import Script
-
-
-@pytest.fixture(scope="module")
-def tokenizer_of_coder(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return fim_tokenizer(tmp_path_factory.mktemp("fim"))
-
-
-@pytest.fixture
-async def coder(make_site: MakeSite, tokenizer_of_coder: Tokenizer) -> AsyncIterator[Site]:
-    site = fim_site(make_site, tokenizer_of_coder)
-    async with site.client:
-        yield site
-    await site.backend.until_idle()
 
 
 async def test_a_stream_is_the_default(site: Site) -> None:

@@ -5,8 +5,7 @@ import threading
 import pytest
 
 from llama4coder.types import FinishReason
-from tests.server.conftest import MakeSite
-from tests.server.serving import MODEL, Site, events_of
+from tests.server.serving import MODEL, MakeSite, Site, events_of
 from tests.support.fake_backend import Script
 
 TEXT = "def add(first, second):"

@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 
-from tests.server.conftest import MakeSite
-from tests.server.serving import MODEL, Site, events_of
+from tests.server.serving import MODEL, MakeSite, Site, events_of
 from tests.support.fake_backend import Script
 
 

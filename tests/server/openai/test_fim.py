@@ -1,26 +1,10 @@
 """`suffix` of a completion: the server writes the hole, cuts what does not fit, and ends where the middle ends."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from llama4coder.tokenizer.tokenizer import Tokenizer
-from tests.server.conftest import MakeSite
 from tests.server.fim_site import SPECIALS, fim_site, fim_tokenizer
-from tests.server.serving import MODEL, Site, events_of
+from tests.server.serving import MODEL, MakeSite, Site, events_of
 from tests.support.fake_backend import Script
-
-
-@pytest.fixture(scope="module")
-def tokenizer_of_coder(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return fim_tokenizer(tmp_path_factory.mktemp("fim"))
-
-
-@pytest.fixture
-async def coder(make_site: MakeSite, tokenizer_of_coder: Tokenizer) -> AsyncIterator[Site]:
-    site = fim_site(make_site, tokenizer_of_coder)
-    async with site.client:
-        yield site
 
 
 async def test_the_hole_is_written_by_the_server(coder: Site) -> None:

@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from tests.server.conftest import MakeSite
 from tests.server.openai.conftest import MakeToolSite
-from tests.server.serving import Site
+from tests.server.serving import MakeSite, Site
 from tests.server.tool_sites import TOOLS, tool
 
 BAD_TOOLS: list[tuple[object, str]] = [

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from llama4coder.types import FinishReason
-from tests.server.conftest import MakeSite
 from tests.server.openai.conftest import MakeToolSite
-from tests.server.serving import events_of
+from tests.server.serving import MakeSite, events_of
 from tests.server.tool_calls import HERMES, WRITTEN, calls_in, prompt_of
 from tests.server.tool_sites import MARKERS, PLAIN_MARKERS, SPECIAL, TOOLS, Vocabulary, tool
 from tests.support.fake_backend import Script
