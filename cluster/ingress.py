@@ -19,7 +19,7 @@ from llama4coder.obs.metrics import Metrics
 from llama4coder.router.build import build_policy
 from llama4coder.router.router import Router
 from llama4coder.server.app import create_app
-from llama4coder.shape import read_shape
+from llama4coder.shape import ModelShape, read_shape
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from llama4coder.types import ModelDetails, ServedModel
@@ -65,25 +65,26 @@ class Ingress:
 def served_model(config: ResolvedConfig, eos_token_ids: frozenset[int]) -> ServedModel:
     """What the endpoint says of its model; the same on every ingress."""
     folder = Path(config.model.path)
+    shape = read_shape(folder)
     return ServedModel(
         name=config.model.name,
         aliases=config.model.aliases,
         context_length=config.model.context_length,
-        vocab_size=read_shape(folder).vocab_size,
+        vocab_size=shape.vocab_size,
         eos_token_ids=eos_token_ids,
         created_unix_s=int((folder / "config.json").stat().st_mtime),
-        details=model_details(config),
+        details=model_details(config, shape),
         block_bounds=config.engine.block_bounds,
         top_blocks=config.engine.top_blocks,
     )
 
 
-def model_details(config: ResolvedConfig) -> ModelDetails:
+def model_details(config: ResolvedConfig, shape: ModelShape) -> ModelDetails:
     """What Ollama's clients ask for."""
     folder, quant = Path(config.model.path), config.model.quant
     return ModelDetails(
         architecture=json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"],
-        num_parameters=read_shape(folder).num_parameters,
+        num_parameters=shape.num_parameters,
         weight_format=config.model.dtype if quant == "none" else quant,
         num_file_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
     )

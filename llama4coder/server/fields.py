@@ -6,7 +6,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from llama4coder.server.body import FAIL_FAST, UNSUPPORTED
-from llama4coder.server.openai.validators import string_list
 
 NO_TOOLS = "tools are not supported on this endpoint yet"
 """What pydantic's errors of type `UNSUPPORTED` say of whatever belongs to tools."""
@@ -20,6 +19,11 @@ def _above_zero(top_p: float) -> float:
 def _no_tools(value: object) -> None:
     if value not in (None, []):
         raise PydanticCustomError(UNSUPPORTED, NO_TOOLS)
+
+
+def string_list(value: object) -> object:
+    """A string as a list of one."""
+    return [value] if isinstance(value, str) else value
 
 
 def refused_unless(*harmless: object) -> BeforeValidator:

@@ -11,9 +11,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from llama4coder.server.body import FAIL_FAST
-from llama4coder.server.fields import TopP
+from llama4coder.server.fields import TopP, string_list
 from llama4coder.server.fim_fields import HoleFields
-from llama4coder.server.openai.validators import string_list
 
 SamplerName = Literal[
     "dry",

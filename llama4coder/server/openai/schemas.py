@@ -11,13 +11,13 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from llama4coder.config import TopBlocks
 from llama4coder.server.body import FAIL_FAST, RequestModel
+from llama4coder.server.fields import string_list
 from llama4coder.server.fim_fields import HoleFields
 from llama4coder.server.openai.tool_fields import ToolCallField, ToolChoice, ToolFields
 from llama4coder.server.openai.validators import (
     content_text,
     prompt_list,
     refuse_if_set,
-    string_list,
     token_biases,
 )
 

@@ -15,11 +15,6 @@ def refuse_if_set(value: object, info: ValidationInfo) -> None:
         raise PydanticCustomError(UNSUPPORTED, "the option '{name}' is not supported", {"name": info.field_name})
 
 
-def string_list(value: object) -> object:
-    """A string as a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
 def content_text(value: object, info: ValidationInfo) -> str:
     """A content as one string: itself, its text parts joined, or nothing for an assistant's null."""
     if isinstance(value, str):
