@@ -53,6 +53,13 @@ class StopConditions:
 
 
 @dataclass(frozen=True, slots=True)
+class Constraint:
+    """A language that the output must be a sentence of, as llguidance writes grammars (a dialect of Lark)."""
+
+    lark: str
+
+
+@dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """One sequence to generate. `seed` keys all of its randomness (design section 5).
 
@@ -74,6 +81,7 @@ class GenerateRequest:
     priority: Priority = Priority.INTERACTIVE
     cache_salt: str = ""
     top_blocks: int | None = None  # KV blocks that output tokens read, by KV head; None: all
+    constraint: Constraint | None = None  # None: any tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,23 @@ from dataclasses import dataclass, field
 
 from llama4coder.errors import ToolsUnsupported, UnsupportedOption
 from llama4coder.inspection.template import ToolFormat, read_template
+from llama4coder.server.answer_format import AnswerFormat
 from llama4coder.server.generation import Prompt
 from llama4coder.server.reply.families import GRAMMARS, THINK_MARKS, think_marks_of, writes
 from llama4coder.server.reply.grammar import Grammar
 from llama4coder.server.reply.reply import ReplyFormat
 from llama4coder.server.reply.thinking import ThinkMarks
-from llama4coder.server.tools import Message, Tool, with_short_ids
+from llama4coder.server.tools import FREE_CHOICE, Message, Tool, ToolChoice, with_short_ids
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.control_text import ControlText, without_cuts
 from llama4coder.tokenizer.tokenizer import Tokenizer
+from llama4coder.types import Constraint
 
 _THINK_TEXTS = frozenset(text for marks in THINK_MARKS for text in (marks.opening, marks.closing))
 _THINK_SWITCH = "enable_thinking"  # Qwen3, SmolLM3 and others
 _EFFORT = "reasoning_effort"
 _NO_EFFORT = "none"
+_CONSTRAINED = "constrained decoding, which is not supported yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,9 @@ class ChatExtras:
     add_generation_prompt: bool = True
     continues_last: bool = False  # an assistant's message at the end is the beginning of the answer
     tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = FREE_CHOICE
     max_calls: int | None = None  # None: any number
+    answer_format: AnswerFormat | None = None  # None: any text
     reasoning_effort: str | None = None
     template_settings: Mapping[str, object] = field(default_factory=dict)
 
@@ -85,6 +90,18 @@ class Chats:
             return None
         is_thinking = marks is not None and (prompt.text or "").rstrip().endswith(marks.opening)
         return ReplyFormat(grammar, marks, is_thinking, extras.max_calls, self._shown_ids(grammar, marks))
+
+    def constraint(self, extras: ChatExtras, prompt: Prompt) -> Constraint | None:
+        """What the output must be a sentence of, its reasoning and calls included; None where it may be anything.
+
+        Raises:
+            UnsupportedOption: nothing holds outputs to a format yet.
+        """
+        if extras.answer_format is not None:
+            raise UnsupportedOption(f"formats of answers need {_CONSTRAINED}", "response_format")
+        if extras.tool_choice.is_required or any(tool.strict for tool in extras.tools):
+            raise UnsupportedOption(f"calls that must come, or match their schema, need {_CONSTRAINED}", "tool_choice")
+        return None
 
     def _shown_ids(self, grammar: Grammar | None, marks: ThinkMarks | None) -> frozenset[int]:
         texts = () if grammar is None else (*grammar.marks, *grammar.inner_marks)

@@ -9,12 +9,11 @@ from llama4coder.config import ServerConfig
 from llama4coder.errors import ContextTooLong, FimUnsupported, InvalidRequest, ModelNotFound, UnsupportedOption
 from llama4coder.server.chat import NO_EXTRAS, ChatExtras, Chats
 from llama4coder.server.generation import Job, Prompt, TextOptions
-from llama4coder.server.reply.reply import ReplyFormat
 from llama4coder.server.tools import Message
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.fim import FimFormat, Hole
 from llama4coder.tokenizer.tokenizer import Tokenizer
-from llama4coder.types import GenerateRequest, Priority, SamplingParams, ServedModel, StopConditions
+from llama4coder.types import Constraint, GenerateRequest, Priority, SamplingParams, ServedModel, StopConditions
 
 _SYNC_CHARS = 8 * 1024  # longer texts are tokenised in a thread, so that other streams go on meanwhile
 # No vocabulary that we know has a token of more than 128 bytes, and normalisation shrinks a text less than four times.
@@ -40,6 +39,7 @@ class Options:
     priority: Priority = Priority.INTERACTIVE
     cache_salt: str = ""  # who may share cached prefixes with it
     top_blocks: int | None = None  # None: what the deployment says
+    constraint: Constraint | None = None  # None: outputs may be anything
 
 
 class Preprocessor:
@@ -84,9 +84,15 @@ class Preprocessor:
             return await asyncio.to_thread(chats.prompt, messages, extras)
         return chats.prompt(messages, extras)
 
-    def reply_format(self, extras: ChatExtras, prompt: Prompt) -> ReplyFormat | None:
-        """How replies to a chat's prompt read; None where they are content and nothing else."""
-        return self._the_chats().reply_format(extras, prompt)
+    def for_chat(self, options: Options, extras: ChatExtras, prompt: Prompt) -> Options:
+        """The same options where outputs are read, and held, to what the chat asks for.
+
+        Raises:
+            UnsupportedOption: see `Chats.constraint`.
+        """
+        chats = self._the_chats()
+        text = replace(options.text, reply=chats.reply_format(extras, prompt))
+        return replace(options, text=text, constraint=chats.constraint(extras, prompt))
 
     def _the_chats(self) -> Chats:
         if self._chats is None:
@@ -200,6 +206,7 @@ class Preprocessor:
                 priority=options.priority,
                 cache_salt=options.cache_salt,
                 top_blocks=top_blocks,
+                constraint=options.constraint,
             )
             for number, prompt in enumerate(prompts)
             for choice in range(options.num_choices)

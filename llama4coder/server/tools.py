@@ -16,11 +16,23 @@ class Tool:
     name: str
     description: str | None
     parameters: Mapping[str, object]
+    strict: bool = False  # arguments have to match the parameters, always
 
     def as_json(self) -> dict[str, object]:
         """As chat templates expect it, which is OpenAI's way."""
         described = {} if self.description is None else {"description": self.description}
         return {"type": "function", "function": {"name": self.name, **described, "parameters": dict(self.parameters)}}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether tools must be called; not to offer any is how none are."""
+
+    is_required: bool = False
+    name: str | None = None  # of the one that must be
+
+
+FREE_CHOICE = ToolChoice()
 
 
 def with_short_ids(message: Message) -> Message:

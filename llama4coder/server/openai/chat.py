@@ -2,7 +2,6 @@
 
 import time
 import uuid
-from dataclasses import replace
 
 import msgspec
 from fastapi import APIRouter
@@ -62,9 +61,9 @@ async def prepare_chat(endpoint: Endpoint, body: ChatRequest, request_id: str) -
     preprocessor.check_size(sum(map(num_chars, body.messages)), "messages")
     preprocessor.check_size(sum(len(str(tool.parameters)) for tool in extras.tools), "tools")
     prompt = await preprocessor.chat_prompt(template_messages(body.messages), extras)
-    text = replace(options.text, reply=preprocessor.reply_format(extras, prompt))
+    options = preprocessor.for_chat(options, extras, prompt)
     prediction = await preprocessor.prediction(options.prediction)
-    return preprocessor.plan(request_id, (prompt,), replace(options, text=text), prediction)
+    return preprocessor.plan(request_id, (prompt,), options, prediction)
 
 
 class ChatWriter:
