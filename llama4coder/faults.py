@@ -4,7 +4,7 @@ import logging
 import resource
 import traceback
 
-# Rather than zero: it rules out files as well, and is the one limit that Linux observes also where cores go to a program
+# Rather than zero: it rules out files as well, and Linux observes it, and no other, where cores go to a program, too
 # (fs/coredump.c).
 _NO_CORE_BYTES = 1
 
