@@ -5,6 +5,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
+_MAX_MESSAGE_BYTES = 256 * 2**20  # half of what Ray's messages may have, and more than any request
 _MAX_BASE_LENGTH = 20  # Ray and HAProxy put Unix sockets below, whose paths may have 107 characters
 
 
@@ -34,6 +35,9 @@ def confine_ray(folder: Path) -> None:
             "RAY_enable_metrics_collection": "0",  # Ray's own; ours are on the endpoint
             "RAY_event_stats": "0",
             "RAY_worker_niceness": "0",  # Ray would let every other program of the machine go first
+            # Requests travel in messages, never by the object store, whose last resort is a disk.
+            "RAY_max_direct_call_object_size": str(_MAX_MESSAGE_BYTES),
+            "RAY_automatic_object_spilling_enabled": "0",
             "TMPDIR": str(folder),
         }
     )

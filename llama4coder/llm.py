@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 Prompt = str | Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Completion:
     """What one prompt led to."""
 

@@ -1,6 +1,7 @@
 """The messages that cross every seam of the product: plain frozen data, no behaviour beyond validation.
 
-Nothing here knows about torch, Ray, HTTP or text; a prompt has already become token ids.
+Nothing here knows about torch, Ray, HTTP or text; a prompt has already become token ids. What holds a client's content,
+here and elsewhere, has no `repr` of its own (`repr=False`): reprs find their way into logs and tracebacks.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ class Priority(StrEnum):
     BATCH = "batch"  # after those, though never for ever
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SamplingParams:
     """How the next token is chosen; already validated and with every default resolved.
 
@@ -52,14 +53,14 @@ class StopConditions:
     stop_token_ids: frozenset[int] = frozenset()  # end-of-sequence ids included, unless the request ignores them
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Constraint:
     """A language that the output must be a sentence of, as llguidance writes grammars (a dialect of Lark)."""
 
     lark: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class GenerateRequest:
     """One sequence to generate. `seed` keys all of its randomness (design section 5).
 
@@ -84,7 +85,7 @@ class GenerateRequest:
     constraint: Constraint | None = None  # None: any tokens
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TokenLogprob:
     """One candidate of a position, natural logarithm, from the model's raw distribution."""
 
@@ -100,7 +101,7 @@ class PositionLogprobs:
     top: tuple[TokenLogprob, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TokenEvent:
     """What one step added to one request.
 

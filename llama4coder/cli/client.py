@@ -23,7 +23,7 @@ class EndpointError(Llama4CoderError):
     """The endpoint cannot be reached, refused, or broke off; one line for the user."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Message:
     """One turn of a conversation."""
 
@@ -41,7 +41,7 @@ class ChatOptions:
     seed: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class AnswerPart:
     """A piece of an answer as it arrives; the last one has a finish reason."""
 

@@ -11,7 +11,7 @@ from llama4coder.gpu.transfer import Moment
 from llama4coder.types import PositionLogprobs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PendingStep:
     """Implements `LaunchedStep`; it touches no state of the rank, so any thread may wait."""
 

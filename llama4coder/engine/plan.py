@@ -11,7 +11,7 @@ from llama4coder.kv.host_tier import BlockMove
 from llama4coder.types import PositionLogprobs, SamplingParams
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class NewSequence:
     """A sequence that the ranks do not know: just admitted, or admitted again after preemption."""
 
@@ -25,7 +25,7 @@ class NewSequence:
     top_blocks: int | None = None  # that output tokens read; None: everything
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StepRow:
     """One sequence's share of a step: tokens [start, start + num_tokens) go through the model.
 
@@ -74,7 +74,7 @@ class StepPlan:
         return any(row.draft_token_ids for row in self.rows)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RowResult:
     """What one row produced; rows that neither sampled nor owe prompt log-probabilities have none.
 

@@ -8,7 +8,7 @@ from llama4coder.kv.sparsity import Sparsity
 from llama4coder.types import FinishReason, GenerateRequest, PositionLogprobs, TokenEvent
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Sequence:
     """Mutable state of one admitted request; only the scheduler changes it.
 

@@ -12,7 +12,7 @@ from llama4coder.gpu.transfer import upload
 from llama4coder.kv.striping import slots_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StepBatch:
     """The tokens of all rows, one after the other, in the plan's order."""
 

@@ -24,7 +24,7 @@ class DrawRow:
         return self.temperature < GREEDY_BELOW
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Drawn:
     """The winner of each row and what it won with, `[num_rows]` each, on the logits' device."""
 

@@ -15,7 +15,7 @@ from llama4coder.sampling.noise import NoiseKey
 from llama4coder.types import SamplingParams
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SamplingRow:
     """One row's share of the sampler's input; `position` is the index of the token to choose in its sequence."""
 

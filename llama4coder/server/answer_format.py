@@ -9,21 +9,21 @@ class JsonObject:
     """Any JSON object."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class JsonSchema:
     """JSON that a schema describes."""
 
     schema: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Regex:
     """Text that a regular expression matches whole."""
 
     pattern: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ContextFree:
     """Text of a context-free grammar, written in Lark."""
 

@@ -1,8 +1,8 @@
 """A request's body as a validated model; everything wrong with it is an `InvalidRequest` in plain words."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import ClassVar, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,6 +26,10 @@ class RequestModel(BaseModel):
     """Known options that are not supported -> values with which they ask for nothing, besides the empty ones."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Called by pydantic for a repr, which shall hold no content."""
+        return ()
 
 
 _EMPTY: tuple[object, ...] = (None, False, "", [], {})

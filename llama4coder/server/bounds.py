@@ -17,7 +17,7 @@ class TextBounds:
     max_time_s: float | None = None  # since the first token, once a line is complete
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class BoundedText:
     """What one push added to the text, and whether it ends here."""
 

@@ -24,7 +24,7 @@ _NO_EFFORT = "none"
 _CONSTRAINED = "constrained decoding, which is not supported yet"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ChatExtras:
     """What a chat wants besides its messages, in any dialect."""
 

@@ -23,7 +23,7 @@ from llama4coder.types import FinishReason, GenerateRequest, PositionLogprobs, T
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TextOptions:
     """How tokens become text, and which text ends a sequence."""
 
@@ -42,7 +42,7 @@ class TextOptions:
         return frozenset() if self.reply is None else self.reply.shown_ids
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Prompt:
     """One prompt; `text` is None where the client gave token ids, `param` the field that it came in."""
 
@@ -66,7 +66,7 @@ class Job:
         return self.prompts[index // self.num_choices]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Chunk:
     """What one event added to one choice; `text` may lag behind the tokens, which may end inside a character."""
 

@@ -21,7 +21,7 @@ _MAX_BYTES_PER_TOKEN = 512
 _FIM_OUTPUT_SHARE = 8  # of the context is kept for a middle whose length nobody has limited
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Options:
     """A request's wishes in any dialect; the ranges of numbers have been checked, not the limits of this server."""
 

@@ -9,7 +9,7 @@ _NINE_CHARACTERS = re.compile(r"[A-Za-z0-9]{9}")
 Message = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Tool:
     """A function that the model may call; `parameters` is the JSON schema of an object."""
 
@@ -24,7 +24,7 @@ class Tool:
         return {"type": "function", "function": {"name": self.name, **described, "parameters": dict(self.parameters)}}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ToolChoice:
     """Whether tools must be called; not to offer any is how none are."""
 

@@ -27,7 +27,7 @@ from llama4coder.spec.branches import BlockCopy, Branch, BranchPool
 from llama4coder.spec.ranking import Ranking
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Feed:
     """Tokens to append to a branch, at least one, and how the one after them will be chosen, if anybody asks."""
 

@@ -26,7 +26,7 @@ class GuessOf:
     guess: Guess
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Portion:
     """What a session feeds in one step."""
 

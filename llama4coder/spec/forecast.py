@@ -17,7 +17,7 @@ from typing import Protocol
 from llama4coder.types import SamplingParams
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Opening:
     """A sequence as a drafter first hears of it, from token `start` on: long ones are cut at their beginning."""
 
@@ -28,7 +28,7 @@ class Opening:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Advance:
     """Committed tokens of a session from token `start` on; those that the drafter knows already may be among them."""
 
@@ -41,7 +41,7 @@ class Advance:
         return self.start + len(self.token_ids)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Chain:
     """A guess of tokens `start`, `start + 1`, ... of a session."""
 

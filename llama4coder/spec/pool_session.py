@@ -14,7 +14,7 @@ _SILENT_STEPS = 16  # for so long a replica is excused that says nothing of a se
 _READING_STEPS = 256  # and for so long one that still reads the prompt
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Found:
     """What a session had for a step; without tokens, why not."""
 

@@ -51,7 +51,7 @@ class Guess:
         return self.fork_place < len(self.token_ids)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ForkWanted:
     """Another token for the main guess's `place`."""
 

@@ -20,7 +20,7 @@ class DraftSource(StrEnum):
     POOL = "pool"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DraftQuery:
     """A sequence whose every token is known, and how many more may be guessed.
 
@@ -32,7 +32,7 @@ class DraftQuery:
     max_tokens: int  # at least 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Draft:
     """A guess of the tokens that follow a query's; never empty, never longer than asked for."""
 
@@ -40,7 +40,7 @@ class Draft:
     source: DraftSource
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RowOutcome:
     """What one step added to one sequence: the first `num_accepted` of its guesses, and the target's own token."""
 

@@ -10,7 +10,7 @@ from llama4coder.tokenizer.tokenizer import Tokenizer
 _SUFFIX_SHARE = 4  # what follows the hole gets one part in so many, and more where the rest is short
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Hole:
     """A place in a file, and what is known around it; what looks like a special token in any of it is text."""
 
@@ -30,7 +30,7 @@ def find_markers(is_known: Callable[[str], bool]) -> FimMarkers | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FimPrompt:
     """A hole as tokens, and how much of its surroundings had to be left out."""
 

@@ -12,7 +12,7 @@ _UNTITLED = "untitled"
 _MIN_TOKENS = 32  # of a file that does not fit whole; less than that says nothing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SourceFile:
     """One file; its path must be a single line, and may be empty."""
 
@@ -20,7 +20,7 @@ class SourceFile:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FileContext:
     """Files as tokens; nothing at all where none fitted."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from llama4coder.errors import InvalidRequest
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Beginning:
     """A beginning of some stop string, `depth` characters long."""
 

@@ -8,7 +8,7 @@ from llama4coder.tokenizer.stop_strings import StopStrings
 from llama4coder.tokenizer.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TextDelta:
     """What one push added to the text."""
 

@@ -11,6 +11,12 @@ MAX_FUNCTION_LINES = 60
 READS_ENVIRONMENT = ("llama4coder.env", "cluster.env", "tests")
 PRINTS = ("llama4coder.cli", "cluster.cli", "scripts", "tests")
 
+# Names of fields that hold what clients wrote or were answered, whatever the type; the others only as plain strings.
+CONTENT = frozenset({"token_id", "prediction", "lark", "arguments"})
+CONTENT_TEXTS = frozenset({"text", "content", "prefix", "suffix", "middle", "stop", "description"})
+NO_CONTENT = frozenset({"eos_token_ids", "stop_token_ids"})
+NOT_OF_CLIENTS = frozenset({"FimMarkers"})  # markers of model families, in its own source
+
 ENVIRONMENT_NAMES = frozenset({"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"})
 
 
@@ -49,6 +55,27 @@ def printers(sources: Iterable[SourceFile]) -> list[str]:
         for node in ast.walk(source.tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "pprint")
     ]
+
+
+def tellers(sources: Iterable[SourceFile]) -> list[str]:
+    """Dataclasses that hold content and would show it in a `repr`, which ends up in logs and tracebacks."""
+    return [
+        f"{source.module}:{node.lineno} {node.name} shows content"
+        for source in sources
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ClassDef) and node.name not in NOT_OF_CLIENTS and any(map(_is_content, node.body))
+        for decorator in map(ast.unparse, node.decorator_list)
+        if decorator.startswith("dataclass") and "repr=False" not in decorator
+    ]
+
+
+def _is_content(field: ast.stmt) -> bool:
+    if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+        return False
+    name, kind = field.target.id, ast.unparse(field.annotation)
+    if name in CONTENT or (name.endswith("token_ids") and name not in NO_CONTENT):
+        return True
+    return name in CONTENT_TEXTS and kind.split(" | ")[0] in ("str", "tuple[str, ...]")
 
 
 def _touches_environment(node: ast.ImportFrom | ast.Attribute) -> bool:

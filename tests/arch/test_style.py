@@ -20,6 +20,18 @@ def test_only_the_command_line_prints() -> None:
     assert style.printers(SOURCES) == []
 
 
+def test_what_holds_content_does_not_show_it() -> None:
+    assert style.tellers(source for source in SOURCES if not source.module.startswith(("tests", "scripts"))) == []
+
+
+@pytest.mark.parametrize("field", ["text: str | None", "new_token_ids: tuple[int, ...] = ()", "stop: tuple[str, ...]"])
+def test_what_shows_content_is_seen(field: str) -> None:
+    body = f"class A:\n    {field}\n"
+    assert style.tellers([SourceFile("a", f"@dataclass(frozen=True)\n{body}")]) == ["a:2 A shows content"]
+    assert style.tellers([SourceFile("a", f"@dataclass(frozen=True, repr=False)\n{body}")]) == []
+    assert style.tellers([SourceFile("a", body)]) == []
+
+
 def test_long_file_is_seen() -> None:
     assert style.oversized([SourceFile("a", "x = 1\n" * 400)]) == []
     assert style.oversized([SourceFile("a", "x = 1\n" * 401)]) == ["a has 401 lines"]
