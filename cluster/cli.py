@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cluster.serve_command import serve_locally
 from cluster.serve_file import read_serve_file
-from llama4coder.cli import chat, inspect, kv, perplexity, quantize
+from llama4coder.cli import chat, inspect, keys, kv, perplexity, quantize
 from llama4coder.errors import Llama4CoderError
 
 _DEFAULT_FILE = "embedded-cpu.yaml"
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 chat.register(app)
 kv.register(app)
+keys.register(app)
 inspect.register(app)
 perplexity.register(app)
 quantize.register(app)

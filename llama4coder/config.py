@@ -200,6 +200,13 @@ class ServerConfig(_Frozen):
     recovery_timeout_s: Annotated[float, Field(gt=0)] = 300.0
     """How long a request may wait for a replica to take it; and how long in all, whenever it has lost its replica,
     until it goes on, at another one or at one started anew."""
+    keys_file: str | None = None
+    """File of API keys, as `llama4coder keys add` makes it, by an absolute path on every node that holds an ingress. It
+    is read again when it changes. Without one nobody needs a key, and the endpoint listens on loopback only."""
+    share_prefixes: bool = False
+    """Whether one key's requests may find what another's have cached; the time of an answer can tell that it was."""
+    limits_divided_by: PositiveInt | Auto = "auto"
+    """Processes among which the limits of a key are divided, each rounded up; auto is `ingress_replicas`."""
     max_choices: PositiveInt = 16
     """Largest `n` times number of prompts of one request."""
     max_stop_strings: PositiveInt = 64

@@ -12,8 +12,11 @@
     │   ├── ContextTooLong          prompt and max_tokens exceed the served context
     │   ├── ModelNotFound           no such model is served here
     │   ├── BodyTooLarge            the request body is over the limit
-    │   └── Forbidden               what was asked is the operator's to do
+    │   ├── Forbidden               what was asked is the operator's to do
+    │   ├── Unauthenticated         no API key, or none that counts
+    │   └── OutOfScope              an API key that is for something else
     ├── Overloaded                  try again later (429): the bounded queue is full
+    ├── RateLimited                 try again later (429): a limit of the client's own key
     └── Unavailable                 try again elsewhere (503)
         ├── EngineDead              the engine or one of its ranks has failed
         ├── QueueTimeout            nobody had room for it in time; come back after `retry_after_s`
@@ -91,6 +94,14 @@ class Forbidden(RequestError):
     """What was asked is for the operator of this deployment to do, not for its clients."""
 
 
+class Unauthenticated(RequestError):
+    """The request has no API key, or none that counts."""
+
+
+class OutOfScope(RequestError):
+    """The request's API key counts, and is not for this."""
+
+
 class _ComeBack(Llama4CoderError):
     """There is no room now; come back after `retry_after_s`."""
 
@@ -105,6 +116,10 @@ class _ComeBack(Llama4CoderError):
 
 class Overloaded(_ComeBack):
     """The bounded queue is full; come back after `retry_after_s`."""
+
+
+class RateLimited(_ComeBack):
+    """A limit of the client's own key is used up; come back after `retry_after_s`."""
 
 
 class Unavailable(Llama4CoderError):

@@ -17,6 +17,7 @@ from llama4coder.config import (
     ResolvedConfig,
     ResolvedEngine,
     ResolvedModel,
+    ServerConfig,
 )
 from llama4coder.errors import ConfigError, NotEnoughMemory
 from llama4coder.kv.budget import Budget
@@ -83,10 +84,16 @@ def resolve(
         placement=config.placement,
         speculation=config.speculation,
         router=config.router,
-        server=config.server,
+        server=_server(config),
         ingress_replicas=config.ingress_replicas,
         target_replicas=config.target_replicas,
     )
+
+
+def _server(config: DeploymentConfig) -> ServerConfig:
+    if config.server.limits_divided_by != "auto":
+        return config.server
+    return config.server.model_copy(update={"limits_divided_by": config.ingress_replicas})
 
 
 def _engine(config: DeploymentConfig, demand: Demand, machine: Machine) -> ResolvedEngine:

@@ -15,6 +15,7 @@ from llama4coder.config import (
     ModelConfig,
     PlacementConfig,
     QuantFormat,
+    ServerConfig,
 )
 from llama4coder.errors import ConfigError, NotEnoughMemory
 from llama4coder.kv.sizing import kv_bytes_per_block, weight_bytes
@@ -45,6 +46,13 @@ def test_auto_takes_what_machine_and_model_offer() -> None:
     short = DeploymentConfig(model=ModelConfig(context_length=4096))
     older = resolve(short, FOLDER, LLAMA_8B, replace(LAPTOP, computes_bfloat16=False))
     assert older.model.dtype == "float32"
+
+
+def test_limits_of_keys_are_divided_among_ingresses() -> None:
+    config = DeploymentConfig(model=ModelConfig(path=str(FOLDER)), ingress_replicas=3)
+    assert resolve(config, FOLDER, LLAMA_8B, LAPTOP).server.limits_divided_by == 3
+    chosen = config.model_copy(update={"server": ServerConfig(limits_divided_by=2)})
+    assert resolve(chosen, FOLDER, LLAMA_8B, LAPTOP).server.limits_divided_by == 2
 
 
 def test_what_the_operator_says_wins() -> None:

@@ -187,6 +187,12 @@ class Metrics:
             "Requests that went on after they lost their replica",
             registry=registry,
         )
+        self.key_refusals = Counter(
+            "llama4coder_key_refusals_total",
+            "Requests refused for their API key, or for its limits",
+            ("reason",),
+            registry=registry,
+        )
         self.admission_rejections = Counter(
             "llama4coder_admission_rejections_total", "Requests that were not admitted", ("reason",), registry=registry
         )

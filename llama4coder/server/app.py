@@ -1,5 +1,7 @@
 """The endpoint as one FastAPI application; this module only wires."""
 
+from pathlib import Path
+
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -8,12 +10,15 @@ from starlette.responses import Response
 from llama4coder.backend import GenerationBackend
 from llama4coder.config import ServerConfig
 from llama4coder.errors import ContextTooLong, Llama4CoderError, Overloaded
+from llama4coder.keys.key_store import KeyStore
+from llama4coder.keys.quota import Quotas
 from llama4coder.obs.backend import MeasuredBackend
 from llama4coder.obs.metrics import Metrics
 from llama4coder.server.anthropic.messages import messages_router
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.error_bodies import error_response
 from llama4coder.server.errors import Refusal, to_refusal
+from llama4coder.server.gate import Gate, Locks
 from llama4coder.server.health import health_router
 from llama4coder.server.limits import BodyLimit
 from llama4coder.server.llama_cpp.infill import infill_router
@@ -24,6 +29,7 @@ from llama4coder.server.openai.chat import chat_router
 from llama4coder.server.openai.completions import completions_router
 from llama4coder.server.openai.models import models_router
 from llama4coder.server.preprocess import Preprocessor
+from llama4coder.server.tenant import CurrentTenant, TenantBackend
 from llama4coder.server.tokenize import tokenize_router
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.tokenizer import Tokenizer
@@ -41,8 +47,10 @@ def create_app(
     metrics: Metrics,
 ) -> FastAPI:
     """The endpoint over `backend`, in every dialect; holds no state of its own and needs no lifespan events."""
-    preprocessor = Preprocessor(model, tokenizer, chat_template, config)
-    endpoint = Endpoint(MeasuredBackend(backend, metrics), model, tokenizer, preprocessor, config)
+    tenant = CurrentTenant()
+    backend = TenantBackend(MeasuredBackend(backend, metrics), tenant, shares_prefixes=config.share_prefixes)
+    preprocessor = Preprocessor(model, tokenizer, chat_template, config, tenant)
+    endpoint = Endpoint(backend, model, tokenizer, preprocessor, config, tenant)
     # The documentation pages would load their scripts from the internet.
     app = FastAPI(title="llama4coder", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     for router in (
@@ -53,6 +61,11 @@ def create_app(
     _handle_errors(app, metrics)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, max_body_bytes=config.max_body_bytes)
+    if config.keys_file is not None:
+        num_processes = 1 if config.limits_divided_by == "auto" else config.limits_divided_by
+        names = (model.name, *model.aliases)
+        locks = Locks(KeyStore(Path(config.keys_file)), Quotas(num_processes), tenant, names, metrics)
+        app.add_middleware(Gate, locks=locks)
     app.add_middleware(Observe, metrics=metrics, model_name=model.name)
     app.add_middleware(Barrier)
     app.add_middleware(RequestId)

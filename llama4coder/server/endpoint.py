@@ -6,6 +6,7 @@ from llama4coder.backend import GenerationBackend
 from llama4coder.config import ServerConfig
 from llama4coder.server.generation import Generation, Job
 from llama4coder.server.preprocess import Preprocessor
+from llama4coder.server.tenant import CurrentTenant
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from llama4coder.types import ServedModel
 
@@ -19,7 +20,9 @@ class Endpoint:
     tokenizer: Tokenizer
     preprocessor: Preprocessor
     config: ServerConfig
+    tenant: CurrentTenant
 
     def generation(self, job: Job) -> Generation:
-        """A job, ready to be entered."""
+        """A job, ready to be entered; its prompts count as used. Raises `RateLimited`."""
+        self.tenant.take_prompts(sum(len(prompt.token_ids) for prompt in job.prompts))
         return Generation(self.backend, self.tokenizer, job)

@@ -1,4 +1,4 @@
-"""Each dialect's error body and status, and which dialect is spoken where."""
+"""Each dialect's error body and status."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,20 +6,24 @@ from dataclasses import replace
 import msgspec
 from starlette.responses import Response
 
+from llama4coder.keys.scope import Scope
+from llama4coder.server.dialect import dialect_at
 from llama4coder.server.errors import Refusal
 
-_LLAMA_CPP_PATHS = frozenset({"/infill"})
 _LLAMA_CPP_TYPES: Mapping[str, str] = {  # by code; the others have OpenAI's types
     "fim_unsupported": "not_supported_error",
     "unsupported_option": "not_supported_error",
     "context_length_exceeded": "exceed_context_size_error",
     "model_not_found": "not_found_error",
+    "invalid_api_key": "authentication_error",
+    "insufficient_scope": "permission_error",
     "overloaded": "unavailable_error",
     "queue_timeout": "unavailable_error",
     "unavailable": "unavailable_error",
 }
 _ANTHROPIC_TYPES: Mapping[int, str] = {  # by status
     400: "invalid_request_error",
+    401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
@@ -27,6 +31,7 @@ _ANTHROPIC_TYPES: Mapping[int, str] = {  # by status
     429: "rate_limit_error",
     503: "overloaded_error",
 }
+_UNAUTHORIZED = 401
 _ANTHROPIC_STATUSES: Mapping[int, int] = {503: 529}
 
 
@@ -71,20 +76,20 @@ def openai_response(refusal: Refusal) -> Response:
 
 def error_response(refusal: Refusal, path: str, request_id: str) -> Response:
     """The same in the dialect that is spoken at `path`."""
-    if path in _LLAMA_CPP_PATHS:
-        return _response(refusal, llama_cpp_error(refusal))
-    if _is_at(path, "/api"):
-        return _response(refusal, ollama_error(refusal))
-    if _is_at(path, "/v1/messages"):
-        status = _ANTHROPIC_STATUSES.get(refusal.status, refusal.status)
-        return _response(replace(refusal, status=status), anthropic_error(refusal, request_id))
-    return openai_response(refusal)
-
-
-def _is_at(path: str, root: str) -> bool:
-    return path == root or path.startswith(f"{root}/")
+    match dialect_at(path):
+        case Scope.LLAMA_CPP:
+            return _response(refusal, llama_cpp_error(refusal))
+        case Scope.OLLAMA:
+            return _response(refusal, ollama_error(refusal))
+        case Scope.ANTHROPIC:
+            status = _ANTHROPIC_STATUSES.get(refusal.status, refusal.status)
+            return _response(replace(refusal, status=status), anthropic_error(refusal, request_id))
+        case _:
+            return openai_response(refusal)
 
 
 def _response(refusal: Refusal, body: bytes) -> Response:
     headers = {} if refusal.retry_after_s is None else {"retry-after": str(refusal.retry_after_s)}
+    if refusal.status == _UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
     return Response(body, refusal.status, headers, "application/json")

@@ -10,10 +10,13 @@ from llama4coder.errors import (
     Forbidden,
     InvalidRequest,
     ModelNotFound,
+    OutOfScope,
     Overloaded,
     QueueTimeout,
+    RateLimited,
     RequestError,
     ToolsUnsupported,
+    Unauthenticated,
     Unavailable,
     UnsupportedOption,
 )
@@ -28,6 +31,8 @@ _BAD_REQUESTS: dict[type[RequestError], tuple[int, str | None]] = {  # the first
     ModelNotFound: (404, "model_not_found"),
     BodyTooLarge: (413, "body_too_large"),
     Forbidden: (403, "forbidden"),
+    Unauthenticated: (401, "invalid_api_key"),
+    OutOfScope: (403, "insufficient_scope"),
     RequestError: (400, None),
 }
 
@@ -52,6 +57,9 @@ def to_refusal(error: BaseException) -> Refusal:
         case Overloaded():
             retry_after_s = _whole_seconds(error.retry_after_s)
             return Refusal(429, str(error), "rate_limit_error", "overloaded", retry_after_s=retry_after_s)
+        case RateLimited():
+            retry_after_s = _whole_seconds(error.retry_after_s)
+            return Refusal(429, str(error), "rate_limit_error", "rate_limit_exceeded", retry_after_s=retry_after_s)
         case QueueTimeout():
             retry_after_s = _whole_seconds(error.retry_after_s)
             return Refusal(503, str(error), "server_error", "queue_timeout", retry_after_s=retry_after_s)

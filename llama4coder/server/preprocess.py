@@ -9,6 +9,7 @@ from llama4coder.config import ServerConfig
 from llama4coder.errors import ContextTooLong, FimUnsupported, InvalidRequest, ModelNotFound, UnsupportedOption
 from llama4coder.server.chat import NO_EXTRAS, ChatExtras, Chats
 from llama4coder.server.generation import Job, Prompt, TextOptions
+from llama4coder.server.tenant import CurrentTenant
 from llama4coder.server.tools import Message
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.fim import FimFormat, Hole
@@ -46,9 +47,15 @@ class Preprocessor:
     """Knows the served model, its tokens and its limits; every refusal names the field that must change."""
 
     def __init__(
-        self, model: ServedModel, tokenizer: Tokenizer, chat_template: ChatTemplate | None, config: ServerConfig
+        self,
+        model: ServedModel,
+        tokenizer: Tokenizer,
+        chat_template: ChatTemplate | None,
+        config: ServerConfig,
+        tenant: CurrentTenant,
     ) -> None:
         self._model = model
+        self._tenant = tenant
         self._tokenizer = tokenizer
         self._chats = None if chat_template is None else Chats(chat_template, tokenizer)
         self._fim = FimFormat.of(tokenizer)
@@ -59,6 +66,11 @@ class Preprocessor:
         known = (self._model.name, *self._model.aliases)
         if name not in known and name.removesuffix(":latest") not in known:
             raise ModelNotFound("this model is not served here; see /v1/models", "model")
+
+    @property
+    def _context_length(self) -> int:
+        """What this request may use."""
+        return self._tenant.context_length(self._model.context_length)
 
     @property
     def knows_chats(self) -> bool:
@@ -115,7 +127,7 @@ class Preprocessor:
             FimUnsupported: the model has no tokens for a hole.
         """
         fim = self._the_fim()
-        context_length = self._model.context_length
+        context_length = self._context_length
         wanted = context_length // _FIM_OUTPUT_SHARE if max_tokens is None else max_tokens
         room = max(0, context_length - wanted)
         kept = _near(hole, room * _MAX_BYTES_PER_TOKEN)
@@ -150,7 +162,7 @@ class Preprocessor:
 
         def encode() -> tuple[int, ...]:
             token_ids = self._tokenizer.encode(text, add_bos=False, parse_special=False)
-            return tuple(token_ids[: self._model.context_length])
+            return tuple(token_ids[: self._context_length])
 
         return await asyncio.to_thread(encode) if len(text) > _SYNC_CHARS else encode()
 
@@ -166,7 +178,7 @@ class Preprocessor:
 
     def check_size(self, num_chars: int, param: str) -> None:
         """Raise `ContextTooLong` for a text that cannot fit however it is tokenised, before the work of doing so."""
-        context_length = self._model.context_length
+        context_length = self._context_length
         num_tokens = num_chars // _MAX_BYTES_PER_TOKEN
         if num_tokens > context_length:
             raise ContextTooLong(
@@ -224,7 +236,7 @@ class Preprocessor:
 
     def _max_tokens(self, prompt: Prompt, options: Options) -> int:
         max_tokens = options.max_tokens
-        context_length, num_prompt_tokens = self._model.context_length, len(prompt.token_ids)
+        context_length, num_prompt_tokens = self._context_length, len(prompt.token_ids)
         start = f"This model's maximum context length is {context_length} tokens. However, "
         if max_tokens is None or options.clamps_max_tokens:
             if num_prompt_tokens >= context_length:

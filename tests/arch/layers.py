@@ -53,6 +53,7 @@ LAYERS: Mapping[str, int] = {
                 "spec.forecast",
                 "checkpoint",
                 "inspection",
+                "keys",
                 "machine",
                 "resolve",
                 "resolve_draft",
