@@ -8,6 +8,7 @@
     │   ├── InvalidRequest          a field has a bad value
     │   │   └── UnsupportedOption   a field we know and do not support
     │   │       ├── FimUnsupported  the model has no tokens for a hole
+    │   │       ├── ConstraintTooComplex  an output can be held to its format no longer
     │   │       └── ToolsUnsupported  the model's chat template knows no tools, or calls them in a way not known here
     │   ├── ContextTooLong          prompt and max_tokens exceed the served context
     │   ├── ModelNotFound           no such model is served here
@@ -66,6 +67,10 @@ class UnsupportedOption(InvalidRequest):
 
 class FimUnsupported(UnsupportedOption):
     """The model was not trained to fill a hole: its vocabulary has no tokens for one."""
+
+
+class ConstraintTooComplex(UnsupportedOption):
+    """What the output must look like has become too complex to be held to it."""
 
 
 class ToolsUnsupported(UnsupportedOption):

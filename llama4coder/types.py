@@ -16,6 +16,7 @@ class FinishReason(StrEnum):
     LENGTH = "length"  # max_tokens reached
     ABORT = "abort"  # the client left, or the caller closed the stream
     ERROR = "error"  # the engine failed underneath it
+    CONSTRAINT = "constraint"  # its grammar became too complex to hold the output to
 
 
 class Priority(StrEnum):
@@ -55,9 +56,9 @@ class StopConditions:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Constraint:
-    """A language that the output must be a sentence of, as llguidance writes grammars (a dialect of Lark)."""
+    """A language that the output must be a sentence of, as llguidance writes it: a Lark grammar, or several in JSON."""
 
-    lark: str
+    grammar: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -8,6 +8,8 @@ import torch
 
 from llama4coder.checkpoint.checksums import check_checksums
 from llama4coder.config import ResolvedConfig
+from llama4coder.constraint.vocabulary import GrammarVocabulary
+from llama4coder.engine.constraints import HeldOutputs
 from llama4coder.engine.forward import EagerPass
 from llama4coder.engine.hardware import choose_forward, choose_kernels, choose_sampler, prepare_device
 from llama4coder.engine.largest_step import largest_steps
@@ -35,6 +37,7 @@ from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.progress import Progress
 from llama4coder.sampling.sampler import Sampler
 from llama4coder.shape import read_shape
+from llama4coder.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +97,12 @@ class LoadingRank:
         weight_bytes = meter.held_bytes() - before_bytes
         state = _state(config, share.plan, placement.device)
         sampler = choose_sampler(placement, config.engine.num_threads, ShardedVocabulary.of(share))
+        held = _held_outputs(config, share.plan)
         buffer_bytes = meter.held_bytes() - before_bytes - weight_bytes
         runtime_bytes = meter.now_bytes() - weight_bytes - buffer_bytes
         buffer_bytes += count_bytes(share.plan.shape, config.engine.max_sequences)  # which come with their sequences
         memory = LoadedMemory(runtime_bytes, weight_bytes, buffer_bytes, 0)
-        return cls(config, share.plan, placement, _Parts(model, state, sampler), meter, memory)
+        return cls(config, share.plan, placement, _Parts(model, state, sampler, held), meter, memory)
 
     @torch.inference_mode()
     def measure(self) -> LoadedMemory:
@@ -134,7 +138,7 @@ class LoadingRank:
         sizes = GraphSizes.to_verify(limits.max_sequences, limits.max_draft_tokens)
         forward = choose_forward(self._parts.model, kv, self._parts.state, sizes)
         graph_bytes = self._meter.now_bytes() - taken_bytes
-        runner = ModelRunner(self._parts.state, forward, self._parts.sampler, self._host_blocks(kv))
+        runner = ModelRunner(self._parts.state, forward, self._parts.sampler, self._host_blocks(kv), self._parts.held)
         if self._placement.device.type == "cuda":
             self._run_largest(runner)
         return ReadyRank(runner, PoolMemory(kv_bytes, graph_bytes, reused_bytes))
@@ -162,6 +166,7 @@ class _Parts:
     model: Llama
     state: RankState
     sampler: Sampler
+    held: HeldOutputs
 
 
 def load_runner(config: ResolvedConfig, progress: Progress) -> ModelRunner:
@@ -204,3 +209,15 @@ def _state(config: ResolvedConfig, plan: RankPlan, device: torch.device) -> Rank
     return RankState(
         config.engine.max_sequences, max_blocks, plan.shape.vocab_size, device, plan.layout.kv_part(plan.rank)
     )
+
+
+def _held_outputs(config: ResolvedConfig, plan: RankPlan) -> HeldOutputs:
+    """By the folder's own tokens; none where it has no tokenizer, or where nothing ends an output."""
+    folder = Path(config.model.path)
+    if not (folder / "tokenizer.json").is_file():
+        return HeldOutputs(None)
+    tokenizer = Tokenizer.from_folder(folder)
+    if not tokenizer.eos_token_ids:
+        return HeldOutputs(None)
+    vocabulary = GrammarVocabulary.of(tokenizer, plan.shape.vocab_size)
+    return HeldOutputs(vocabulary, config.engine.num_threads)

@@ -20,6 +20,7 @@ class PendingStep:
     token_ids: Tensor  # [sum of their num_sampled], on the host when `end` has come
     logprobs: Mapping[int, tuple[PositionLogprobs, ...]]  # by sequence, for those that want them
     prompt_logprobs: Mapping[int, tuple[PositionLogprobs, ...]]
+    failed: frozenset[int]  # sequences that can be held to their grammar no longer
     start: Moment
     end: Moment
 
@@ -32,12 +33,14 @@ class PendingStep:
         self.end.wait()
         sampled = iter(self.token_ids.tolist())
         tokens = {row.seq_id: verified(row.draft_token_ids, sampled) for row in self.sampling}
+        tokens |= dict.fromkeys(self.failed, ())
         rows = tuple(
             RowResult(
                 seq_id,
                 (token_ids := tokens.get(seq_id, ())),
                 self.logprobs.get(seq_id, ())[: len(token_ids)],
                 self.prompt_logprobs.get(seq_id, ()),
+                seq_id in self.failed,
             )
             for seq_id in {**tokens, **self.prompt_logprobs}
         )

@@ -8,7 +8,7 @@ them counted, after guesses, it learns from where the next row starts.
 from dataclasses import dataclass
 
 from llama4coder.kv.host_tier import BlockMove
-from llama4coder.types import PositionLogprobs, SamplingParams
+from llama4coder.types import Constraint, PositionLogprobs, SamplingParams
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -23,6 +23,7 @@ class NewSequence:
     min_tokens: int
     stop_token_ids: tuple[int, ...]  # cannot be sampled before min_tokens
     top_blocks: int | None = None  # that output tokens read; None: everything
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -78,13 +79,15 @@ class StepPlan:
 class RowResult:
     """What one row produced; rows that neither sampled nor owe prompt log-probabilities have none.
 
-    Its tokens are the guesses that were right, and the target's own one after them.
+    Its tokens are the guesses that were right, and the target's own one after them; none count where the output can be
+    held to its constraint no longer.
     """
 
     seq_id: int
     token_ids: tuple[int, ...]
     logprobs: tuple[PositionLogprobs, ...] = ()
     prompt_logprobs: tuple[PositionLogprobs, ...] = ()  # of prompt tokens start + 1 .. start + num_tokens
+    has_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

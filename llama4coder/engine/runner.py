@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from llama4coder.engine.constraints import HeldOutputs
 from llama4coder.engine.forward import ForwardPass
 from llama4coder.engine.pending import PendingStep
 from llama4coder.engine.plan import StepPlan, StepResult, StepRow
@@ -21,12 +22,18 @@ class ModelRunner:
     """Executes plans in order; for one thread."""
 
     def __init__(
-        self, state: RankState, forward: ForwardPass, sampler: Sampler, host: HostBlocks | None = None
+        self,
+        state: RankState,
+        forward: ForwardPass,
+        sampler: Sampler,
+        host: HostBlocks | None = None,
+        held: HeldOutputs | None = None,
     ) -> None:
         self._state = state
         self._forward = forward
         self._sampler = sampler
         self._host = host
+        self._held = HeldOutputs(None) if held is None else held
 
     def execute(self, plan: StepPlan) -> StepResult:
         """Run a plan to its end."""
@@ -36,10 +43,12 @@ class ModelRunner:
     def launch(self, plan: StepPlan) -> PendingStep:
         """Apply the plan's changes, run its rows, sample where they ask for it; on a GPU, without waiting for it.
 
-        The next plan may be launched at once: what this one samples is where the next one finds it.
+        The next plan may be launched at once: what this one samples is where the next one finds it. Only an output that
+        is held to a grammar makes it wait, for the step before, while the device has this one's forward pass to do.
         """
         start = Moment.of(self._state.device)
         self._state.apply(plan)
+        self._held.apply(plan)
         if self._host is not None:
             self._host.save(plan.saves)
             self._host.load(plan.loads)
@@ -50,7 +59,9 @@ class ModelRunner:
         prompt_logprobs = {scored.seq_id: scored.logprobs(self._whole(logits[scored.rows])) for scored in wanted.scored}
         token_ids = download(sampled)
         end = Moment.of(self._state.device)
-        return PendingStep(plan.step_id, wanted.sampling, token_ids, logprobs, prompt_logprobs, start, end)
+        self._held.keep(wanted.sampling, token_ids, end)
+        failed = self._held.failed(wanted.sampling)
+        return PendingStep(plan.step_id, wanted.sampling, token_ids, logprobs, prompt_logprobs, failed, start, end)
 
     def _sample(self, rows: Sequence[StepRow], logits: Tensor) -> Tensor:
         """Token ids `[sum of num_sampled]`, which the rows' sequences get; the first logits are theirs."""
@@ -61,7 +72,7 @@ class ModelRunner:
             for row in rows
             for num_assumed in range(row.num_sampled)
         ]
-        token_ids = self._sampler(logits[: len(sampling)], sampling)
+        token_ids = self._sampler(logits[: len(sampling)], sampling, self._held.masks(rows))
         self._state.keep(rows, token_ids)
         return token_ids
 

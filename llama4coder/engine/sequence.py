@@ -90,6 +90,8 @@ class Sequence:
         """Append what a step sampled, up to the first token that ends the request, and say so."""
         offset = self.num_output
         reason = FinishReason.LENGTH if self.request.stop.max_tokens == 0 else None
+        if result is not None and result.has_failed:
+            reason = FinishReason.CONSTRAINT
         for token_id in result.token_ids if result is not None else ():
             self.token_ids.append(token_id)
             reason = self._finish_reason()
@@ -147,4 +149,5 @@ class Sequence:
             min_tokens=stop.min_tokens,
             stop_token_ids=tuple(sorted(stop.stop_token_ids)) if stop.min_tokens else (),
             top_blocks=self.request.top_blocks,
+            constraint=self.request.constraint,
         )

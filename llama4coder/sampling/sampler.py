@@ -11,6 +11,7 @@ from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.sampling.adjust import TokenCounts, add_bias, forbid
 from llama4coder.sampling.draw import DrawRow, TokenDraw
 from llama4coder.sampling.filters import FilterRow, TokenFilter
+from llama4coder.sampling.masks import TokenMasks
 from llama4coder.sampling.noise import NoiseKey
 from llama4coder.types import SamplingParams
 
@@ -53,11 +54,13 @@ class Sampler:
     draw: TokenDraw
     vocabulary: ShardedVocabulary
 
-    def __call__(self, logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:
+    def __call__(self, logits: Tensor, rows: Sequence[SamplingRow], masks: TokenMasks | None = None) -> Tensor:
         """Token ids `[num_rows]`, the same on every rank, for this rank's `logits` (float32, not changed)."""
         share = self.vocabulary.share
-        if any(row.is_adjusted for row in rows):
+        if masks is not None or any(row.is_adjusted for row in rows):
             logits = _adjusted(logits, rows, share)
+        if masks is not None:
+            masks.apply(logits, share)
         lowest = self._lowest(logits, [row.filter_row() for row in rows])
         drawn = self.draw(logits, [row.draw_row() for row in rows], lowest, share.start)
         return self.vocabulary.best(drawn.token_ids, drawn.values)

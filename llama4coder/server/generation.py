@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from llama4coder.backend import GenerationBackend
-from llama4coder.errors import StreamLost, Unavailable
+from llama4coder.errors import ConstraintTooComplex, StreamLost, Unavailable
 from llama4coder.faults import log_fault
 from llama4coder.server.bounds import BoundedStream, TextBounds
 from llama4coder.server.disconnect import cancel_all
@@ -234,6 +234,11 @@ async def stream_choice(
 
 
 def _to_chunk(event: TokenEvent, index: int, text: TextStream, silent_ends: frozenset[int]) -> Chunk:
+    if event.finish_reason is FinishReason.CONSTRAINT:
+        raise ConstraintTooComplex(
+            "the output could not be held to its format any further: matching it has become too complex; simplify the "
+            "schema, the pattern or the grammar"
+        )
     if event.finish_reason in (FinishReason.ABORT, FinishReason.ERROR):
         raise Unavailable("the request was ended by the server; please try again")
     ends_silently = event.finish_reason is FinishReason.STOP and not silent_ends.isdisjoint(event.token_ids[-1:])

@@ -34,7 +34,7 @@ class Tokenizer:
         fast.no_padding()
         self._fast = fast
         self._rules = rules
-        self._special_ids = frozenset(id for id, token in fast.get_added_tokens_decoder().items() if token.special)
+        self.special_ids = frozenset(id for id, token in fast.get_added_tokens_decoder().items() if token.special)
         self._bytes: dict[int, bytes] = {}
         self.vocab_size = 1 + max(fast.get_vocab(with_added_tokens=True).values(), default=-1)
         """One more than the highest token id. A model's logits may be wider; ids past the end have no text."""
@@ -60,7 +60,7 @@ class Tokenizer:
     def vocabulary(self) -> Mapping[int, VocabularyEntry]:
         """Every id that stands for a token."""
         pieces = self._fast.get_vocab(with_added_tokens=True)
-        return {token_id: VocabularyEntry(piece, token_id in self._special_ids) for piece, token_id in pieces.items()}
+        return {token_id: VocabularyEntry(piece, token_id in self.special_ids) for piece, token_id in pieces.items()}
 
     def encode(self, text: str, *, add_bos: bool, parse_special: bool = True) -> list[int]:
         """Token ids of `text`, after the BOS if `add_bos`, the model has one, and the text does not begin with it.
@@ -97,7 +97,7 @@ class Tokenizer:
     def special_id_of(self, piece: str) -> int | None:
         """The id of a token that is declared special; None if the vocabulary lacks it or shows it as text."""
         token_id = self.id_of(piece)
-        return token_id if token_id in self._special_ids else None
+        return token_id if token_id in self.special_ids else None
 
     def id_of(self, piece: str) -> int | None:
         """The id of a token as tokenizer.json writes it; None if the vocabulary lacks it."""
@@ -111,7 +111,7 @@ class Tokenizer:
 
     def has_text(self, token_id: int, *, skip_special: bool) -> bool:
         """Whether the token is part of the decoded text at all."""
-        return not (skip_special and token_id in self._special_ids) and self._piece(token_id) is not None
+        return not (skip_special and token_id in self.special_ids) and self._piece(token_id) is not None
 
     def token_text(self, token_id: int) -> str:
         """The text of one token by itself; U+FFFD where its bytes are not whole characters."""

@@ -2,9 +2,9 @@
 
 The layers are the design's. Packages that its table does not name are placed by what they need: `env`, `faults`,
 `progress` and `shape` (a model's dimensions, read from config.json) need nothing; `machine`, `resolve` and
-`checkpoint` (which finds and converts model folders) need those and `kv.sizing`, and no torch; so does `inspection`,
-which tells what a model is; `llm` is the offline counterpart of `server`, and `perplexity` beside it uses the engine to
-compare formats.
+`checkpoint` (which finds and converts model folders) need those and `kv.sizing`, and no torch; so do `inspection`,
+which tells what a model is, and `constraint`, which parses outputs; `llm` is the offline counterpart of `server`, and
+`perplexity` beside it uses the engine to compare formats.
 """
 
 from collections.abc import Iterable, Mapping
@@ -52,6 +52,7 @@ LAYERS: Mapping[str, int] = {
                 "spec.types",
                 "spec.forecast",
                 "checkpoint",
+                "constraint",
                 "inspection",
                 "keys",
                 "machine",
@@ -91,6 +92,7 @@ NEEDS_TORCH = tuple(
     for name in (
         *("layers", "attention", "native", "gpu", "models", "sampling", "quant", "convert", *KV_MEMORY, *PARALLEL),
         *("engine.hardware", "engine.runner", "engine.rank_state", "engine.step_batch", "engine.wanted"),
+        "engine.constraints",
         *("engine.forward", "engine.graph_pass", "engine.pending", "engine.loading_rank", "engine.memory_meter", "llm"),
         *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.session", "spec.sessions"),
         *("spec.drafter", "spec.local", "spec.local_loading", "perplexity.measure"),

@@ -1,0 +1,48 @@
+"""A model's tokens as llguidance takes them, with the very bytes that the detokeniser writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llguidance import LLParserLimits, LLTokenizer, TokenizerWrapper
+
+from llama4coder.tokenizer.tokenizer import Tokenizer
+
+_WORD_BITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class GrammarVocabulary:
+    """Built once per process, in a fraction of a second; any thread may use it."""
+
+    tokens: LLTokenizer
+    limits: LLParserLimits
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, vocab_size: int) -> "GrammarVocabulary":
+        """For a model whose logits are so wide; where nothing ends its outputs, no grammar can either."""
+        num_tokens = max(vocab_size, tokenizer.vocab_size)
+        wrapper = TokenizerWrapper(_Tokens(tokenizer, num_tokens))
+        tokens = LLTokenizer(wrapper, n_vocab=num_tokens, eos_token=sorted(tokenizer.eos_token_ids))
+        return cls(tokens, LLParserLimits(verbose_errors=False))  # errors would hold what was generated
+
+    @property
+    def num_words(self) -> int:
+        """32-bit words of one mask."""
+        return -(-self.tokens.vocab_size // _WORD_BITS)
+
+
+class _Tokens:
+    """What llguidance asks of a tokenizer; its own reading of tokenizer.json need not agree with ours."""
+
+    def __init__(self, tokenizer: Tokenizer, num_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self.eos_token_id = min(tokenizer.eos_token_ids)
+        self.bos_token_id = tokenizer.bos_token_id
+        self.tokens: Sequence[bytes] = [tokenizer.token_bytes(token_id) for token_id in range(num_tokens)]
+        self.special_token_ids = sorted(tokenizer.special_ids | tokenizer.eos_token_ids)
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        """How the model's own tokenizer would write what a grammar leaves no choice about."""
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", errors="replace")
+        return self._tokenizer.encode_inside(text)
