@@ -9,6 +9,8 @@ from llama4coder.server.body import FAIL_FAST, UNSUPPORTED
 
 NO_TOOLS = "tools are not supported on this endpoint yet"
 """What pydantic's errors of type `UNSUPPORTED` say of whatever belongs to tools."""
+ONLY_TEXT = "only text is supported in a content: this model cannot see images, and reads no documents, files or sound"
+"""What they say of parts of any other kind."""
 
 
 def _above_zero(top_p: float) -> float:
@@ -37,8 +39,14 @@ def refused_unless(*harmless: object) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _no_images(value: object) -> None:
+    if value not in (None, []):
+        raise PydanticCustomError(UNSUPPORTED, "this model cannot see images; leave them out")
+
+
 Temperature = Annotated[float, Field(ge=0, le=2)]
 TopP = Annotated[float, Field(ge=0, le=1), AfterValidator(_above_zero)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 StopStrings = Annotated[Annotated[list[NonEmpty], FAIL_FAST] | None, BeforeValidator(string_list)]
 NoTools = Annotated[None, BeforeValidator(_no_tools)]
+NoImages = Annotated[None, BeforeValidator(_no_images)]

@@ -10,7 +10,7 @@ from llama4coder.errors import ContextTooLong, FimUnsupported, InvalidRequest, M
 from llama4coder.server.chat import NO_EXTRAS, ChatExtras, Chats
 from llama4coder.server.generation import Job, Prompt, TextOptions
 from llama4coder.server.tenant import CurrentTenant
-from llama4coder.server.tools import Message
+from llama4coder.server.tools import Message, num_chars_of
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.fim import FimFormat, Hole
 from llama4coder.tokenizer.tokenizer import Tokenizer
@@ -88,9 +88,15 @@ class Preprocessor:
         return () if self._chats is None else self._chats.capabilities
 
     async def chat_prompt(self, messages: Sequence[Message], extras: ChatExtras = NO_EXTRAS) -> Prompt:
-        """The prompt that the model's own template makes of a chat; see `Chats.prompt` for what it refuses."""
+        """The prompt that the model's own template makes of a chat; see `Chats.prompt` for what else it refuses.
+
+        Raises:
+            ContextTooLong: the messages or the tools cannot fit, however they are tokenised.
+        """
         chats = self._the_chats()
-        num_chars = sum(len(str(message["content"])) for message in messages)
+        num_chars = sum(map(num_chars_of, messages))
+        self.check_size(num_chars, "messages")
+        self.check_size(sum(len(str(tool.parameters)) for tool in extras.tools), "tools")
         has_tools = bool(extras.tools) or any("tool_calls" in message for message in messages)
         if has_tools or num_chars > _SYNC_CHARS:
             return await asyncio.to_thread(chats.prompt, messages, extras)

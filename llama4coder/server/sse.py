@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -40,6 +41,16 @@ _HEADERS = {
 def data_frame(data: bytes) -> bytes:
     """One event without a name; `data` is a single line, as JSON encoders write it."""
     return b"data: " + data + b"\n\n"
+
+
+def named_frame(name: str, data: bytes) -> bytes:
+    """One event with a name; `data` as in `data_frame`."""
+    return b"event: " + name.encode() + b"\n" + data_frame(data)
+
+
+def event_frame(event: msgspec.Struct) -> bytes:
+    """A struct as one event under its own tag."""
+    return named_frame(str(event.__struct_config__.tag), msgspec.json.encode(event))
 
 
 class StreamFormat(Protocol):

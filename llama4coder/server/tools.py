@@ -2,11 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from llama4coder.errors import InvalidRequest
 
 _NINE_CHARACTERS = re.compile(r"[A-Za-z0-9]{9}")
 Message = Mapping[str, object]
+NO_PARAMETERS: Mapping[str, object] = {"type": "object", "properties": {}}
+"""Of a function that takes none."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -33,6 +38,27 @@ class ToolChoice:
 
 
 FREE_CHOICE = ToolChoice()
+
+
+def num_chars_of(message: Message) -> int:
+    """About how long a message is, before it is rendered."""
+    return sum(len(str(message.get(part) or "")) for part in ("content", "reasoning_content", "tool_calls"))
+
+
+def check_names(tools: Sequence[Tool]) -> None:
+    """Raise `InvalidRequest` where two tools have one name."""
+    if len({tool.name for tool in tools}) < len(tools):
+        raise InvalidRequest("every tool must have a name of its own", "tools")
+
+
+def new_call_id() -> str:
+    """An id for a call, in the form that OpenAI's have."""
+    return f"call_{uuid.uuid4().hex[:24]}"
+
+
+def template_call(call_id: str, name: str, arguments: Mapping[str, object]) -> dict[str, object]:
+    """A call of an earlier turn as templates know it."""
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def with_short_ids(message: Message) -> Message:

@@ -3,7 +3,7 @@
 from pydantic_core import PydanticCustomError
 
 from llama4coder.server.body import UNSUPPORTED
-from llama4coder.server.fields import NO_TOOLS
+from llama4coder.server.fields import NO_TOOLS, ONLY_TEXT
 
 _BETWEEN_BLOCKS = "\n\n"
 _THINKING = frozenset({"thinking", "redacted_thinking"})  # of earlier turns, which models do not get to see again
@@ -44,7 +44,7 @@ def _block_text(block: object) -> str | None:
     if kind.endswith(_TOOL_BLOCKS):
         raise PydanticCustomError(UNSUPPORTED, NO_TOOLS)
     if kind != "text":
-        raise PydanticCustomError(UNSUPPORTED, "only text is supported in a content: no images, documents or others")
+        raise PydanticCustomError(UNSUPPORTED, ONLY_TEXT)
     text = block.get("text")
     if not isinstance(text, str):
         raise ValueError("the text of every text block must be a string")

@@ -1,7 +1,5 @@
 """A message as Anthropic's sequence of named events."""
 
-import msgspec
-
 from llama4coder.server.anthropic.replies import (
     BlockDelta,
     BlockStart,
@@ -17,18 +15,9 @@ from llama4coder.server.anthropic.writer import MessageWriter
 from llama4coder.server.error_bodies import anthropic_error
 from llama4coder.server.errors import Refusal
 from llama4coder.server.generation import Chunk, Usage
-from llama4coder.server.sse import Wire, data_frame
+from llama4coder.server.sse import Wire, event_frame, named_frame
 
-
-def _frame(name: str, data: bytes) -> bytes:
-    return b"event: " + name.encode() + b"\n" + data_frame(data)
-
-
-def _event(event: msgspec.Struct) -> bytes:
-    return _frame(str(event.__struct_config__.tag), msgspec.json.encode(event))
-
-
-PING = _frame("ping", b'{"type":"ping"}')
+PING = named_frame("ping", b'{"type":"ping"}')
 ANTHROPIC_SSE = Wire("text/event-stream", PING)
 
 
@@ -42,16 +31,16 @@ class MessageFrames:
     def chunk(self, chunk: Chunk) -> bytes:
         frames = self._start(chunk) if self._last is None else b""
         self._last = chunk
-        return frames + (_event(BlockDelta(TextDelta(chunk.text))) if chunk.text else b"")
+        return frames + (event_frame(BlockDelta(TextDelta(chunk.text))) if chunk.text else b"")
 
     def _start(self, first: Chunk) -> bytes:
         message = self._writer.message([], self._writer.first_usage(first))
-        return _event(MessageStart(message)) + _event(BlockStart(TextBlock(""))) + PING
+        return event_frame(MessageStart(message)) + event_frame(BlockStart(TextBlock(""))) + PING
 
     def end(self, usage: Usage) -> bytes:
         assert self._last is not None
         delta = MessageDelta(self._writer.ending(self._last), usage_reply(usage))
-        return _event(BlockStop()) + _event(delta) + _event(MessageStop())
+        return event_frame(BlockStop()) + event_frame(delta) + event_frame(MessageStop())
 
     def error(self, refusal: Refusal) -> bytes:
-        return _frame("error", anthropic_error(refusal, self._writer.request_id))
+        return named_frame("error", anthropic_error(refusal, self._writer.request_id))

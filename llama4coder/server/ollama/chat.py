@@ -44,6 +44,5 @@ async def prepare_chat(endpoint: Endpoint, body: ChatRequest, turns: Sequence[Ch
     preprocessor = endpoint.preprocessor
     options = generation_options(body, endpoint.model.context_length)
     messages = [{"role": turn.role, "content": turn.content or ""} for turn in turns]
-    preprocessor.check_size(sum(len(message["content"]) for message in messages), "messages")
     prompt = await preprocessor.chat_prompt(messages, ChatExtras(continues_last=True))
     return preprocessor.plan(f"ollama-{uuid.uuid4().hex}", (prompt,), options)

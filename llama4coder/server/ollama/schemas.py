@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from llama4coder.server.body import FAIL_FAST, UNSUPPORTED, RequestModel
-from llama4coder.server.fields import NO_TOOLS, NoTools, StopStrings, Temperature, TopP, refused_unless
+from llama4coder.server.fields import NO_TOOLS, NoImages, NoTools, StopStrings, Temperature, TopP, refused_unless
 from llama4coder.server.fim_fields import HoleFields
 
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -61,7 +61,6 @@ class GenerationFields(RequestModel):
     unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "context": (),
         "format": (),
-        "images": (),
         "logprobs": (),
         "template": (),
         "think": (),
@@ -71,6 +70,7 @@ class GenerationFields(RequestModel):
     model: str
     stream: bool | None = None
     options: ModelOptions | None = None
+    images: NoImages = None
 
     @property
     def streams(self) -> bool:
@@ -83,7 +83,7 @@ class ChatMessage(RequestModel):
 
     role: Annotated[Literal["system", "user", "assistant"], BeforeValidator(_no_tool_role)]
     content: str | None = None
-    images: Refused = None
+    images: NoImages = None
     tool_calls: NoTools = None
 
 

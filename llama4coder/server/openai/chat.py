@@ -15,7 +15,7 @@ from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.errors import Refusal
 from llama4coder.server.generation import Chunk, Job, Usage, collect
 from llama4coder.server.openai.logprobs import chat_logprobs
-from llama4coder.server.openai.messages import chat_extras, num_chars, template_messages
+from llama4coder.server.openai.messages import chat_extras, template_messages
 from llama4coder.server.openai.options import chat_options
 from llama4coder.server.openai.parsed import ParsedChoice, parsed_message, reason_of
 from llama4coder.server.openai.replies import (
@@ -58,8 +58,6 @@ async def prepare_chat(endpoint: Endpoint, body: ChatRequest, request_id: str) -
     preprocessor.check_model(body.model)
     options, extras = chat_options(body), chat_extras(body)
     preprocessor.check_num_choices(1, options.num_choices)
-    preprocessor.check_size(sum(map(num_chars, body.messages)), "messages")
-    preprocessor.check_size(sum(len(str(tool.parameters)) for tool in extras.tools), "tools")
     prompt = await preprocessor.chat_prompt(template_messages(body.messages), extras)
     options = preprocessor.for_chat(options, extras, prompt)
     prediction = await preprocessor.prediction(options.prediction)

@@ -1,6 +1,5 @@
 """Replies that hold more than content, in OpenAI's words."""
 
-import uuid
 from collections.abc import Iterable
 
 from msgspec import UNSET
@@ -9,6 +8,7 @@ from llama4coder.server.generation import Chunk
 from llama4coder.server.openai.replies import ChatDelta, ChatReplyMessage, FunctionReply, ToolCallReply
 from llama4coder.server.reply.events import Content, Event, Reasoning, ToolCall
 from llama4coder.server.reply.reply import ReplyFormat, ReplyParser
+from llama4coder.server.tools import new_call_id
 from llama4coder.types import FinishReason
 
 _CALLS = "tool_calls"
@@ -64,4 +64,4 @@ class ParsedChoice:
 
 
 def _call(event: ToolCall) -> ToolCallReply:
-    return ToolCallReply(f"call_{uuid.uuid4().hex[:24]}", FunctionReply(event.name, event.arguments))
+    return ToolCallReply(new_call_id(), FunctionReply(event.name, event.arguments))

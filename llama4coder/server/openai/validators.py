@@ -4,6 +4,7 @@ from pydantic import ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from llama4coder.server.body import UNSUPPORTED
+from llama4coder.server.fields import ONLY_TEXT
 
 _MAX_BIAS = 100
 _PROMPT_SHAPES = "must be a string, a list of strings, a list of token ids, or a list of lists of token ids"
@@ -30,7 +31,7 @@ def _part_text(part: object) -> str:
     if not isinstance(part, dict) or not isinstance(kind := part.get("type"), str):
         raise ValueError("every part must be an object with a type")
     if kind != "text":
-        raise PydanticCustomError(UNSUPPORTED, "only text parts are supported in a content")
+        raise PydanticCustomError(UNSUPPORTED, ONLY_TEXT)
     text = part.get("text")
     if not isinstance(text, str):
         raise ValueError("the text of every text part must be a string")

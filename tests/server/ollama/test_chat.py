@@ -146,7 +146,7 @@ async def test_other_names_are_not_served(site: Site, path: str, name: str) -> N
         ({"tools": [{"type": "function"}]}, "tools are not supported on this endpoint yet"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role: tools are not supported"),
         ({"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]}, "messages[0].tool_calls: tools"),
-        ({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]}, "messages[0].images"),
+        ({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]}, "images: this model cannot see images"),
         ({"messages": [{"role": "boss", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"messages": "hi"}, "messages"),

@@ -91,7 +91,7 @@ async def test_models_without_tokens_for_a_hole_say_so(site: Site) -> None:
         ({"system": "s", "suffix": "x"}, "'system'"),
         ({"context": [1, 2]}, "'context'"),
         ({"template": "{{ .Prompt }}"}, "'template'"),
-        ({"images": ["aGk="]}, "'images'"),
+        ({"images": ["aGk="]}, "this model cannot see images"),
         ({"format": "json"}, "'format'"),
         ({"think": True}, "'think'"),
         ({"prompt": 5}, "prompt"),
