@@ -14,7 +14,7 @@ from llama4coder.gpu.transfer import Moment
 from llama4coder.sampling.masks import TokenMasks
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Kept:
     """What a step sampled for one sequence, on the host when `moment` has come."""
 

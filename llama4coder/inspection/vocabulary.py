@@ -12,7 +12,7 @@ _REPOSITORY_TOKENS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Hole:
     """How a hole is written; see `tokenizer.fim`."""
 
