@@ -11,6 +11,7 @@ from llama4coder.errors import ContextTooLong, Llama4CoderError, Overloaded
 from llama4coder.obs.backend import MeasuredBackend
 from llama4coder.obs.metrics import Metrics
 from llama4coder.server.anthropic.messages import messages_router
+from llama4coder.server.description import description_router
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.error_bodies import error_response
 from llama4coder.server.errors import Refusal, to_refusal
@@ -43,13 +44,14 @@ def create_app(
     """The endpoint over `backend`, in every dialect; holds no state of its own and needs no lifespan events."""
     preprocessor = Preprocessor(model, tokenizer, chat_template, config)
     endpoint = Endpoint(MeasuredBackend(backend, metrics), model, tokenizer, preprocessor, config)
-    # The documentation pages would load their scripts from the internet.
+    # The documentation pages would load their scripts from the internet, and FastAPI's document would know no bodies.
     app = FastAPI(title="llama4coder", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     for router in (
         *(chat_router, completions_router, models_router, tokenize_router),
         *(infill_router, fim_router, messages_router, ollama_router, health_router),
     ):
         app.include_router(router(endpoint))
+    app.include_router(description_router(app.routes))
     _handle_errors(app, metrics)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, max_body_bytes=config.max_body_bytes)
