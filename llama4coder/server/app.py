@@ -15,6 +15,7 @@ from llama4coder.keys.quota import Quotas
 from llama4coder.obs.backend import MeasuredBackend
 from llama4coder.obs.metrics import Metrics
 from llama4coder.server.anthropic.messages import messages_router
+from llama4coder.server.description import description_router
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.error_bodies import error_response
 from llama4coder.server.errors import Refusal, to_refusal
@@ -51,13 +52,14 @@ def create_app(
     backend = TenantBackend(MeasuredBackend(backend, metrics), tenant, shares_prefixes=config.share_prefixes)
     preprocessor = Preprocessor(model, tokenizer, chat_template, config, tenant)
     endpoint = Endpoint(backend, model, tokenizer, preprocessor, config, tenant)
-    # The documentation pages would load their scripts from the internet.
+    # The documentation pages would load their scripts from the internet, and FastAPI's document would know no bodies.
     app = FastAPI(title="llama4coder", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     for router in (
         *(chat_router, completions_router, models_router, tokenize_router),
         *(infill_router, fim_router, messages_router, ollama_router, health_router),
     ):
         app.include_router(router(endpoint))
+    app.include_router(description_router(app.routes))
     _handle_errors(app, metrics)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, max_body_bytes=config.max_body_bytes)

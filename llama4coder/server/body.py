@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import msgspec
+from fastapi import Depends
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import Request
@@ -34,6 +36,27 @@ class RequestModel(BaseModel):
 
 _EMPTY: tuple[object, ...] = (None, False, "", [], {})
 _Model = TypeVar("_Model", bound=RequestModel)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyReader:
+    """FastAPI's dependency that reads a request's body as `model`."""
+
+    model: type[RequestModel]
+
+    async def __call__(self, request: Request) -> RequestModel:
+        return await read_model(request, self.model)
+
+
+if TYPE_CHECKING:
+    JsonBody = Annotated[_Model, Depends]
+else:
+
+    class JsonBody:
+        """`body: JsonBody[Model]` in a route: read by `read_model`, and so described in the OpenAPI document."""
+
+        def __class_getitem__(cls, model: type[RequestModel]) -> object:
+            return Annotated[model, Depends(BodyReader(model))]
 
 
 async def read_model(request: Request, model: type[_Model]) -> _Model:

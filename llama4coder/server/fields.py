@@ -47,6 +47,9 @@ def _no_images(value: object) -> None:
 Temperature = Annotated[float, Field(ge=0, le=2)]
 TopP = Annotated[float, Field(ge=0, le=1), AfterValidator(_above_zero)]
 NonEmpty = Annotated[str, Field(min_length=1)]
-StopStrings = Annotated[Annotated[list[NonEmpty], FAIL_FAST] | None, BeforeValidator(string_list)]
+StopStrings = Annotated[
+    Annotated[list[NonEmpty], FAIL_FAST] | None,
+    BeforeValidator(string_list, json_schema_input_type=NonEmpty | list[NonEmpty] | None),
+]
 NoTools = Annotated[None, BeforeValidator(_no_tools)]
 NoImages = Annotated[None, BeforeValidator(_no_images)]

@@ -4,11 +4,10 @@ import asyncio
 
 import msgspec
 from fastapi import APIRouter
-from starlette.requests import Request
 from starlette.responses import Response
 
 from llama4coder.errors import InvalidRequest
-from llama4coder.server.body import read_model
+from llama4coder.server.body import JsonBody
 from llama4coder.server.chat import ChatExtras
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.generation import Prompt
@@ -32,16 +31,14 @@ def tokenize_router(endpoint: Endpoint) -> APIRouter:
     router = APIRouter()
 
     @router.post("/tokenize")
-    async def tokenize(request: Request) -> Response:
-        body = await read_model(request, TokenizeRequest)
+    async def tokenize(body: JsonBody[TokenizeRequest]) -> Response:
         _check_model(endpoint, body.model)
         token_ids = list((await _to_prompt(endpoint, body)).token_ids)
         strings = list(map(endpoint.tokenizer.token_text, token_ids)) if body.return_token_strs else None
         return _json(TokenizeReply(len(token_ids), endpoint.model.context_length, token_ids, strings))
 
     @router.post("/detokenize")
-    async def detokenize(request: Request) -> Response:
-        body = await read_model(request, DetokenizeRequest)
+    async def detokenize(body: JsonBody[DetokenizeRequest]) -> Response:
         _check_model(endpoint, body.model)
         endpoint.preprocessor.check_token_ids(body.tokens, "tokens")
         text = await asyncio.to_thread(endpoint.tokenizer.decode, body.tokens, skip_special=False)

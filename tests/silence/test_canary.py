@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -78,7 +79,10 @@ def deployment(folder: Path, **env: str) -> Iterator[Deployment]:
     for each in (home, temp):
         each.mkdir()
     places = {"HOME": str(home), "TMPDIR": str(temp), "LLAMA4CODER_CACHE": str(cache_dir())}
+    limits = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (limits[1], limits[1]))  # cores would be written if nobody forbade it
     server = start_server(folder, ARGS, **places, **env)
+    resource.setrlimit(resource.RLIMIT_CORE, limits)
     try:
         server.wait_until_ready()
         yield Deployment(server, (folder, temp, cache_dir(), Path("/tmp/ray"), Path("/var/log"), Path.cwd()), started_s)

@@ -12,7 +12,7 @@ from llama4coder.server.anthropic.replies import TokenCount
 from llama4coder.server.anthropic.schemas import CountRequest, MessageRequest
 from llama4coder.server.anthropic.stream import ANTHROPIC_SSE, MessageFrames
 from llama4coder.server.anthropic.writer import MessageWriter
-from llama4coder.server.body import read_model
+from llama4coder.server.body import JsonBody
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.generation import Job, TextOptions, collect
@@ -26,8 +26,7 @@ def messages_router(endpoint: Endpoint) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/messages")
-    async def create_message(request: Request) -> Response:
-        body = await read_model(request, MessageRequest)
+    async def create_message(request: Request, body: JsonBody[MessageRequest]) -> Response:
         job = await prepare_message(endpoint, body)
         writer = MessageWriter(endpoint.model.name, body, job, request.state.request_id)
         generation = endpoint.generation(job)
@@ -37,8 +36,7 @@ def messages_router(endpoint: Endpoint) -> APIRouter:
         return Response(writer.reply(chunk, generation.usage), media_type="application/json")
 
     @router.post("/v1/messages/count_tokens")
-    async def count_tokens(request: Request) -> Response:
-        body = await read_model(request, CountRequest)
+    async def count_tokens(body: JsonBody[CountRequest]) -> Response:
         endpoint.preprocessor.check_model(body.model)
         prompt = await to_prompt(endpoint.preprocessor, body)
         return Response(msgspec.json.encode(TokenCount(len(prompt.token_ids))), media_type="application/json")

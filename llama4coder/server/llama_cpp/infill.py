@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llama4coder.errors import UnsupportedOption
-from llama4coder.server.body import read_model
+from llama4coder.server.body import JsonBody
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.error_bodies import llama_cpp_error
@@ -26,8 +26,7 @@ def infill_router(endpoint: Endpoint) -> APIRouter:
     router = APIRouter()
 
     @router.post("/infill")
-    async def infill(request: Request) -> Response:
-        body = await read_model(request, InfillRequest)
+    async def infill(request: Request, body: JsonBody[InfillRequest]) -> Response:
         language = _cut_language(body)
         job = await prepare_infill(endpoint, body)
         writer = InfillWriter(endpoint.model.name, body, job)

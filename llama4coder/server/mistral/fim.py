@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from llama4coder.server.body import read_model
+from llama4coder.server.body import JsonBody
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.errors import Refusal
@@ -38,8 +38,7 @@ def fim_router(endpoint: Endpoint) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/fim/completions")
-    async def fill(request: Request) -> Response:
-        body = await read_model(request, FimRequest)
+    async def fill(request: Request, body: JsonBody[FimRequest]) -> Response:
         language = body.cut_language(streams=bool(body.stream))
         writer = FimWriter(endpoint.model.name)
         job = await prepare_fim(endpoint, body, writer.id)

@@ -2,11 +2,10 @@
 
 import msgspec
 from fastapi import APIRouter
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from llama4coder.errors import InvalidRequest
-from llama4coder.server.body import read_model
+from llama4coder.server.body import JsonBody
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.ollama.describe import loaded_entry, model_entry, show_reply
 from llama4coder.server.ollama.replies import ModelEntries, VersionReply
@@ -39,8 +38,7 @@ def catalogue_router(endpoint: Endpoint) -> APIRouter:
         return _json(ModelEntries([loaded_entry(model, name, fills_holes=fills_holes) for name in names]))
 
     @router.post("/api/show")
-    async def show(request: Request) -> Response:
-        body = await read_model(request, ShowRequest)
+    async def show(body: JsonBody[ShowRequest]) -> Response:
         name = body.model or body.name
         if not name:
             raise InvalidRequest("the field 'model' is missing", "model")

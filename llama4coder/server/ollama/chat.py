@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from llama4coder.server.body import read_model
+from llama4coder.server.body import JsonBody
 from llama4coder.server.chat import ChatExtras
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
@@ -24,8 +24,7 @@ def chat_router(endpoint: Endpoint) -> APIRouter:
     router = APIRouter()
 
     @router.post("/api/chat")
-    async def chat(request: Request) -> Response:
-        body = await read_model(request, ChatRequest)
+    async def chat(request: Request, body: JsonBody[ChatRequest]) -> Response:
         endpoint.preprocessor.check_model(body.model)
         writer = ChatWriter(body.model)
         if not body.messages:

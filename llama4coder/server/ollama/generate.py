@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llama4coder.errors import InvalidRequest
-from llama4coder.server.body import read_model
+from llama4coder.server.body import JsonBody
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.fim_cut import cut_chunk
@@ -25,8 +25,7 @@ def generate_router(endpoint: Endpoint) -> APIRouter:
     router = APIRouter()
 
     @router.post("/api/generate")
-    async def generate(request: Request) -> Response:
-        body = await read_model(request, GenerateRequest)
+    async def generate(request: Request, body: JsonBody[GenerateRequest]) -> Response:
         endpoint.preprocessor.check_model(body.model)
         writer = CompletionWriter(body.model)
         if not body.prompt and not body.suffix:

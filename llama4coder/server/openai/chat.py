@@ -9,7 +9,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
-from llama4coder.server.body import read_model
+from llama4coder.server.body import JsonBody
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.errors import Refusal
@@ -39,8 +39,7 @@ def chat_router(endpoint: Endpoint) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/chat/completions")
-    async def chat(request: Request) -> Response:
-        body = await read_model(request, ChatRequest)
+    async def chat(request: Request, body: JsonBody[ChatRequest]) -> Response:
         writer = ChatWriter(endpoint, body)
         job = await prepare_chat(endpoint, body, writer.id)
         generation = endpoint.generation(job)

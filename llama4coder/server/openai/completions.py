@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llama4coder.errors import InvalidRequest, UnsupportedOption
-from llama4coder.server.body import read_model
+from llama4coder.server.body import JsonBody
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.errors import Refusal
@@ -40,8 +40,7 @@ def completions_router(endpoint: Endpoint) -> APIRouter:
 
     @router.post("/v1/completions")
     @router.post("/beta/completions")
-    async def complete(request: Request) -> Response:
-        body = await read_model(request, CompletionRequest)
+    async def complete(request: Request, body: JsonBody[CompletionRequest]) -> Response:
         request_id = f"cmpl-{uuid.uuid4().hex}"
         language = _cut_language(body)
         job = await prepare_completion(endpoint, body, request_id)

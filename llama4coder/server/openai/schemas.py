@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from llama4coder.config import TopBlocks
 from llama4coder.server.body import FAIL_FAST, RequestModel
-from llama4coder.server.fields import string_list
+from llama4coder.server.fields import StopStrings
 from llama4coder.server.fim_fields import HoleFields
 from llama4coder.server.openai.tool_fields import ToolCallField, ToolChoice, ToolFields
 from llama4coder.server.openai.validators import (
@@ -25,6 +25,9 @@ Role = Literal["system", "developer", "user", "assistant", "tool"]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Refused = Annotated[None, BeforeValidator(refuse_if_set)]
+# The shapes that are accepted, for the OpenAPI document.
+ContentShapes = str | list[dict[str, object]] | None
+PromptShapes = str | list[str] | list[int] | list[list[int]]
 
 # A known option -> the values with which it asks for nothing, besides null, false, zero and the empty ones.
 _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
@@ -68,7 +71,7 @@ class Prediction(RequestModel):
     """What the client believes the answer to be much like; its content has become plain text."""
 
     type: Literal["content"]
-    content: Annotated[str, BeforeValidator(content_text)]
+    content: Annotated[str, BeforeValidator(content_text, json_schema_input_type=ContentShapes)]
 
 
 class GenerationFields(RequestModel):
@@ -87,9 +90,11 @@ class GenerationFields(RequestModel):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    logit_bias: Annotated[dict[int, float] | None, PlainValidator(token_biases)] = None
+    logit_bias: Annotated[
+        dict[int, float] | None, PlainValidator(token_biases, json_schema_input_type=dict[str, float] | None)
+    ] = None
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: Annotated[Annotated[list[NonEmpty], FAIL_FAST] | None, BeforeValidator(string_list)] = None
+    stop: StopStrings = None
     stop_token_ids: Annotated[list[int], FAIL_FAST] | None = None
     min_tokens: Annotated[int, Field(ge=0)] | None = None
     ignore_eos: bool | None = None
@@ -107,7 +112,11 @@ class ChatMessage(RequestModel):
     """One turn; its content has become plain text."""
 
     role: Role
-    content: Annotated[str, Field(default=None, validate_default=True), BeforeValidator(content_text)]
+    content: Annotated[
+        str,
+        Field(default=None, validate_default=True),
+        BeforeValidator(content_text, json_schema_input_type=ContentShapes),
+    ]
     name: str | None = None
     tool_calls: Annotated[list[ToolCallField], FAIL_FAST] | None = None
     tool_call_id: str | None = None
@@ -160,7 +169,7 @@ class CompletionRequest(GenerationFields, HoleFields):
         "tools": (),
     }
 
-    prompt: Annotated[list[str | list[int]], PlainValidator(prompt_list)]
+    prompt: Annotated[list[str | list[int]], PlainValidator(prompt_list, json_schema_input_type=PromptShapes)]
     suffix: str | None = None
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     echo: bool | None = None

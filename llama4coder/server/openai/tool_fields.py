@@ -67,7 +67,7 @@ class CalledFunction(RequestModel):
     """What was called; the arguments have become an object."""
 
     name: Annotated[str, Field(min_length=1)]
-    arguments: Annotated[dict[str, object], PlainValidator(_json_object)]
+    arguments: Annotated[dict[str, object], PlainValidator(_json_object, json_schema_input_type=str)]
 
 
 class ToolCallField(RequestModel):
