@@ -24,6 +24,7 @@ from llama4coder.server.openai.chat import chat_router
 from llama4coder.server.openai.completions import completions_router
 from llama4coder.server.openai.models import models_router
 from llama4coder.server.preprocess import Preprocessor
+from llama4coder.server.responses.routes import responses_router
 from llama4coder.server.tokenize import tokenize_router
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.tokenizer import Tokenizer
@@ -46,7 +47,7 @@ def create_app(
     # The documentation pages would load their scripts from the internet.
     app = FastAPI(title="llama4coder", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     for router in (
-        *(chat_router, completions_router, models_router, tokenize_router),
+        *(chat_router, completions_router, responses_router, models_router, tokenize_router),
         *(infill_router, fim_router, messages_router, ollama_router, health_router),
     ):
         app.include_router(router(endpoint))

@@ -25,6 +25,8 @@ _API_OF_ROUTE = {
     "/v1/chat/completions": "chat_completions",
     "/v1/completions": "completions",
     "/beta/completions": "completions",
+    "/v1/responses": "responses",
+    "/v1/responses/input_tokens": "count_tokens",
     "/v1/fim/completions": "fim",
     "/infill": "infill",
     "/v1/models": "models",
