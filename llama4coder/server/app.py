@@ -11,6 +11,7 @@ from llama4coder.errors import ContextTooLong, Llama4CoderError, Overloaded
 from llama4coder.obs.backend import MeasuredBackend
 from llama4coder.obs.metrics import Metrics
 from llama4coder.server.anthropic.messages import messages_router
+from llama4coder.server.embeddings import embeddings_router
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.error_bodies import error_response
 from llama4coder.server.errors import Refusal, to_refusal
@@ -48,7 +49,7 @@ def create_app(
     app = FastAPI(title="llama4coder", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     for router in (
         *(chat_router, completions_router, responses_router, models_router, tokenize_router),
-        *(infill_router, fim_router, messages_router, ollama_router, health_router),
+        *(infill_router, fim_router, messages_router, ollama_router, embeddings_router, health_router),
     ):
         app.include_router(router(endpoint))
     _handle_errors(app, metrics)
