@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 from llama4coder.server.body import UNSUPPORTED
 from llama4coder.server.fields import ONLY_TEXT
 
+_BETWEEN_PARTS = "\n"  # each is a text of its own to the agents that send several
 _TEXT_OF: Mapping[str, str] = {  # where a part of each kind has its text
     "input_text": "text",
     "output_text": "text",
@@ -34,11 +35,13 @@ def output_text(value: object) -> str:
 
 def parts_text(value: object) -> str:
     """Summaries or contents of reasoning, if there are any, as one string."""
-    return "" if value is None else "\n\n".join(_part_text(part, {}) for part in _as_list(value))
+    return "" if value is None else _joined(_as_list(value), {})
 
 
 def _joined(value: object, unseen: Mapping[str, str]) -> str:
-    return value if isinstance(value, str) else "".join(_part_text(part, unseen) for part in _as_list(value))
+    return (
+        value if isinstance(value, str) else _BETWEEN_PARTS.join(_part_text(part, unseen) for part in _as_list(value))
+    )
 
 
 def _as_list(value: object) -> list[object]:

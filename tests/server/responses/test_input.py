@@ -21,11 +21,11 @@ def said(role: str, *texts: str) -> dict[str, object]:
 
 
 async def test_the_system_speaks_first_and_later_in_the_users_turn(agent: Site) -> None:
-    items = [said("developer", "Rules", "."), {"role": "system", "content": "More."}, said("user", "hi")]
+    items = [said("developer", "Rules.", "Two."), {"role": "system", "content": "More."}, said("user", "hi")]
     late = [said("assistant", "Yes?"), said("developer", "Be brief."), said("user", "Go on."), said("user", "Now.")]
     assert (await respond(agent, instructions="Start.", input=[*items, *late])).status_code == 200
     assert prompt_of(agent) == (
-        "<|im_start|>system\nStart.\n\nRules.\n\nMore.<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n"
+        "<|im_start|>system\nStart.\n\nRules.\nTwo.\n\nMore.<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n"
         "<|im_start|>assistant\nYes?<|im_end|>\n<|im_start|>user\nBe brief.\n\nGo on.\n\nNow.<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
@@ -57,14 +57,14 @@ async def test_text_alone_is_the_users(agent: Site) -> None:
 
 
 async def test_a_tools_image_becomes_words(agent: Site) -> None:
-    image = [{"type": "input_text", "text": "Here: "}, {"type": "input_image", "image_url": "data:image/png;base64,x"}]
+    image = [{"type": "input_text", "text": "Here:"}, {"type": "input_image", "image_url": "data:image/png;base64,x"}]
     items = [
         said("user", "hi"),
         {"type": "function_call", "call_id": "c1", "name": "view", "arguments": ""},
         {"type": "function_call_output", "call_id": "c1", "output": image},
     ]
     assert (await respond(agent, input=items)).status_code == 200
-    assert "Here: [an image, which this model cannot see]<result" in prompt_of(agent)
+    assert "Here:\n[an image, which this model cannot see]<result" in prompt_of(agent)
 
 
 async def test_the_model_is_offered_functions(agent: Site) -> None:
