@@ -7,7 +7,9 @@ from typing import Any
 import openai
 import pytest
 from openai.types.responses import Response
+from pydantic import BaseModel
 
+from llama4coder.server.chat import Chats
 from tests.server.responses.asking import TOOLS, client_of
 from tests.server.serving import Site
 from tests.server.tool_calls import HERMES, WRITTEN, prompt_of
@@ -105,6 +107,26 @@ async def test_reasoning_stands_where_the_client_looks_for_it(tmp_path: Path) ->
     assert first.content is not None and first.content[0].text == "I add." and first.summary == []
     assert second.content is None and second.summary[0].text == "I add."
     assert "response.reasoning_summary_text.delta" in kinds and "response.reasoning_text.delta" not in kinds
+
+
+class Sum(BaseModel):
+    """What an answer is parsed as."""
+
+    total: int
+
+
+async def test_answers_and_arguments_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Chats, "constraint", lambda *_: None)  # whatever holds a model to schemas
+    site = make_tool_site(tmp_path, "hermes")
+    answers = iter(['{"total": 3}', '<tool_call>\n{"name": "Sum", "arguments": {"total": 3}}\n</tool_call>'])
+    site.backend.choose = lambda request: Script(site.ids(next(answers)))
+    async with client_of(site) as client:
+        answer = await client.responses.parse(model="tiny", input="1 + 2?", text_format=Sum)
+        tools = [openai.pydantic_function_tool(Sum)]
+        called = await client.responses.parse(model="tiny", input="1 + 2?", tools=tools)
+    assert answer.output_parsed == Sum(total=3)
+    (call,) = called.output
+    assert call.type == "function_call" and call.parsed_arguments == Sum(total=3)
 
 
 async def test_tokens_are_counted_without_an_answer(tmp_path: Path) -> None:
