@@ -12,6 +12,7 @@
     │   │       └── ToolsUnsupported  the model's chat template knows no tools, or calls them in a way not known here
     │   ├── ContextTooLong          prompt and max_tokens exceed the served context
     │   ├── ModelNotFound           no such model is served here
+    │   ├── NotKept                 nothing is kept that could be looked up
     │   ├── BodyTooLarge            the request body is over the limit
     │   ├── Forbidden               what was asked is the operator's to do
     │   ├── Unauthenticated         no API key, or none that counts
@@ -89,6 +90,10 @@ class ContextTooLong(RequestError):
 
 class ModelNotFound(RequestError):
     """The named model is not served here."""
+
+
+class NotKept(RequestError):
+    """What was asked for would have to have been kept, and nothing ever is."""
 
 
 class BodyTooLarge(RequestError):

@@ -16,6 +16,7 @@ from llama4coder.obs.backend import MeasuredBackend
 from llama4coder.obs.metrics import Metrics
 from llama4coder.server.anthropic.messages import messages_router
 from llama4coder.server.description import description_router
+from llama4coder.server.embeddings import embeddings_router
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.error_bodies import error_response
 from llama4coder.server.errors import Refusal, to_refusal
@@ -30,6 +31,7 @@ from llama4coder.server.openai.chat import chat_router
 from llama4coder.server.openai.completions import completions_router
 from llama4coder.server.openai.models import models_router
 from llama4coder.server.preprocess import Preprocessor
+from llama4coder.server.responses.routes import responses_router
 from llama4coder.server.tenant import CurrentTenant, TenantBackend
 from llama4coder.server.tokenize import tokenize_router
 from llama4coder.tokenizer.chat_template import ChatTemplate
@@ -55,8 +57,8 @@ def create_app(
     # The documentation pages would load their scripts from the internet, and FastAPI's document would know no bodies.
     app = FastAPI(title="llama4coder", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     for router in (
-        *(chat_router, completions_router, models_router, tokenize_router),
-        *(infill_router, fim_router, messages_router, ollama_router, health_router),
+        *(chat_router, completions_router, responses_router, models_router, tokenize_router),
+        *(infill_router, fim_router, messages_router, ollama_router, embeddings_router, health_router),
     ):
         app.include_router(router(endpoint))
     app.include_router(description_router(app.routes))

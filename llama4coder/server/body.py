@@ -112,10 +112,18 @@ def _invalid_field(details: ErrorDetails) -> InvalidRequest:
     return InvalidRequest(f"the field '{param}' has a value that cannot be used: {_lower_first(message)}", param)
 
 
+def kind_tag(value: object) -> str | None:
+    """An object's `type` as a tag that paths leave out; what pydantic itself does with types repeats them in errors."""
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return f"<{kind}>" if isinstance(kind, str) else None
+
+
 def field_path(location: tuple[int | str, ...]) -> str:
     """A place in the body as `messages[0].content`."""
     path = ""
     for part in location:
+        if isinstance(part, str) and part.startswith("<"):
+            continue  # a tag: which of several models the value was taken for
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
     return path
 

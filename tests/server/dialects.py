@@ -9,6 +9,7 @@ WHOLE_TEXT: Mapping[str, Callable[[Any], str]] = {  # by path
     "/api/generate": lambda reply: reply["response"],
     "/v1/messages": lambda reply: reply["content"][0]["text"],
     "/v1/chat/completions": lambda reply: reply["choices"][0]["message"]["content"],
+    "/v1/responses": lambda reply: reply["output"][0]["content"][0]["text"],
 }
 
 
@@ -23,6 +24,10 @@ def streamed_text(path: str, body: str) -> str:
         events = [json.loads(event) for event in data]
         assert events[-1]["type"] == "message_stop"
         return "".join(event["delta"]["text"] for event in events if event["type"] == "content_block_delta")
+    if path.startswith("/v1/responses"):
+        events = [json.loads(event) for event in data]
+        assert events[-1]["type"] in ("response.completed", "response.incomplete")
+        return "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
     assert data[-1] == "[DONE]"
     chunks = [json.loads(event) for event in data[:-1]]
     return "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks if chunk["choices"])

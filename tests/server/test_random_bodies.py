@@ -16,6 +16,8 @@ from llama4coder.server.llama_cpp.schemas import InfillRequest
 from llama4coder.server.mistral.schemas import FimRequest
 from llama4coder.server.ollama.schemas import ChatMessage, ChatRequest, GenerateRequest, ModelOptions, ShowRequest
 from llama4coder.server.openai import schemas as openai
+from llama4coder.server.responses.items import CallOutputItem, FunctionCallItem
+from llama4coder.server.responses.schemas import InputRequest, ResponseRequest
 from tests.server.serving import MakeSite, Site
 
 TURNS = [{"role": "user", "content": "hi"}]
@@ -26,13 +28,15 @@ MODELS: Mapping[str, tuple[type[RequestModel], dict[str, object]]] = {  # by pat
     "/api/generate": (GenerateRequest, {"model": "tiny", "prompt": "hi"}),
     "/api/show": (ShowRequest, {"model": "tiny"}),
     "/v1/chat/completions": (openai.ChatRequest, {"model": "tiny", "messages": TURNS}),
+    "/v1/responses": (ResponseRequest, {"model": "tiny", "input": TURNS}),
+    "/v1/responses/input_tokens": (InputRequest, {"model": "tiny", "input": TURNS}),
     "/v1/completions": (openai.CompletionRequest, {"model": "tiny", "prompt": "hi"}),
     "/v1/fim/completions": (FimRequest, {"model": "tiny", "prompt": "hi"}),
     "/infill": (InfillRequest, {"input_prefix": "a", "input_suffix": "b"}),
     "/tokenize": (openai.TokenizeRequest, {"prompt": "hi"}),
     "/detokenize": (openai.DetokenizeRequest, {"tokens": [5]}),
 }
-NESTED = (InputMessage, ChatMessage, ModelOptions, ExtraFile)
+NESTED = (InputMessage, ChatMessage, ModelOptions, ExtraFile, FunctionCallItem, CallOutputItem)
 NAMES = sorted({name for kind in NESTED for name in kind.model_fields} | {"type", "text", "source", "input"})
 WORDS = (
     "tiny",
@@ -44,6 +48,14 @@ WORDS = (
     "thinking",
     "tool_use",
     "image",
+    "message",
+    "input_text",
+    "function_call",
+    "function_call_output",
+    "reasoning",
+    "function",
+    "custom",
+    "namespace",
     "syntax",
     "\n",
     "\0",
@@ -83,8 +95,8 @@ def bodies(draw: st.DrawFn, path: str) -> object:
     if draw(st.integers(0, 9)) == 0:
         return draw(values)
     names = sorted({*kind.model_fields, *kind.unsupported})
-    if "messages" in right:
-        right = right | {"messages": draw(turns)}
+    for name in {"messages", "input"} & right.keys():
+        right = right | {name: draw(turns)}
     return right | draw(st.dictionaries(st.sampled_from(names), values, max_size=3))
 
 

@@ -49,9 +49,14 @@ def _options(
     )
 
 
+def tier_priority(tier: str | None) -> Priority | None:
+    """Ours for OpenAI's tiers, of which `flex` is slow and cheap, `priority` the opposite; None where they leave it."""
+    return {"flex": Priority.BATCH, "priority": Priority.INTERACTIVE, "fast": Priority.INTERACTIVE}.get(tier or "auto")
+
+
 def _priority(body: GenerationFields) -> Priority:
-    """Ours by its own name, or by OpenAI's tiers: `flex` is slow and cheap there, `priority` the opposite."""
-    by_tier = {"flex": Priority.BATCH, "priority": Priority.INTERACTIVE}.get(body.service_tier or "auto")
+    """Ours by its own name, or by OpenAI's tiers."""
+    by_tier = tier_priority(body.service_tier)
     if body.priority is None:
         return by_tier or Priority.INTERACTIVE
     own = Priority(body.priority)

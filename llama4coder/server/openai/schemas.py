@@ -23,6 +23,8 @@ from llama4coder.server.openai.validators import (
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 NonEmpty = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+CacheSalt = Annotated[str, Field(min_length=1, max_length=256)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Refused = Annotated[None, BeforeValidator(refuse_if_set)]
 # The shapes that are accepted, for the OpenAPI document.
@@ -93,7 +95,7 @@ class GenerationFields(RequestModel):
     logit_bias: Annotated[
         dict[int, float] | None, PlainValidator(token_biases, json_schema_input_type=dict[str, float] | None)
     ] = None
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     stop: StopStrings = None
     stop_token_ids: Annotated[list[int], FAIL_FAST] | None = None
     min_tokens: Annotated[int, Field(ge=0)] | None = None
@@ -104,7 +106,7 @@ class GenerationFields(RequestModel):
     speculation: bool | None = None
     priority: Literal["interactive", "batch"] | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
-    cache_salt: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    cache_salt: CacheSalt | None = None
     top_blocks: TopBlocks | None = None
 
 

@@ -8,7 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from llama4coder.server.body import UNSUPPORTED, RequestModel
 
-_MAX_TOOLS = 128  # OpenAI's own limit
+MAX_TOOLS = 128
+"""OpenAI's own limit."""
 _CONSTRAINED = "needs constrained decoding, which is not supported yet"
 
 
@@ -25,7 +26,7 @@ def _free_choice(value: object) -> object:
     return value
 
 
-def _json_object(value: object) -> dict[str, object]:
+def json_object(value: object) -> dict[str, object]:
     """Arguments of a call: JSON text of an object; nothing at all stands for none."""
     if not isinstance(value, str):
         raise ValueError("must be a string with the JSON text of an object")
@@ -44,13 +45,14 @@ def _only_functions(value: object) -> object:
     return value
 
 
+FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 FunctionType = Annotated[Literal["function"], BeforeValidator(_only_functions)]
 
 
 class FunctionField(RequestModel):
     """A function that the model may call; without parameters it takes none."""
 
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    name: FunctionName
     description: str | None = None
     parameters: dict[str, object] | None = None
     strict: Annotated[None, BeforeValidator(_refuse_strict)] = None
@@ -67,7 +69,7 @@ class CalledFunction(RequestModel):
     """What was called; the arguments have become an object."""
 
     name: Annotated[str, Field(min_length=1)]
-    arguments: Annotated[dict[str, object], PlainValidator(_json_object, json_schema_input_type=str)]
+    arguments: Annotated[dict[str, object], PlainValidator(json_object, json_schema_input_type=str)]
 
 
 class ToolCallField(RequestModel):
@@ -78,5 +80,5 @@ class ToolCallField(RequestModel):
     function: CalledFunction
 
 
-ToolFields = Annotated[list[ToolField], Field(max_length=_MAX_TOOLS, fail_fast=True)]
+ToolFields = Annotated[list[ToolField], Field(max_length=MAX_TOOLS, fail_fast=True)]
 ToolChoice = Annotated[Literal["auto", "none"], BeforeValidator(_free_choice)]

@@ -1,0 +1,1 @@
+"""OpenAI's Responses dialect, without a memory: every request holds the whole conversation."""
