@@ -9,7 +9,7 @@ from llama4coder.config import ServerConfig
 from llama4coder.errors import ContextTooLong, FimUnsupported, InvalidRequest, ModelNotFound, UnsupportedOption
 from llama4coder.server.chat import NO_EXTRAS, ChatExtras, Chats
 from llama4coder.server.generation import Job, Prompt, TextOptions
-from llama4coder.server.tools import Message
+from llama4coder.server.tools import Message, num_chars
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.fim import FimFormat, Hole
 from llama4coder.tokenizer.tokenizer import Tokenizer
@@ -75,12 +75,16 @@ class Preprocessor:
         """What the model can do in chats, besides answering."""
         return () if self._chats is None else self._chats.capabilities
 
+    @property
+    def can_think(self) -> bool:
+        """Whether it means anything to tell the model to reason."""
+        return self._chats is not None and self._chats.can_think
+
     async def chat_prompt(self, messages: Sequence[Message], extras: ChatExtras = NO_EXTRAS) -> Prompt:
         """The prompt that the model's own template makes of a chat; see `Chats.prompt` for what it refuses."""
         chats = self._the_chats()
-        num_chars = sum(len(str(message["content"])) for message in messages)
         has_tools = bool(extras.tools) or any("tool_calls" in message for message in messages)
-        if has_tools or num_chars > _SYNC_CHARS:
+        if has_tools or sum(map(num_chars, messages)) > _SYNC_CHARS:
             return await asyncio.to_thread(chats.prompt, messages, extras)
         return chats.prompt(messages, extras)
 
@@ -176,6 +180,11 @@ class Preprocessor:
                 num_tokens,
                 context_length,
             )
+
+    def check_chat_size(self, messages: Sequence[Message], extras: ChatExtras) -> None:
+        """The same for a chat and its tools."""
+        self.check_size(sum(map(num_chars, messages)), "messages")
+        self.check_size(sum(len(str(tool.parameters)) for tool in extras.tools), "tools")
 
     def check_num_choices(self, num_prompts: int, num_choices: int) -> None:
         """Raise `InvalidRequest` if so many sequences are over the limit of one request."""

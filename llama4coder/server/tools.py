@@ -2,10 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from llama4coder.errors import InvalidRequest
+
 _NINE_CHARACTERS = re.compile(r"[A-Za-z0-9]{9}")
+NO_PARAMETERS: Mapping[str, object] = {"type": "object", "properties": {}}
+"""The schema of a function that takes none."""
 Message = Mapping[str, object]
 
 
@@ -33,6 +37,26 @@ class ToolChoice:
 
 
 FREE_CHOICE = ToolChoice()
+
+
+def check_tools(tools: Sequence[Tool], choice: ToolChoice = FREE_CHOICE) -> None:
+    """Raise `InvalidRequest` where two tools have one name, or a choice asks for one that is not there."""
+    names = {tool.name for tool in tools}
+    if len(names) < len(tools):
+        raise InvalidRequest("every tool must have a name of its own", "tools")
+    if choice.is_required and (not tools or choice.name not in (None, *names)):
+        raise InvalidRequest("'tool_choice' asks for a call, and there is no such tool among 'tools'", "tool_choice")
+
+
+def call_entry(call_id: str, name: str, arguments: Mapping[str, object]) -> dict[str, object]:
+    """A call of an earlier turn as chat templates expect it, which is OpenAI's way with the arguments as an object."""
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": dict(arguments)}}
+
+
+def num_chars(message: Message) -> int:
+    """About how long a message is, before it is rendered."""
+    parts = (message.get(key) or "" for key in ("content", "reasoning_content", "tool_calls"))
+    return sum(len(part if isinstance(part, str) else str(part)) for part in parts)
 
 
 def with_short_ids(message: Message) -> Message:

@@ -15,7 +15,7 @@ from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.errors import Refusal
 from llama4coder.server.generation import Chunk, Job, Usage, collect
 from llama4coder.server.openai.logprobs import chat_logprobs
-from llama4coder.server.openai.messages import chat_extras, num_chars, template_messages
+from llama4coder.server.openai.messages import chat_extras, template_messages
 from llama4coder.server.openai.options import chat_options
 from llama4coder.server.openai.parsed import ParsedChoice, parsed_message, reason_of
 from llama4coder.server.openai.replies import (
@@ -58,9 +58,9 @@ async def prepare_chat(endpoint: Endpoint, body: ChatRequest, request_id: str) -
     preprocessor.check_model(body.model)
     options, extras = chat_options(body), chat_extras(body)
     preprocessor.check_num_choices(1, options.num_choices)
-    preprocessor.check_size(sum(map(num_chars, body.messages)), "messages")
-    preprocessor.check_size(sum(len(str(tool.parameters)) for tool in extras.tools), "tools")
-    prompt = await preprocessor.chat_prompt(template_messages(body.messages), extras)
+    messages = template_messages(body.messages)
+    preprocessor.check_chat_size(messages, extras)
+    prompt = await preprocessor.chat_prompt(messages, extras)
     options = preprocessor.for_chat(options, extras, prompt)
     prediction = await preprocessor.prediction(options.prediction)
     return preprocessor.plan(request_id, (prompt,), options, prediction)
@@ -82,7 +82,7 @@ class ChatWriter:
         return msgspec.json.encode(ChatReply(self.id, self.created, self.model, choices, usage_reply(usage)))
 
     def _choice(self, chunk: Chunk, reply_format: ReplyFormat | None) -> ChatChoice:
-        message = ChatReplyMessage(chunk.text) if reply_format is None else parsed_message(reply_format, chunk.text)
+        message = ChatReplyMessage(chunk.text) if reply_format is None else parsed_message(reply_format, chunk)
         reason = reason_of(chunk, has_calls=message.tool_calls is not UNSET)
         return ChatChoice(chunk.index, message, self.logprobs(chunk), reason)
 
@@ -119,7 +119,7 @@ class ChatFrames:
     def _begin(self, index: int) -> bytes:
         self._begun.add(index)
         if self._reply_format is not None:
-            self._parsed[index] = ParsedChoice(self._reply_format.parser())
+            self._parsed[index] = ParsedChoice(self._reply_format)
         return self._frame(ChatChunkChoice(index, ChatDelta("assistant", "")))
 
     def _parsed_frames(self, chunk: Chunk, logprobs: ChatLogprobs | None) -> bytes:

@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 
-from llama4coder.errors import InvalidRequest
 from llama4coder.server.chat import ChatExtras
 from llama4coder.server.openai.schemas import ChatMessage, ChatRequest
-from llama4coder.server.openai.tool_fields import ToolCallField, ToolField
-from llama4coder.server.tools import Message, Tool
-
-_NO_PARAMETERS = {"type": "object", "properties": {}}
+from llama4coder.server.openai.tool_fields import ToolField
+from llama4coder.server.tools import NO_PARAMETERS, Message, Tool, call_entry, check_tools
 
 
 def template_messages(messages: Sequence[ChatMessage]) -> list[Message]:
@@ -17,9 +14,10 @@ def template_messages(messages: Sequence[ChatMessage]) -> list[Message]:
 
 
 def _template_message(message: ChatMessage) -> Message:
+    calls = [call_entry(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ()]
     extras: dict[str, object] = {
         "name": message.name,
-        "tool_calls": [_template_call(call) for call in message.tool_calls or ()] or None,
+        "tool_calls": calls or None,
         "tool_call_id": message.tool_call_id,
         "reasoning_content": message.reasoning_content,
     }
@@ -29,25 +27,13 @@ def _template_message(message: ChatMessage) -> Message:
     }
 
 
-def _template_call(call: ToolCallField) -> dict[str, object]:
-    function = {"name": call.function.name, "arguments": call.function.arguments}
-    return {"id": call.id, "type": "function", "function": function}
-
-
-def num_chars(message: ChatMessage) -> int:
-    """About how long a message is, before it is rendered."""
-    calls = sum(len(str(call.function.arguments)) for call in message.tool_calls or ())
-    return len(message.content) + len(message.reasoning_content or "") + calls
-
-
 def chat_extras(body: ChatRequest) -> ChatExtras:
     """What a chat wants besides its messages; `InvalidRequest` where two tools have one name."""
-    fields = [] if body.tool_choice == "none" else body.tools or []
-    if len({field.function.name for field in fields}) < len(fields):
-        raise InvalidRequest("every tool must have a name of its own", "tools")
+    tools = () if body.tool_choice == "none" else tuple(map(_tool, body.tools or ()))
+    check_tools(tools)
     return ChatExtras(
         add_generation_prompt=body.add_generation_prompt is not False,
-        tools=tuple(map(_tool, fields)),
+        tools=tools,
         max_calls=1 if body.parallel_tool_calls is False else None,
         reasoning_effort=body.reasoning_effort,
         template_settings=body.chat_template_kwargs or {},
@@ -56,4 +42,4 @@ def chat_extras(body: ChatRequest) -> ChatExtras:
 
 def _tool(field: ToolField) -> Tool:
     function = field.function
-    return Tool(function.name, function.description, function.parameters or _NO_PARAMETERS)
+    return Tool(function.name, function.description, function.parameters or NO_PARAMETERS)

@@ -11,20 +11,18 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from llama4coder.config import TopBlocks
 from llama4coder.server.body import FAIL_FAST, RequestModel
-from llama4coder.server.fields import string_list
+from llama4coder.server.fields import Refused, string_list
 from llama4coder.server.fim_fields import HoleFields
 from llama4coder.server.openai.tool_fields import ToolCallField, ToolChoice, ToolFields
 from llama4coder.server.openai.validators import (
     content_text,
     prompt_list,
-    refuse_if_set,
     token_biases,
 )
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-Refused = Annotated[None, BeforeValidator(refuse_if_set)]
 
 # A known option -> the values with which it asks for nothing, besides null, false, zero and the empty ones.
 _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
