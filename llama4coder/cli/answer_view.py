@@ -1,4 +1,7 @@
-"""An answer on the terminal while it grows: finished Markdown blocks for good, the unfinished one live below."""
+"""An answer on the terminal while it grows: finished Markdown blocks for good, the unfinished one live below.
+
+Reasoning comes before it, dimmed, and line by line.
+"""
 
 import unicodedata
 from types import TracebackType
@@ -9,6 +12,7 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 _FENCES = ("```", "~~~")
+_DIM = "dim"
 
 
 def finished_length(text: str) -> int:
@@ -40,6 +44,8 @@ class AnswerView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._unfinished = ""
+        self._thought = ""  # the line of reasoning that is not finished
+        self._is_thinking = False
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "AnswerView":
@@ -51,15 +57,35 @@ class AnswerView:
     ) -> None:
         self._live.update(Text(), refresh=True)
         self._live.stop()
+        self._end_thinking()
         self._print(self._unfinished)
 
     def add(self, text: str) -> None:
         """Show more of the answer."""
+        if not text:
+            return
+        self._end_thinking()
         self._unfinished += printable(text)
         length = finished_length(self._unfinished)
         finished, self._unfinished = self._unfinished[:length], self._unfinished[length:]
         self._print(finished)
         self._live.update(Text(self._last_lines()), refresh=True)
+
+    def think(self, text: str) -> None:
+        """Show more of the reasoning."""
+        if not text:
+            return
+        self._is_thinking = True
+        *finished, self._thought = (self._thought + printable(text)).split("\n")
+        for line in finished:
+            self._console.print(Text(line, style=_DIM))
+        self._live.update(Text(self._thought, style=_DIM), refresh=True)
+
+    def _end_thinking(self) -> None:
+        """Let an empty line stand between the reasoning and the answer."""
+        if self._is_thinking:
+            self._console.print(Text(f"{self._thought}\n", style=_DIM))
+            self._thought, self._is_thinking = "", False
 
     def _print(self, block: str) -> None:
         if block.strip():

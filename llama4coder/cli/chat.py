@@ -53,7 +53,7 @@ class ChatSession:
         self._messages = list(self._beginning)
 
     def answer_once(self, prompt: str) -> None:
-        """Write the plain answer to standard output as it arrives."""
+        """Write the plain answer to standard output as it arrives, without any reasoning."""
         if not prompt.strip():
             raise EndpointError("standard input is empty; there is nothing to answer")
         last = "\n"
@@ -86,6 +86,7 @@ class ChatSession:
                 with AnswerView(console) as view:
                     for part in parts:
                         answer += part.text
+                        view.think(part.reasoning)
                         view.add(part.text)
                         finish_reason = part.finish_reason
             if finish_reason == "length":

@@ -43,10 +43,11 @@ class ChatOptions:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AnswerPart:
-    """A piece of an answer as it arrives; the last one has a finish reason."""
+    """A piece of an answer as it arrives, or of the reasoning before it; the last one has a finish reason."""
 
     text: str
     finish_reason: str | None = None
+    reasoning: str = ""
 
 
 class EndpointClient:
@@ -118,7 +119,8 @@ class EndpointClient:
                     raise EndpointError(_one_line(chunk.error))
                 for choice in chunk.choices:
                     finished = finished or choice.finish_reason is not None
-                    yield AnswerPart(choice.delta.content or "", choice.finish_reason)
+                    delta = choice.delta
+                    yield AnswerPart(delta.content or "", choice.finish_reason, delta.reasoning_content or "")
         if not finished:
             raise EndpointError(f"{self.url} broke the answer off")
 
@@ -150,6 +152,7 @@ class _Models(msgspec.Struct):
 
 class _Delta(msgspec.Struct):
     content: str | None = None
+    reasoning_content: str | None = None
 
 
 class _Choice(msgspec.Struct):

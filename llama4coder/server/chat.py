@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llama4coder.errors import ToolsUnsupported, UnsupportedOption
+from llama4coder.errors import InvalidRequest, ToolsUnsupported, UnsupportedOption
 from llama4coder.inspection.template import ToolFormat, read_template
 from llama4coder.server.answer_format import AnswerFormat
 from llama4coder.server.generation import Prompt
@@ -35,6 +35,7 @@ class ChatExtras:
     max_calls: int | None = None  # None: any number
     answer_format: AnswerFormat | None = None  # None: any text
     reasoning_effort: str | None = None
+    insists_on_effort: bool = True  # refuse an effort that could have no effect, instead of leaving the model as it is
     template_settings: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -59,6 +60,11 @@ class Chats:
         """What the model can do in chats."""
         return ("tools",) * (self._tool_format in GRAMMARS) + ("reasoning",) * self._thinks
 
+    @property
+    def can_think(self) -> bool:
+        """Whether it reasons, or its template has a setting for that."""
+        return self._thinks or not self._template.settings.isdisjoint((_EFFORT, _THINK_SWITCH))
+
     def prompt(self, messages: Sequence[Message], extras: ChatExtras) -> Prompt:
         """The prompt; control tokens in messages, tools and settings are ordinary text.
 
@@ -68,6 +74,8 @@ class Chats:
             InvalidRequest: the template refuses the messages.
         """
         self._check_tools(messages, extras)
+        if extras.continues_last and messages and "tool_calls" in messages[-1]:
+            raise InvalidRequest("the last message calls tools, and the results of its calls are missing", "messages")
         tools = [tool.as_json() for tool in extras.tools]
         begun = ""
         if extras.continues_last and messages and messages[-1]["role"] == "assistant":
@@ -148,6 +156,6 @@ class Chats:
             return {_EFFORT: effort} | settings
         if _THINK_SWITCH in known:
             return {_THINK_SWITCH: effort != _NO_EFFORT} | settings
-        if effort != _NO_EFFORT or self._thinks:
+        if extras.insists_on_effort and (effort != _NO_EFFORT or self._thinks):
             raise UnsupportedOption("the chat template of this model has no setting for 'reasoning_effort'", _EFFORT)
         return settings

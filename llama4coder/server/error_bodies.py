@@ -32,6 +32,9 @@ _ANTHROPIC_TYPES: Mapping[int, str] = {  # by status
     503: "overloaded_error",
 }
 _UNAUTHORIZED = 401
+# What both find by the names of OpenAI's fields.
+_ANTHROPIC_PARAMS: Mapping[str, str] = {"response_format": "output_config.format"}
+_OLLAMA_PARAMS: Mapping[str, str] = {"response_format": "format", "tool_choice": "tools"}
 _ANTHROPIC_STATUSES: Mapping[int, int] = {503: 529}
 
 
@@ -49,12 +52,12 @@ def llama_cpp_error(refusal: Refusal) -> bytes:
 
 def ollama_error(refusal: Refusal) -> bytes:
     """Ollama's error body, which is the message alone."""
-    return msgspec.json.encode({"error": _naming(refusal)})
+    return msgspec.json.encode({"error": _naming(refusal, _OLLAMA_PARAMS)})
 
 
 def anthropic_error(refusal: Refusal, request_id: str) -> bytes:
     """Anthropic's error body."""
-    message = _naming(refusal)
+    message = _naming(refusal, _ANTHROPIC_PARAMS)
     if refusal.code == "context_length_exceeded":
         # By these words Claude Code knows that it has to compact the conversation.
         message = f"prompt is too long: {message}"
@@ -62,11 +65,12 @@ def anthropic_error(refusal: Refusal, request_id: str) -> bytes:
     return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
 
 
-def _naming(refusal: Refusal) -> str:
+def _naming(refusal: Refusal, params: Mapping[str, str]) -> str:
     """The message, for bodies that have no other place for the field that must change."""
-    if refusal.param is None or refusal.param in refusal.message:
+    param = params.get(refusal.param or "", refusal.param)
+    if param is None or param in refusal.message:
         return refusal.message
-    return f"{refusal.param}: {refusal.message}"
+    return f"{param}: {refusal.message}"
 
 
 def openai_response(refusal: Refusal) -> Response:

@@ -7,10 +7,10 @@ from pydantic_core import PydanticCustomError
 
 from llama4coder.server.body import FAIL_FAST, UNSUPPORTED
 
-NO_TOOLS = "tools are not supported on this endpoint yet"
-"""What pydantic's errors of type `UNSUPPORTED` say of whatever belongs to tools."""
 ONLY_TEXT = "only text is supported in a content: this model cannot see images, and reads no documents, files or sound"
-"""What they say of parts of any other kind."""
+"""What pydantic's errors of type `UNSUPPORTED` say of parts of any other kind."""
+NO_IMAGES = "this model cannot see images; leave them out, or describe them in words"
+"""What they say of pictures."""
 
 
 def _above_zero(top_p: float) -> float:
@@ -18,9 +18,9 @@ def _above_zero(top_p: float) -> float:
     return max(top_p, 1e-6)
 
 
-def _no_tools(value: object) -> None:
+def _no_images(value: object) -> None:
     if value not in (None, []):
-        raise PydanticCustomError(UNSUPPORTED, NO_TOOLS)
+        raise PydanticCustomError(UNSUPPORTED, NO_IMAGES)
 
 
 def string_list(value: object) -> object:
@@ -39,11 +39,6 @@ def refused_unless(*harmless: object) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _no_images(value: object) -> None:
-    if value not in (None, []):
-        raise PydanticCustomError(UNSUPPORTED, "this model cannot see images; leave them out")
-
-
 Temperature = Annotated[float, Field(ge=0, le=2)]
 TopP = Annotated[float, Field(ge=0, le=1), AfterValidator(_above_zero)]
 NonEmpty = Annotated[str, Field(min_length=1)]
@@ -51,5 +46,6 @@ StopStrings = Annotated[
     Annotated[list[NonEmpty], FAIL_FAST] | None,
     BeforeValidator(string_list, json_schema_input_type=NonEmpty | list[NonEmpty] | None),
 ]
-NoTools = Annotated[None, BeforeValidator(_no_tools)]
+Refused = Annotated[None, refused_unless()]
 NoImages = Annotated[None, BeforeValidator(_no_images)]
+ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]

@@ -87,6 +87,11 @@ class Preprocessor:
         """What the model can do in chats, besides answering."""
         return () if self._chats is None else self._chats.capabilities
 
+    @property
+    def can_think(self) -> bool:
+        """Whether it means anything to tell the model to reason."""
+        return self._chats is not None and self._chats.can_think
+
     async def chat_prompt(self, messages: Sequence[Message], extras: ChatExtras = NO_EXTRAS) -> Prompt:
         """The prompt that the model's own template makes of a chat; see `Chats.prompt` for what else it refuses.
 

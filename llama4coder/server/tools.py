@@ -45,12 +45,6 @@ def num_chars_of(message: Message) -> int:
     return sum(len(str(message.get(part) or "")) for part in ("content", "reasoning_content", "tool_calls"))
 
 
-def check_names(tools: Sequence[Tool]) -> None:
-    """Raise `InvalidRequest` where two tools have one name."""
-    if len({tool.name for tool in tools}) < len(tools):
-        raise InvalidRequest("every tool must have a name of its own", "tools")
-
-
 def new_call_id() -> str:
     """An id for a call, in the form that OpenAI's have."""
     return f"call_{uuid.uuid4().hex[:24]}"
@@ -59,6 +53,15 @@ def new_call_id() -> str:
 def template_call(call_id: str, name: str, arguments: Mapping[str, object]) -> dict[str, object]:
     """A call of an earlier turn as templates know it."""
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def check_tools(tools: Sequence[Tool], choice: ToolChoice = FREE_CHOICE) -> None:
+    """Raise `InvalidRequest` where two tools have one name, or a choice asks for one that is not there."""
+    names = {tool.name for tool in tools}
+    if len(names) < len(tools):
+        raise InvalidRequest("every tool must have a name of its own", "tools")
+    if choice.is_required and (not tools or choice.name not in (None, *names)):
+        raise InvalidRequest("'tool_choice' asks for a call, and there is no such tool among 'tools'", "tool_choice")
 
 
 def with_short_ids(message: Message) -> Message:

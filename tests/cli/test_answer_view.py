@@ -69,6 +69,28 @@ def test_an_unfinished_block_is_shown_while_it_grows() -> None:
         assert screen_after(console.file.getvalue()).strip() == "Half a sentence"
 
 
+def test_reasoning_is_dimmed_and_comes_first() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=60, height=20)
+    assert isinstance(console.file, io.StringIO)
+    with AnswerView(console) as view:
+        for part in ("I ad", "d.\nTw", "o \x1b[2Jlines", ""):
+            view.think(part)
+        view.add("")
+        assert screen_after(console.file.getvalue()).split("\n")[:2] == ["I add.", "Two [2Jlines"]
+        view.add("It is 3.")
+    shown = screen_after(console.file.getvalue())
+    assert [line.strip() for line in shown.strip().split("\n")] == ["I add.", "Two [2Jlines", "", "It is 3."]
+    assert "\x1b[2mI add." in console.file.getvalue()
+    assert "\x1b[2mIt is" not in console.file.getvalue()
+
+
+def test_reasoning_that_was_interrupted_stays() -> None:
+    console = Console(file=io.StringIO(), width=60, record=True)
+    with AnswerView(console) as view:
+        view.think("half a thou")
+    assert "half a thou" in console.export_text()
+
+
 def test_what_had_arrived_stays_after_an_interruption() -> None:
     console = Console(file=io.StringIO(), width=60, record=True)
     with pytest.raises(KeyboardInterrupt), AnswerView(console) as view:

@@ -42,6 +42,12 @@ def test_chunks_without_choices_or_content_are_skipped(endpoint: Endpoint) -> No
     assert ask(endpoint) == [AnswerPart(""), AnswerPart("x", "stop")]
 
 
+def test_reasoning_is_no_part_of_the_text(endpoint: Endpoint) -> None:
+    thought = b'data: {"choices": [{"delta": {"reasoning_content": "hm"}, "finish_reason": null}]}\n\n'
+    endpoint.replies = [Reply((thought, event("x", "stop"), b"data: [DONE]\n\n"))]
+    assert ask(endpoint) == [AnswerPart("", reasoning="hm"), AnswerPart("x", "stop")]
+
+
 def test_first_model(endpoint: Endpoint) -> None:
     with EndpointClient(endpoint.url + "/") as client:
         assert client.first_model() == "first"

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from llama4coder.server.anthropic.extras import chat_extras
 from llama4coder.server.anthropic.prompt import to_prompt
 from llama4coder.server.anthropic.replies import TokenCount
 from llama4coder.server.anthropic.schemas import CountRequest, MessageRequest
@@ -38,7 +39,7 @@ def messages_router(endpoint: Endpoint) -> APIRouter:
     @router.post("/v1/messages/count_tokens")
     async def count_tokens(body: JsonBody[CountRequest]) -> Response:
         endpoint.preprocessor.check_model(body.model)
-        prompt = await to_prompt(endpoint.preprocessor, body)
+        prompt = await to_prompt(endpoint.preprocessor, body, chat_extras(body))
         return Response(msgspec.json.encode(TokenCount(len(prompt.token_ids))), media_type="application/json")
 
     return router
@@ -48,8 +49,10 @@ async def prepare_message(endpoint: Endpoint, body: MessageRequest) -> Job:
     """Check everything, cheap things first, then tokenise."""
     preprocessor = endpoint.preprocessor
     preprocessor.check_model(body.model)
-    prompt = await to_prompt(preprocessor, body)
-    return preprocessor.plan(f"msg-{uuid.uuid4().hex}", (prompt,), _options(body))
+    extras = chat_extras(body)
+    prompt = await to_prompt(preprocessor, body, extras)
+    options = preprocessor.for_chat(_options(body), extras, prompt)
+    return preprocessor.plan(f"msg-{uuid.uuid4().hex}", (prompt,), options)
 
 
 def _options(body: MessageRequest) -> Options:

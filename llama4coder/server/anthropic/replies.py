@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from llama4coder.server.generation import Chunk, Usage
 from llama4coder.types import FinishReason
 
-StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "model_context_window_exceeded"]
+StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
 
 
 class UsageReply(Struct):
@@ -19,15 +19,30 @@ class UsageReply(Struct):
     cache_creation_input_tokens: int = 0
 
 
-class TextBlock(Struct):
+class TextBlock(Struct, tag_field="type", tag="text"):
     text: str
-    type: Literal["text"] = "text"
+
+
+class ThinkingBlock(Struct, tag_field="type", tag="thinking"):
+    thinking: str
+    signature: str
+
+
+class ToolUseBlock(Struct, tag_field="type", tag="tool_use"):
+    """`input` is the JSON text of an object."""
+
+    id: str
+    name: str
+    input: Raw
+
+
+Block = TextBlock | ThinkingBlock | ToolUseBlock
 
 
 class MessageReply(Struct):
     id: str
     model: str
-    content: list[TextBlock]
+    content: list[Block]
     usage: UsageReply
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None
@@ -44,21 +59,36 @@ class MessageStart(Struct, tag_field="type", tag="message_start"):
 
 
 class BlockStart(Struct, tag_field="type", tag="content_block_start"):
-    content_block: TextBlock
-    index: int = 0
+    content_block: Block
+    index: int
 
 
 class TextDelta(Struct, tag_field="type", tag="text_delta"):
     text: str
 
 
+class ThinkingDelta(Struct, tag_field="type", tag="thinking_delta"):
+    thinking: str
+
+
+class SignatureDelta(Struct, tag_field="type", tag="signature_delta"):
+    signature: str
+
+
+class InputDelta(Struct, tag_field="type", tag="input_json_delta"):
+    partial_json: str
+
+
+Delta = TextDelta | ThinkingDelta | SignatureDelta | InputDelta
+
+
 class BlockDelta(Struct, tag_field="type", tag="content_block_delta"):
-    delta: TextDelta
-    index: int = 0
+    delta: Delta
+    index: int
 
 
 class BlockStop(Struct, tag_field="type", tag="content_block_stop"):
-    index: int = 0
+    index: int
 
 
 class Ending(Struct):
@@ -81,10 +111,10 @@ def usage_reply(usage: Usage) -> UsageReply:
     return UsageReply(usage.num_prompt_tokens - cached, usage.num_output_tokens, cached)
 
 
-def ending(last: Chunk, *, was_clamped: bool) -> Ending:
+def ending(last: Chunk, *, has_calls: bool, was_clamped: bool) -> Ending:
     """Why an answer ended; one that was clamped to the context had less room than it asked for."""
     if last.stop_string is not None:
         return Ending("stop_sequence", last.stop_string)
     if last.finish_reason is FinishReason.STOP:
-        return Ending("end_turn", None)
+        return Ending("tool_use" if has_calls else "end_turn", None)
     return Ending("model_context_window_exceeded" if was_clamped else "max_tokens", None)

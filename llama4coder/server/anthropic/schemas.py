@@ -1,49 +1,78 @@
 """Request bodies of Anthropic's dialect.
 
-Unknown fields are ignored, as are betas, `cache_control` (prefixes are always cached), `context_management` (thinking
-of earlier turns is always dropped) and the hints `metadata`, `service_tier`, `inference_geo` and the effort in
-`output_config`. What is known and not supported is refused by name. Source: the parameter types of Anthropic's SDK.
+Unknown fields are ignored, as are betas, `cache_control` (prefixes are always cached), `context_management` (what
+earlier turns thought is shown as far as the model's template shows it) and the hints `metadata`, `service_tier` and
+`inference_geo`. What is known and not supported is refused by name. Source: the parameter types of Anthropic's SDK.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field, model_validator
 
-from llama4coder.server.anthropic.content import content_text, system_text
+from llama4coder.server.anthropic.blocks import (
+    Blocks,
+    DocumentBlock,
+    SystemBlocks,
+    TextBlock,
+    ToolResultBlock,
+)
+from llama4coder.server.anthropic.tool_fields import ToolChoiceField, ToolFields
 from llama4coder.server.body import FAIL_FAST, RequestModel
-from llama4coder.server.fields import NonEmpty, NoTools, Temperature, TopP, refused_unless
+from llama4coder.server.fields import NonEmpty, Temperature, TopP
 
-Content = Annotated[str, BeforeValidator(content_text)]
+_TEXTS = (TextBlock, DocumentBlock)
+_OF_USERS = (*_TEXTS, ToolResultBlock)
 
 
 class InputMessage(RequestModel):
-    """One turn; its content has become plain text."""
+    """One turn."""
 
     role: Literal["user", "assistant", "system"]
-    content: Content
+    content: Blocks
+
+    @model_validator(mode="after")
+    def with_blocks_of_its_role(self) -> Self:
+        """Only assistants think and call tools, and only users tell what came of it."""
+        if self.role == "assistant" and any(isinstance(block, ToolResultBlock) for block in self.content):
+            raise ValueError("a tool_result belongs to the user's turn")
+        if self.role == "user" and not all(isinstance(block, _OF_USERS) for block in self.content):
+            raise ValueError("a user's turn may hold text, documents and tool results, and nothing else")
+        if self.role == "system" and not all(isinstance(block, _TEXTS) for block in self.content):
+            raise ValueError("what the system says may be text and documents, and nothing else")
+        return self
 
 
 class Thinking(RequestModel):
-    """How the model may think; ours never do, which `adaptive` leaves to them."""
+    """Whether the model may think, about how long, and whether its thoughts are to be seen.
 
-    type: Annotated[None, refused_unless("disabled", "adaptive")] = None
+    A budget is a wish for an effort: no model of ours keeps to a number.
+    """
+
+    type: Literal["enabled", "disabled", "adaptive"]
+    budget_tokens: Annotated[int, Field(ge=1)] | None = None
+    display: Literal["summarized", "omitted"] | None = None
 
 
-class ToolChoice(RequestModel):
-    """Whether tools are to be used; where there are none, these say the same."""
+class OutputFormat(RequestModel):
+    """What the answer is to be like."""
 
-    type: Annotated[None, refused_unless("auto", "none")] = None
+    type: Literal["json_schema"]
+    schema_: Annotated[dict[str, object], Field(alias="schema")]
 
 
 class OutputConfig(RequestModel):
-    """What the answer is to be like."""
+    """How the answer is to be."""
 
-    format: Annotated[None, refused_unless()] = None
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: OutputFormat | None = None
 
 
 class CountRequest(RequestModel):
-    """Body of `POST /v1/messages/count_tokens`, and the part of a message's that makes its prompt."""
+    """Body of `POST /v1/messages/count_tokens`, and the part of a message's that makes its prompt.
+
+    `output_format` is how a beta called what is now in `output_config`.
+    """
 
     unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "container": (),
@@ -53,11 +82,12 @@ class CountRequest(RequestModel):
 
     model: str
     messages: Annotated[list[InputMessage], Field(min_length=1, fail_fast=True)]
-    system: Annotated[str, BeforeValidator(system_text)] = ""
-    tools: NoTools = None
-    tool_choice: ToolChoice | None = None
+    system: SystemBlocks = Field(default_factory=list)
+    tools: ToolFields | None = None
+    tool_choice: ToolChoiceField | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
 
 
 class MessageRequest(CountRequest):

@@ -4,8 +4,19 @@ import uuid
 
 import msgspec
 
-from llama4coder.server.anthropic.replies import Ending, MessageReply, TextBlock, UsageReply, ending, usage_reply
+from llama4coder.server.anthropic.extras import reasoning_display
+from llama4coder.server.anthropic.parts import whole_block
+from llama4coder.server.anthropic.replies import (
+    Block,
+    Ending,
+    MessageReply,
+    TextBlock,
+    UsageReply,
+    ending,
+    usage_reply,
+)
 from llama4coder.server.anthropic.schemas import MessageRequest
+from llama4coder.server.choice import ChoiceReader, whole_reply
 from llama4coder.server.generation import Chunk, Job, Usage
 
 
@@ -18,15 +29,22 @@ class MessageWriter:
         self._model = model
         self._was_clamped = job.requests[0].stop.max_tokens < body.max_tokens
         self._num_prompt_tokens = len(job.prompts[0].token_ids)
+        self._reply_format = job.text.reply
+        self._display = reasoning_display(body)
+
+    def reader(self) -> ChoiceReader:
+        """What reads a reply that comes in parts."""
+        return ChoiceReader(self._reply_format, self._display)
 
     def reply(self, chunk: Chunk, usage: Usage) -> bytes:
         """The whole reply; the chunk has everything."""
-        message = self.message([TextBlock(chunk.text)], usage_reply(usage))
-        end = self.ending(chunk)
+        reply = whole_reply(self._reply_format, chunk, self._display)
+        message = self.message(list(map(whole_block, reply.parts)) or [TextBlock("")], usage_reply(usage))
+        end = self.ending(chunk, has_calls=bool(reply.calls))
         whole = msgspec.structs.replace(message, stop_reason=end.stop_reason, stop_sequence=end.stop_sequence)
         return msgspec.json.encode(whole)
 
-    def message(self, content: list[TextBlock], usage: UsageReply) -> MessageReply:
+    def message(self, content: list[Block], usage: UsageReply) -> MessageReply:
         """A message that has not ended."""
         return MessageReply(self._id, self._model, content, usage)
 
@@ -35,6 +53,6 @@ class MessageWriter:
         cached = first.num_cached_tokens
         return UsageReply(self._num_prompt_tokens - cached, len(first.token_ids), cached)
 
-    def ending(self, last: Chunk) -> Ending:
+    def ending(self, last: Chunk, *, has_calls: bool) -> Ending:
         """Why the message ended with `last`."""
-        return ending(last, was_clamped=self._was_clamped)
+        return ending(last, has_calls=has_calls, was_clamped=self._was_clamped)

@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, Response
 from llama4coder.errors import InvalidRequest
 from llama4coder.server.body import JsonBody
 from llama4coder.server.endpoint import Endpoint
-from llama4coder.server.ollama.describe import loaded_entry, model_entry, show_reply
+from llama4coder.server.ollama.describe import capabilities_of, loaded_entry, model_entry, show_reply
 from llama4coder.server.ollama.replies import ModelEntries, VersionReply
 from llama4coder.server.ollama.schemas import ShowRequest
 
@@ -19,7 +19,7 @@ def catalogue_router(endpoint: Endpoint) -> APIRouter:
     router = APIRouter()
     preprocessor, model = endpoint.preprocessor, endpoint.model
     names = (model.name, *model.aliases)
-    fills_holes = preprocessor.fills_holes
+    capabilities = capabilities_of(preprocessor)
 
     @router.api_route("/", methods=["GET", "HEAD"])
     async def root() -> Response:
@@ -31,11 +31,11 @@ def catalogue_router(endpoint: Endpoint) -> APIRouter:
 
     @router.get("/api/tags")
     async def tags() -> Response:
-        return _json(ModelEntries([model_entry(model, name, fills_holes=fills_holes) for name in names]))
+        return _json(ModelEntries([model_entry(model, name, capabilities) for name in names]))
 
     @router.get("/api/ps")
     async def running() -> Response:
-        return _json(ModelEntries([loaded_entry(model, name, fills_holes=fills_holes) for name in names]))
+        return _json(ModelEntries([loaded_entry(model, name, capabilities) for name in names]))
 
     @router.post("/api/show")
     async def show(body: JsonBody[ShowRequest]) -> Response:
@@ -43,7 +43,7 @@ def catalogue_router(endpoint: Endpoint) -> APIRouter:
         if not name:
             raise InvalidRequest("the field 'model' is missing", "model")
         preprocessor.check_model(name)
-        return _json(show_reply(model, fills_holes=fills_holes))
+        return _json(show_reply(model, capabilities))
 
     return router
 

@@ -8,10 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llama4coder.server.body import JsonBody
-from llama4coder.server.chat import ChatExtras
 from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.generation import Job, collect
+from llama4coder.server.ollama.extras import chat_extras, check_think, reasoning_display
+from llama4coder.server.ollama.messages import template_messages
 from llama4coder.server.ollama.options import generation_options
 from llama4coder.server.ollama.schemas import ChatMessage, ChatRequest
 from llama4coder.server.ollama.stream import JsonLines
@@ -26,10 +27,11 @@ def chat_router(endpoint: Endpoint) -> APIRouter:
     @router.post("/api/chat")
     async def chat(request: Request, body: JsonBody[ChatRequest]) -> Response:
         endpoint.preprocessor.check_model(body.model)
-        writer = ChatWriter(body.model)
         if not body.messages:
-            return Response(writer.loaded(), media_type="application/json")
-        generation = endpoint.generation(await prepare_chat(endpoint, body, body.messages))
+            return Response(ChatWriter(body.model).loaded(), media_type="application/json")
+        job = await prepare_chat(endpoint, body, body.messages)
+        generation = endpoint.generation(job)
+        writer = ChatWriter(body.model, job.text.reply, reasoning_display(body))
         if body.streams:
             return EventStream(generation, JsonLines(writer), endpoint.config.keep_alive_s, JSON_LINES)
         (chunk,) = await while_connected(request.receive, collect(generation))
@@ -42,6 +44,8 @@ async def prepare_chat(endpoint: Endpoint, body: ChatRequest, turns: Sequence[Ch
     """Check everything, cheap things first, then tokenise; an assistant's turn at the end begins the answer."""
     preprocessor = endpoint.preprocessor
     options = generation_options(body, endpoint.model.context_length)
-    messages = [{"role": turn.role, "content": turn.content or ""} for turn in turns]
-    prompt = await preprocessor.chat_prompt(messages, ChatExtras(continues_last=True))
+    check_think(preprocessor, body)
+    messages, extras = template_messages(turns), chat_extras(body)
+    prompt = await preprocessor.chat_prompt(messages, extras)
+    options = preprocessor.for_chat(options, extras, prompt)
     return preprocessor.plan(f"ollama-{uuid.uuid4().hex}", (prompt,), options)

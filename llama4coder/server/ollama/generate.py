@@ -12,6 +12,7 @@ from llama4coder.server.disconnect import while_connected
 from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.fim_cut import cut_chunk
 from llama4coder.server.generation import Job, Prompt, collect
+from llama4coder.server.ollama.extras import check_think, generation_extras, reasoning_display
 from llama4coder.server.ollama.options import generation_options
 from llama4coder.server.ollama.schemas import GenerateRequest
 from llama4coder.server.ollama.stream import JsonLines
@@ -27,11 +28,12 @@ def generate_router(endpoint: Endpoint) -> APIRouter:
     @router.post("/api/generate")
     async def generate(request: Request, body: JsonBody[GenerateRequest]) -> Response:
         endpoint.preprocessor.check_model(body.model)
-        writer = CompletionWriter(body.model)
         if not body.prompt and not body.suffix:
-            return Response(writer.loaded(), media_type="application/json")
+            return Response(CompletionWriter(body.model).loaded(), media_type="application/json")
         language = body.cut_language(streams=body.streams)
-        generation = endpoint.generation(await prepare_completion(endpoint, body))
+        job = await prepare_completion(endpoint, body)
+        generation = endpoint.generation(job)
+        writer = CompletionWriter(body.model, job.text.reply, reasoning_display(body))
         if body.streams:
             return EventStream(generation, JsonLines(writer), endpoint.config.keep_alive_s, JSON_LINES)
         (chunk,) = await while_connected(request.receive, collect(generation))
@@ -45,22 +47,25 @@ async def prepare_completion(endpoint: Endpoint, body: GenerateRequest) -> Job:
     """Check everything, cheap things first, then tokenise."""
     preprocessor = endpoint.preprocessor
     options = generation_options(body, endpoint.model.context_length)
-    if body.system and (body.raw or body.suffix):
-        raise InvalidRequest("'system' does not go together with 'raw' or 'suffix'", "system")
+    for name in ("system", "format", "think"):
+        if getattr(body, name) and (body.raw or body.suffix):
+            raise InvalidRequest(f"'{name}' does not go together with 'raw' or 'suffix'", name)
+    check_think(preprocessor, body)
     if body.suffix:
+        # `num_predict` is a bound, often a large one; making room for all of it would leave the hole without a file.
+        prompt = await preprocessor.fim_prompt(body.hole(body.prompt or "", body.suffix), None)
         options = preprocessor.with_fim_ends(options)
     else:
         body.refuse_without_hole()
-    prompt = await _to_prompt(preprocessor, body, body.prompt or "")
+        prompt = await _to_prompt(preprocessor, body, body.prompt or "")
+        if body.is_chat(knows_chats=preprocessor.knows_chats):
+            options = preprocessor.for_chat(options, generation_extras(body), prompt)
     return preprocessor.plan(f"ollama-{uuid.uuid4().hex}", (prompt,), options)
 
 
 async def _to_prompt(preprocessor: Preprocessor, body: GenerateRequest, text: str) -> Prompt:
-    if body.suffix:
-        # `num_predict` is a bound, often a large one; making room for all of it would leave the hole without a file.
-        return await preprocessor.fim_prompt(body.hole(text, body.suffix), None)
     preprocessor.check_size(len(text) + len(body.system or ""), "prompt")
-    if body.raw or not (preprocessor.knows_chats or body.system):
+    if not body.is_chat(knows_chats=preprocessor.knows_chats):
         return await preprocessor.text_prompt(text)
     system = [{"role": "system", "content": body.system}] if body.system else []
-    return await preprocessor.chat_prompt([*system, {"role": "user", "content": text}])
+    return await preprocessor.chat_prompt([*system, {"role": "user", "content": text}], generation_extras(body))

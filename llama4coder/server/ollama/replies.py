@@ -3,23 +3,39 @@
 from datetime import datetime
 from typing import Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 DoneReason = Literal["stop", "length", "load"]
+
+
+class FunctionReply(Struct):
+    """`index` counts the calls of one reply; `arguments` is the JSON text of an object."""
+
+    index: int
+    name: str
+    arguments: Raw
+
+
+class ToolCallReply(Struct):
+    id: str
+    function: FunctionReply
 
 
 class ReplyMessage(Struct):
     content: str
     role: Literal["assistant"] = "assistant"
+    thinking: str | UnsetType = UNSET
+    tool_calls: list[ToolCallReply] | UnsetType = UNSET
 
 
 class Reply(Struct, kw_only=True):
-    """An answer or a part of it: of a chat with `message`, of a completion with `response`."""
+    """An answer or a part of it: of a chat with `message`, of a completion with `response` and `thinking`."""
 
     model: str
     created_at: datetime
     message: ReplyMessage | UnsetType = UNSET
     response: str | UnsetType = UNSET
+    thinking: str | UnsetType = UNSET
     done: bool = False
     done_reason: DoneReason | UnsetType = UNSET
     total_duration: int | UnsetType = UNSET

@@ -1,7 +1,7 @@
 """Request bodies of Ollama's dialect.
 
 Unknown fields are ignored, as are `keep_alive` (the model is always loaded), `truncate` and `shift` (what does not fit
-is refused), the thinking of earlier turns, and the options that tell a host how to run: `num_keep`, `num_batch`,
+is refused), and the options that tell a host how to run: `num_keep`, `num_batch`,
 `num_gpu`, `main_gpu`, `num_thread`, `use_mmap` and their like. What is known and not supported is refused by name.
 Source: Ollama's API documentation, and the request types of its own clients.
 """
@@ -9,22 +9,28 @@ Source: Ollama's API documentation, and the request types of its own clients.
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from llama4coder.server.body import FAIL_FAST, UNSUPPORTED, RequestModel
-from llama4coder.server.fields import NO_TOOLS, NoImages, NoTools, StopStrings, Temperature, TopP, refused_unless
+from llama4coder.server.body import FAIL_FAST, RequestModel
+from llama4coder.server.fields import NoImages, Refused, StopStrings, Temperature, TopP, refused_unless
 from llama4coder.server.fim_fields import HoleFields
+from llama4coder.server.ollama.tool_fields import ToolCallField, ToolField
 
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-Refused = Annotated[None, refused_unless()]
 RefusedUnlessOne = Annotated[None, refused_unless(1)]
 
 
-def _no_tool_role(value: object) -> object:
-    if value == "tool":
-        raise PydanticCustomError(UNSUPPORTED, NO_TOOLS)
+def _nothing_as_none(value: object) -> object:
+    return None if value in ("", {}) else value
+
+
+def _json_or_schema(value: str | dict[str, object] | None) -> str | dict[str, object] | None:
+    if isinstance(value, str) and value != "json":
+        raise ValueError("must be 'json' or a JSON schema")
     return value
+
+
+Format = Annotated[str | dict[str, object] | None, BeforeValidator(_nothing_as_none), AfterValidator(_json_or_schema)]
 
 
 class ModelOptions(RequestModel):
@@ -60,16 +66,16 @@ class GenerationFields(RequestModel):
 
     unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "context": (),
-        "format": (),
         "logprobs": (),
         "template": (),
-        "think": (),
         "top_logprobs": (),
     }
 
     model: str
     stream: bool | None = None
     options: ModelOptions | None = None
+    format: Format = None
+    think: bool | Literal["low", "medium", "high"] | None = None
     images: NoImages = None
 
     @property
@@ -79,19 +85,22 @@ class GenerationFields(RequestModel):
 
 
 class ChatMessage(RequestModel):
-    """One turn."""
+    """One turn; a tool's result names its tool, and may name its call, too."""
 
-    role: Annotated[Literal["system", "user", "assistant"], BeforeValidator(_no_tool_role)]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str | None = None
+    thinking: str | None = None
+    tool_calls: Annotated[list[ToolCallField], FAIL_FAST] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
     images: NoImages = None
-    tool_calls: NoTools = None
 
 
 class ChatRequest(GenerationFields):
     """Body of `POST /api/chat`; without messages it only asks for the model to be loaded."""
 
     messages: Annotated[list[ChatMessage], FAIL_FAST] | None = None
-    tools: NoTools = None
+    tools: Annotated[list[ToolField], FAIL_FAST] | None = None
 
 
 class GenerateRequest(GenerationFields, HoleFields):
@@ -104,6 +113,10 @@ class GenerateRequest(GenerationFields, HoleFields):
     suffix: str | None = None
     system: str | None = None
     raw: bool | None = None
+
+    def is_chat(self, *, knows_chats: bool) -> bool:
+        """Whether the prompt goes through a chat template; what only such a one can do makes a model need it."""
+        return not self.raw and not self.suffix and bool(knows_chats or self.system or self.format)
 
 
 class ShowRequest(RequestModel):

@@ -10,15 +10,16 @@ _LINE_BREAKS = "\x85\u2028\u2029"
 
 
 class JsonLines:
-    """One line per chunk that has text."""
+    """One line per part of the answer."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
+        self._reader = writer.reader()
         self._last: Chunk | None = None
 
     def chunk(self, chunk: Chunk) -> bytes:
         self._last = chunk
-        return _line(self._writer.part(chunk.text)) if chunk.text else b""
+        return b"".join(_line(self._writer.part(event)) for event in self._reader.read(chunk))
 
     def end(self, usage: Usage) -> bytes:
         assert self._last is not None

@@ -79,7 +79,7 @@ class ChatWriter:
         return msgspec.json.encode(ChatReply(self.id, self.created, self.model, choices, usage_reply(usage)))
 
     def _choice(self, chunk: Chunk, reply_format: ReplyFormat | None) -> ChatChoice:
-        message = ChatReplyMessage(chunk.text) if reply_format is None else parsed_message(reply_format, chunk.text)
+        message = ChatReplyMessage(chunk.text) if reply_format is None else parsed_message(reply_format, chunk)
         reason = reason_of(chunk, has_calls=message.tool_calls is not UNSET)
         return ChatChoice(chunk.index, message, self.logprobs(chunk), reason)
 
@@ -116,7 +116,7 @@ class ChatFrames:
     def _begin(self, index: int) -> bytes:
         self._begun.add(index)
         if self._reply_format is not None:
-            self._parsed[index] = ParsedChoice(self._reply_format.parser())
+            self._parsed[index] = ParsedChoice(self._reply_format)
         return self._frame(ChatChunkChoice(index, ChatDelta("assistant", "")))
 
     def _parsed_frames(self, chunk: Chunk, logprobs: ChatLogprobs | None) -> bytes:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from llama4coder.server.chat import ChatExtras
 from llama4coder.server.openai.schemas import ChatMessage, ChatRequest
-from llama4coder.server.openai.tool_fields import ToolCallField, ToolField
-from llama4coder.server.tools import NO_PARAMETERS, Message, Tool, check_names, template_call
+from llama4coder.server.openai.tool_fields import ToolField
+from llama4coder.server.tools import NO_PARAMETERS, Message, Tool, check_tools, template_call
 
 
 def template_messages(messages: Sequence[ChatMessage]) -> list[Message]:
@@ -14,9 +14,10 @@ def template_messages(messages: Sequence[ChatMessage]) -> list[Message]:
 
 
 def _template_message(message: ChatMessage) -> Message:
+    calls = [template_call(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ()]
     extras: dict[str, object] = {
         "name": message.name,
-        "tool_calls": [_template_call(call) for call in message.tool_calls or ()] or None,
+        "tool_calls": calls or None,
         "tool_call_id": message.tool_call_id,
         "reasoning_content": message.reasoning_content,
     }
@@ -26,14 +27,10 @@ def _template_message(message: ChatMessage) -> Message:
     }
 
 
-def _template_call(call: ToolCallField) -> dict[str, object]:
-    return template_call(call.id, call.function.name, call.function.arguments)
-
-
 def chat_extras(body: ChatRequest) -> ChatExtras:
     """What a chat wants besides its messages; `InvalidRequest` where two tools have one name."""
     tools = () if body.tool_choice == "none" else tuple(map(_tool, body.tools or ()))
-    check_names(tools)
+    check_tools(tools)
     return ChatExtras(
         add_generation_prompt=body.add_generation_prompt is not False,
         tools=tools,

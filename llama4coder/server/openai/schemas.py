@@ -11,13 +11,12 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from llama4coder.config import TopBlocks
 from llama4coder.server.body import FAIL_FAST, RequestModel
-from llama4coder.server.fields import StopStrings
+from llama4coder.server.fields import Refused, StopStrings
 from llama4coder.server.fim_fields import HoleFields
 from llama4coder.server.openai.tool_fields import ToolCallField, ToolChoice, ToolFields
 from llama4coder.server.openai.validators import (
     content_text,
     prompt_list,
-    refuse_if_set,
     token_biases,
 )
 
@@ -26,7 +25,6 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 CacheSalt = Annotated[str, Field(min_length=1, max_length=256)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-Refused = Annotated[None, BeforeValidator(refuse_if_set)]
 # The shapes that are accepted, for the OpenAPI document.
 ContentShapes = str | list[dict[str, object]] | None
 PromptShapes = str | list[str] | list[int] | list[list[int]]

@@ -10,12 +10,6 @@ _MAX_BIAS = 100
 _PROMPT_SHAPES = "must be a string, a list of strings, a list of token ids, or a list of lists of token ids"
 
 
-def refuse_if_set(value: object, info: ValidationInfo) -> None:
-    """For a field that we know and do not support."""
-    if value not in (None, False, [], {}):
-        raise PydanticCustomError(UNSUPPORTED, "the option '{name}' is not supported", {"name": info.field_name})
-
-
 def content_text(value: object, info: ValidationInfo) -> str:
     """A content as one string: itself, its text parts joined, or nothing for an assistant's null."""
     if isinstance(value, str):

@@ -15,7 +15,7 @@ Schemas = Mapping[str, Mapping[str, object]]  # by the tool's name
 
 THINK_MARKS = (ThinkMarks("<think>", "</think>"), ThinkMarks("[THINK]", "[/THINK]"))
 GRAMMARS: Mapping[ToolFormat, Callable[[Schemas], Grammar]] = {
-    ToolFormat.HERMES: lambda schemas: HermesGrammar(),
+    ToolFormat.HERMES: lambda schemas: HermesGrammar(frozenset(schemas)),
     ToolFormat.QWEN_XML: QwenXmlGrammar,
     ToolFormat.LLAMA_JSON: lambda schemas: LlamaJsonGrammar(frozenset(schemas)),
     ToolFormat.PYTHONIC: lambda schemas: PythonicGrammar(frozenset(schemas)),

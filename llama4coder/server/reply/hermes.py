@@ -1,27 +1,44 @@
 """Hermes 2 Pro and later, Qwen2.5 and Qwen3: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`.
 
-Source: the chat templates of these models. A closing tag may be missing where the answer ends.
+Source: the chat templates of these models. A closing tag may be missing where the answer ends. Qwen2.5-Coder, whose
+template says the same, mostly begins its answer with a fence of JSON instead; as that may be the answer itself, only
+tools that were offered count there.
 """
 
 from llama4coder.server.reply.brackets import json_value
 from llama4coder.server.reply.events import ToolCall
-from llama4coder.server.reply.json_calls import json_call
+from llama4coder.server.reply.json_calls import check_offered, json_call
 from llama4coder.server.reply.source import Reading, Source
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+_FENCE, _FENCE_END = "```json", "```"
 
 
 class HermesGrammar:
     """See `Grammar`."""
 
     marks = (_OPEN,)
-    first_chars = ""
+    first_chars = _FENCE[0]
     inner_marks = (_CLOSE,)
 
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
     def calls(self, source: Source) -> Reading[tuple[ToolCall, ...]]:
-        yield from source.expect(_OPEN)
+        if not (yield from source.takes(_OPEN)):
+            return (yield from self._fenced_calls(source))
         yield from source.skip_space()
         call = json_call((yield from json_value(source)))
         if (yield from source.skip_space()):
             yield from source.expect(_CLOSE)
         return (call,)
+
+    def _fenced_calls(self, source: Source) -> Reading[tuple[ToolCall, ...]]:
+        calls: list[ToolCall] = []
+        yield from source.expect(_FENCE)
+        while (yield from source.skip_space()) == "{" or not calls:
+            calls.append(json_call((yield from json_value(source))))
+            check_offered(calls, self._names)
+        if (yield from source.next_char()):
+            yield from source.expect(_FENCE_END)
+        return tuple(calls)

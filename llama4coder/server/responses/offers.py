@@ -14,7 +14,7 @@ from llama4coder.server.responses.tool_fields import (
     NamedTool,
     NamespaceField,
 )
-from llama4coder.server.tools import FREE_CHOICE, NO_PARAMETERS, Tool, ToolChoice, check_names
+from llama4coder.server.tools import FREE_CHOICE, NO_PARAMETERS, Tool, ToolChoice, check_tools
 
 _INPUT = "input"
 _TEXT_PARAMETERS: Mapping[str, object] = {
@@ -72,7 +72,7 @@ def offers_of(body: InputRequest) -> Offers:
     """
     choice = body.tool_choice
     offers = tuple(_all_offers(body.tools or ()))
-    check_names([offer.tool for offer in offers])
+    check_tools([offer.tool for offer in offers])
     if choice is None or choice == "auto":
         return Offers(offers)
     if choice == "none":

@@ -15,7 +15,7 @@ PATH = "/v1/messages"
 TEXT = "def add(first, second):"
 USER = {"role": "user", "content": "hi"}
 TEXT_BLOCK = {"type": "text", "text": "more"}
-NAMES = ["message_start", "content_block_start", "ping", "content_block_delta", "content_block_stop"]
+NAMES = ["message_start", "ping", "content_block_start", "content_block_delta", "content_block_stop"]
 
 
 async def send(site: Site, path: str = PATH, **fields: object) -> httpx.Response:
@@ -64,7 +64,7 @@ async def test_the_events_of_a_stream(site: Site) -> None:
     found = events(await send(site, stream=True))
     kinds = [event["type"] for event in found]
     assert list(dict.fromkeys(kinds)) == [*NAMES, "message_delta", "message_stop"]
-    start, opened = found[0]["message"], found[1]
+    start, opened = found[0]["message"], found[2]
     assert (start["content"], start["stop_reason"], start["role"]) == ([], None, "assistant")
     num_prompt_tokens = len(site.backend.requests[0].prompt_token_ids)
     assert (start["usage"]["input_tokens"], start["usage"]["cache_read_input_tokens"]) == (num_prompt_tokens - 4, 4)
@@ -176,7 +176,7 @@ async def test_what_says_nothing_here_is_accepted(site: Site) -> None:
     fields = {
         "tools": [],
         "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
-        "thinking": {"type": "adaptive", "display": "summarized"},
+        "thinking": {"type": "enabled", "budget_tokens": 31_999, "display": "summarized"},
         "metadata": {"user_id": "u"},
         "output_config": {"effort": "high"},
         "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
@@ -195,13 +195,15 @@ def _message(*blocks: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"tools": [{"name": "f", "input_schema": {}}]}, "tools are not supported on this endpoint yet"),
-        (_message({"type": "tool_result", "tool_use_id": "x", "content": "y"}), "tools are not supported"),
-        (_message({"type": "tool_use", "id": "x", "name": "y", "input": {}}), "tools are not supported"),
-        (_message({"type": "image", "source": {"type": "base64", "data": "x"}}), "cannot see images"),
-        (_message({"type": "document"}), "reads no documents"),
-        (_message({"type": "text"}), "messages[0].content"),
-        (_message({"text": "x"}), "messages[0].content"),
+        ({"tools": [{"name": "f", "input_schema": {}}]}, "the chat template of this model knows no tools"),
+        (_message({"type": "image", "source": {"type": "base64", "data": "x"}}), "this model cannot see images"),
+        (_message({"type": "image", "source": {"type": "url", "url": "http://x"}}), "this model cannot see images"),
+        (_message({"type": "document"}), "messages[0].content[0].document.source"),
+        (_message({"type": "document", "source": {"type": "base64", "data": "x"}}), "documents must be plain text"),
+        (_message({"type": "document", "source": {"type": "url", "url": "http://x"}}), "documents must be plain text"),
+        (_message({"type": "text"}), "messages[0].content[0].text.text"),
+        (_message({"type": "secret"}), "messages[0].content[0]: content blocks may be document, redacted_thinking, "),
+        (_message({"text": "x"}), "messages[0].content[0]"),
         (_message({"type": "text", "text": 5}), "messages[0].content"),
         (_message("x"), "messages[0].content"),
         ({"messages": []}, "messages"),
@@ -219,9 +221,12 @@ def _message(*blocks: object) -> dict[str, object]:
         ({"stop_sequences": "x"}, "stop_sequences"),
         ({"stop_sequences": [str(number) for number in range(65)]}, "stop strings"),
         ({"stream": "yes"}, "stream"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
-        ({"tool_choice": {"type": "any"}}, "tool_choice.type"),
-        ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format"),
+        ({"thinking": {"type": "wildly"}}, "thinking.type"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 0}}, "thinking.budget_tokens"),
+        ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
+        ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, "output_config.format: formats of"),
+        ({"output_format": {"type": "json_schema", "schema": {}}}, "constrained decoding"),
+        ({"output_config": {"effort": "some"}}, "output_config.effort"),
         ({"mcp_servers": [{"url": "x"}]}, "mcp_servers"),
         ({"container": "x"}, "container"),
     ],

@@ -79,7 +79,7 @@ async def test_without_asyncio(client: anthropic.AsyncAnthropic, address: Addres
 async def test_errors_are_the_clients_own(client: anthropic.AsyncAnthropic, site: Site) -> None:
     with pytest.raises(anthropic.NotFoundError):
         await client.messages.create(**CALL | {"model": "other"})
-    with pytest.raises(anthropic.BadRequestError, match="tools are not supported"):
+    with pytest.raises(anthropic.BadRequestError, match="knows no tools"):
         await client.messages.create(**CALL, tools=[{"name": "f", "input_schema": {"type": "object"}}])
     site.backend.script = Script(refusal=Overloaded("full", 1))
     with pytest.raises(anthropic.RateLimitError):

@@ -84,7 +84,9 @@ _JSON_PIECES = (
     *('{"name": "f", "parameters": {"a": "\\""}}', '{"name": "z", "parameters": {}}', '"', "\\", "[", "]", "nul", ";"),
 )
 FAMILIES: Mapping[str, Family] = {
-    "hermes": Family(HermesGrammar(), _hermes, ("<tool_call>", "</tool_call>", "<tool_", *_JSON_PIECES)),
+    "hermes": Family(
+        HermesGrammar(NAMES), _hermes, ("<tool_call>", "</tool_call>", "<tool_", "```json\n", "```", *_JSON_PIECES)
+    ),
     "qwen_xml": Family(
         QwenXmlGrammar(SCHEMAS),
         _qwen_xml,
