@@ -114,7 +114,7 @@ def _invalid_field(details: ErrorDetails) -> InvalidRequest:
 
 def kind_tag(value: object) -> str | None:
     """An object's `type` as a tag that paths leave out; what pydantic itself does with types repeats them in errors."""
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    kind = value.get("type") if isinstance(value, dict) else None
     return f"<{kind}>" if isinstance(kind, str) else None
 
 

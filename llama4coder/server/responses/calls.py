@@ -20,7 +20,7 @@ from llama4coder.server.responses.replies import OutputCall, OutputCustomCall, O
 from llama4coder.server.tools import new_call_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class WrittenCall:
     """One call, and what a stream says of it."""
 

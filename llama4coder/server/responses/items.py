@@ -14,21 +14,24 @@ _UNKNOWN = (
     "kept here that an item of another kind could refer to, so send the whole conversation as such items"
 )
 
+# Contents as they come, for descriptions of the API.
+Shapes = str | list[dict[str, object]]
+
 
 class MessageItem(RequestModel):
     """What somebody said."""
 
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
-    content: Annotated[str, BeforeValidator(content_text)]
+    content: Annotated[str, BeforeValidator(content_text, json_schema_input_type=Shapes)]
 
 
 class ReasoningItem(RequestModel):
     """What the model thought before what follows; ours is never encrypted."""
 
     type: Literal["reasoning"]
-    summary: Annotated[str, BeforeValidator(parts_text)] = ""
-    content: Annotated[str, BeforeValidator(parts_text)] = ""
+    summary: Annotated[str, BeforeValidator(parts_text, json_schema_input_type=list[dict[str, object]] | None)] = ""
+    content: Annotated[str, BeforeValidator(parts_text, json_schema_input_type=list[dict[str, object]] | None)] = ""
 
 
 class FunctionCallItem(RequestModel):
@@ -38,7 +41,7 @@ class FunctionCallItem(RequestModel):
     call_id: NonEmpty
     name: NonEmpty
     namespace: str | None = None
-    arguments: Annotated[dict[str, object], PlainValidator(json_object)]
+    arguments: Annotated[dict[str, object], PlainValidator(json_object, json_schema_input_type=str)]
 
 
 class CustomCallItem(RequestModel):
@@ -56,7 +59,7 @@ class CallOutputItem(RequestModel):
 
     type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: NonEmpty
-    output: Annotated[str, BeforeValidator(output_text)]
+    output: Annotated[str, BeforeValidator(output_text, json_schema_input_type=Shapes)]
 
 
 def _kind_of(value: object) -> str | None:
@@ -79,4 +82,5 @@ def _as_items(value: object) -> object:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
-Items = Annotated[Annotated[list[Item], Field(min_length=1, fail_fast=True)], BeforeValidator(_as_items)]
+ItemList = Annotated[list[Item], Field(min_length=1, fail_fast=True)]
+Items = Annotated[ItemList, BeforeValidator(_as_items, json_schema_input_type=str | ItemList)]

@@ -25,7 +25,7 @@ _TEXT_PARAMETERS: Mapping[str, object] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Offer:
     """One tool: what the model sees, and what the client calls it."""
 
@@ -35,7 +35,7 @@ class Offer:
     is_custom: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Offers:
     """All that the model may call, and whether it must."""
 

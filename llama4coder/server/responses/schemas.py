@@ -143,7 +143,9 @@ class ResponseRequest(InputRequest):
     include: Annotated[list[str], FAIL_FAST] | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     max_tool_calls: Annotated[int, Field(ge=1)] | None = None
-    metadata: Annotated[dict[str, str] | None, PlainValidator(_text_pairs)] = None
+    metadata: Annotated[
+        dict[str, str] | None, PlainValidator(_text_pairs, json_schema_input_type=dict[str, str] | None)
+    ] = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
     top_logprobs: Annotated[int, Field(ge=0)] | None = None

@@ -1,6 +1,6 @@
 """Fields that speak of tools, in the flat shape of this dialect."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag
 
@@ -11,10 +11,9 @@ _HOSTED = (
     "tools that OpenAI's own servers run do not exist here; the model can be offered 'function', 'custom' and "
     "'namespace', and 'web_search', 'image_generation' and 'tool_search' are left out"
 )
-_LEFT_OUT = frozenset(
-    {"<web_search>", "<web_search_2025_08_26>", "<web_search_preview>", "<web_search_preview_2025_03_11>"}
-    | {"<image_generation>", "<tool_search>"}
-)
+_WebSearch = Literal["web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"]
+_LeftOut = Literal[_WebSearch, "image_generation", "tool_search"]
+_LEFT_OUT = frozenset(f"<{kind}>" for kind in get_args(_LeftOut))
 _NO_SUCH_CHOICE = "must be 'auto', 'none', 'required', or name a function, a custom tool, or a list of allowed tools"
 
 
@@ -78,7 +77,7 @@ class NamespaceField(RequestModel):
 class LeftOutField(RequestModel):
     """A tool that nobody here runs, and that agents send without relying on it."""
 
-    type: str
+    type: _LeftOut
 
 
 def _kind_of(value: object) -> str | None:

@@ -109,9 +109,11 @@ async def test_an_answer_of_nothing_is_an_empty_message(site: Site, streams: boo
 
 
 @pytest.mark.parametrize("streams", [False, True])
-async def test_log_probabilities(site: Site, streams: bool) -> None:
-    ids = [*site.ids("def add():"), site.ids("é")[0]]
-    site.backend.script = Script(ids)
+@pytest.mark.parametrize("tokens_per_event", [1, 20])
+async def test_log_probabilities(site: Site, tokens_per_event: int, streams: bool) -> None:
+    # A character that never comes whole, and white space at the end, which waits for what follows.
+    ids = [site.ids("é")[0], *site.ids("def add(): ")]
+    site.backend.script = Script(ids, tokens_per_event=tokens_per_event)
     response = await respond(site, top_logprobs=2, stream=streams)
     reply = events_of(response)[-1]["response"] if streams else response.json()
     logprobs = reply["output"][0]["content"][0]["logprobs"]
