@@ -27,6 +27,7 @@ FIELDS: Mapping[str, Mapping[str, object]] = {
 PIECES = (
     *("<think>", "</think>", "<tool_call>", "</tool_call>", HERMES, "\n", " ", "I look.", "{", '{"name": "g"}', "é€"),
     '<tool_call>\n{"name": "g", "arguments": {}}\n</tool_call>',
+    '```json\n{\n  "name": "f",\n  "arguments": {\n    "a": "x\\n"\n  }\n}\n```',
 )
 
 

@@ -28,7 +28,7 @@ def whole_block(event: Event) -> Block:
         return TextBlock(event.text)
     if isinstance(event, Reasoning):
         return ThinkingBlock(event.text, _SIGNATURE)
-    return ToolUseBlock(_call_id(), event.name, Raw(event.arguments.encode()))
+    return ToolUseBlock(_call_id(), event.name, event.arguments_line)
 
 
 def begun_block(event: Event) -> Block:

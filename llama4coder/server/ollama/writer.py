@@ -81,7 +81,7 @@ class ChatWriter(Writer):
         return msgspec.structs.replace(reply, message=message)
 
     def _call(self, call: ToolCall) -> ToolCallReply:
-        function = FunctionReply(self._num_calls, call.name, msgspec.Raw(call.arguments.encode()))
+        function = FunctionReply(self._num_calls, call.name, call.arguments_line)
         self._num_calls += 1
         return ToolCallReply(f"call_{uuid.uuid4().hex[:24]}", function)
 

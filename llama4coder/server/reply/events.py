@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Content:
@@ -24,6 +26,11 @@ class ToolCall:
 
     name: str
     arguments: str
+
+    @property
+    def arguments_line(self) -> msgspec.Raw:
+        """The arguments as one line; models may write them over several, which no line of JSON could hold."""
+        return msgspec.Raw(msgspec.json.format(self.arguments.encode(), indent=0))
 
 
 Event: TypeAlias = Content | Reasoning | ToolCall

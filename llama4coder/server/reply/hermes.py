@@ -1,8 +1,8 @@
 """Hermes 2 Pro and later, Qwen2.5 and Qwen3: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`.
 
 Source: the chat templates of these models. A closing tag may be missing where the answer ends. Qwen2.5-Coder, whose
-template says the same, mostly begins its answer with a fence of JSON instead; as that may be the answer itself, only
-tools that were offered count there.
+template says the same, mostly answers with a fence of JSON or with the bare JSON instead; as that may be the answer
+itself, only tools that were offered count there.
 """
 
 from llama4coder.server.reply.brackets import json_value
@@ -18,7 +18,7 @@ class HermesGrammar:
     """See `Grammar`."""
 
     marks = (_OPEN,)
-    first_chars = _FENCE[0]
+    first_chars = "`{"
     inner_marks = (_CLOSE,)
 
     def __init__(self, names: frozenset[str]) -> None:
@@ -26,19 +26,19 @@ class HermesGrammar:
 
     def calls(self, source: Source) -> Reading[tuple[ToolCall, ...]]:
         if not (yield from source.takes(_OPEN)):
-            return (yield from self._fenced_calls(source))
+            return (yield from self._unmarked_calls(source))
         yield from source.skip_space()
         call = json_call((yield from json_value(source)))
         if (yield from source.skip_space()):
             yield from source.expect(_CLOSE)
         return (call,)
 
-    def _fenced_calls(self, source: Source) -> Reading[tuple[ToolCall, ...]]:
+    def _unmarked_calls(self, source: Source) -> Reading[tuple[ToolCall, ...]]:
         calls: list[ToolCall] = []
-        yield from source.expect(_FENCE)
+        has_fence = yield from source.takes(_FENCE)
         while (yield from source.skip_space()) == "{" or not calls:
             calls.append(json_call((yield from json_value(source))))
             check_offered(calls, self._names)
-        if (yield from source.next_char()):
+        if has_fence and (yield from source.next_char()):
             yield from source.expect(_FENCE_END)
         return tuple(calls)

@@ -31,6 +31,10 @@ def found(family: str, text: str) -> tuple[list[tuple[str, object]], str]:
         ("hermes", '```json\n{"name": "f"}\n```', [], '```json\n{"name": "f"}\n```'),
         ("hermes", '```json\n{"name": "f", "argu', [], '```json\n{"name": "f", "argu'),
         ("hermes", '```json\n[]\n```<tool_call>{"name": "f", "arguments": {}}', [("f", {})], "```json\n[]\n```"),
+        ("hermes", '{"name": "f", "arguments": {}}\n{"name": "g", "arguments": {}}', [("f", {}), ("g", {})], ""),
+        ("hermes", '{"name": "f", "arguments": {}} I wait.', [("f", {})], "I wait."),
+        ("hermes", '{"name": "z", "arguments": {}}', [], '{"name": "z", "arguments": {}}'),
+        ("hermes", '{"a": 1}', [], '{"a": 1}'),
         ("hermes", "```python\nx = 1\n```", [], "```python\nx = 1\n```"),
         (
             "hermes",
