@@ -25,11 +25,12 @@ Stop it with Ctrl-C.
 """
 
 
-def base_url(host: str, port: int) -> str:
+def base_url(host: str, port: int, *, has_tls: bool = False) -> str:
     """The URL that a client on this machine uses."""
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if has_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def banner(url: str, config: ResolvedConfig) -> str:

@@ -12,6 +12,7 @@
     │   ├── ContextTooLong          prompt and max_tokens exceed the served context
     │   ├── ModelNotFound           no such model is served here
     │   ├── BodyTooLarge            the request body is over the limit
+    │   ├── BodyTooSlow             the request body did not arrive in time
     │   ├── Forbidden               what was asked is the operator's to do
     │   ├── Unauthenticated         no API key, or none that counts
     │   └── OutOfScope              an API key that is for something else
@@ -88,6 +89,10 @@ class ModelNotFound(RequestError):
 
 class BodyTooLarge(RequestError):
     """The request body is over the configured limit."""
+
+
+class BodyTooSlow(RequestError):
+    """The request body did not arrive in time."""
 
 
 class Forbidden(RequestError):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from llama4coder.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     ContextTooLong,
     FimUnsupported,
     Forbidden,
@@ -30,6 +31,7 @@ _BAD_REQUESTS: dict[type[RequestError], tuple[int, str | None]] = {  # the first
     ContextTooLong: (400, "context_length_exceeded"),
     ModelNotFound: (404, "model_not_found"),
     BodyTooLarge: (413, "body_too_large"),
+    BodyTooSlow: (408, "body_too_slow"),
     Forbidden: (403, "forbidden"),
     Unauthenticated: (401, "invalid_api_key"),
     OutOfScope: (403, "insufficient_scope"),
