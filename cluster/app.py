@@ -7,13 +7,14 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray._private.authentication.authentication_utils import is_token_auth_enabled  # there is no public way
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 from ray.serve.context import _get_global_client
 
 from cluster.draft_loading import check_draft
 from cluster.draft_pool import draft_deployment
-from cluster.exposure import check_exposure
+from cluster.exposure import check_exposure, check_ray
 from cluster.ingress import Ingress
 from cluster.metrics_hub import MetricsHub
 from cluster.nodes import await_nodes
@@ -46,6 +47,7 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
     host = _http_host()
     if host is not None:
         check_exposure(host, wanted.server)
+        check_ray(host, is_locked=is_token_auth_enabled())
     config = resolve_on(survey(wanted), wanted, NullProgress())
     check_draft(config)
     _log.info("resolved configuration: %s", config.model_dump_json())

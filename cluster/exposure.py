@@ -20,6 +20,15 @@ def check_exposure(host: str, server: ServerConfig) -> None:
         )
 
 
+def check_ray(host: str, *, is_locked: bool) -> None:
+    """Raise `ConfigError` for an endpoint that others can reach on a Ray that asks nobody for a token."""
+    if not is_locked and not is_loopback(host):
+        raise ConfigError(
+            f"listening on {host} needs a Ray with tokens, since whoever reaches Ray's ports can run anything: "
+            "start it on every node with RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN_PATH (see docs/security.md)"
+        )
+
+
 def check_keys(server: ServerConfig) -> None:
     """Raise `ConfigError` for a key file of this node that lets nobody in."""
     if server.keys_file is None:

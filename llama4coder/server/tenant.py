@@ -50,6 +50,10 @@ class CurrentTenant:
         most = None if tenant is None else tenant.quota.limits.max_context
         return served if most is None else min(served, most)
 
+    def context_owner(self, served: int) -> str:
+        """Whose limit `context_length` is; clients know the words for the model's own."""
+        return "This model's" if self.context_length(served) == served else "This key's"
+
     def take_prompts(self, num_tokens: int) -> None:
         """Count the prompts of a request. Raises `RateLimited` if others have used the tokens up meanwhile."""
         tenant = self.get()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from cluster import app
-from cluster.exposure import check_exposure, check_keys, is_loopback
+from cluster.exposure import check_exposure, check_keys, check_ray, is_loopback
 from llama4coder.config import ServerConfig
 from llama4coder.errors import ConfigError
 from tests.keys.made import LONG_AGO, made, write_keys
@@ -52,3 +52,11 @@ def test_an_application_for_a_serve_that_listens_everywhere_is_not_built(monkeyp
     monkeypatch.setattr("cluster.app._get_global_client", lambda **_: client)
     with pytest.raises(ConfigError, match="needs API keys"):
         app.build_app({})
+    monkeypatch.setattr("cluster.app.is_token_auth_enabled", lambda: False)
+    with pytest.raises(ConfigError, match="RAY_AUTH_MODE=token"):
+        app.build_app({"server": {"keys_file": "/etc/keys.json"}})
+
+
+def test_ray_may_be_open_where_nobody_else_reaches_the_endpoint() -> None:
+    check_ray("127.0.0.1", is_locked=False)
+    check_ray("0.0.0.0", is_locked=True)
