@@ -210,6 +210,8 @@ class ServerConfig(_Frozen):
     keys_file: AbsolutePath | None = None
     """File of API keys, as `llama4coder keys add` makes it, by an absolute path on every node that holds an ingress. It
     is read again when it changes. Without one nobody needs a key, and the endpoint listens on loopback only."""
+    tenant_metrics: bool = False
+    """Count tokens by key in the metrics, which then hold the keys' names."""
     share_prefixes: bool = False
     """Whether one key's requests may find what another's have cached; the time of an answer can tell that it was."""
     limits_divided_by: PositiveInt | Auto = "auto"

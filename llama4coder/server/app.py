@@ -69,7 +69,9 @@ def create_app(
     if config.keys_file is not None:
         num_processes = 1 if config.limits_divided_by == "auto" else config.limits_divided_by
         names = (model.name, *model.aliases)
-        locks = Locks(KeyStore(Path(config.keys_file)), Quotas(num_processes), tenant, names, metrics)
+        locks = Locks(
+            KeyStore(Path(config.keys_file)), Quotas(num_processes), tenant, names, metrics, config.tenant_metrics
+        )
         app.add_middleware(Gate, locks=locks)
     app.add_middleware(Observe, metrics=metrics, model_name=model.name)
     app.add_middleware(Barrier)
