@@ -7,11 +7,14 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray._private.authentication.authentication_utils import is_token_auth_enabled  # there is no public way
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
+from ray.serve.context import _get_global_client
 
 from cluster.draft_loading import check_draft
 from cluster.draft_pool import draft_deployment
+from cluster.exposure import check_exposure, check_ray
 from cluster.ingress import Ingress
 from cluster.metrics_hub import MetricsHub
 from cluster.nodes import await_nodes
@@ -41,6 +44,10 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
         ConfigError: one line that says what to change.
     """
     wanted = parse_args(args)
+    host = _http_host()
+    if host is not None:
+        check_exposure(host, wanted.server)
+        check_ray(host, is_locked=is_token_auth_enabled())
     config = resolve_on(survey(wanted), wanted, NullProgress())
     check_draft(config)
     _log.info("resolved configuration: %s", config.model_dump_json())
@@ -50,6 +57,12 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
     target = _target(config).bind(config, hub, drafts)
     ingress = serve.deployment(**_options(config.ingress_replicas, INGRESS_CPUS, front))(serve.ingress()(Ingress))
     return ingress.bind(config, target, hub)
+
+
+def _http_host() -> str | None:
+    """Where Serve listens, if it does; there is no public way to ask."""
+    client = _get_global_client(raise_if_no_controller_running=False) if ray.is_initialized() else None
+    return None if client is None else client.http_config.host
 
 
 def _target(config: ResolvedConfig) -> serve.Deployment:

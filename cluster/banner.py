@@ -13,11 +13,11 @@ llama4coder is ready.
 
 Try it:
 
-  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\
+  curl {url}/v1/chat/completions {authorization}-H 'Content-Type: application/json' \\
     -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Write a haiku about code."}}]}}'
 
   from openai import OpenAI
-  client = OpenAI(base_url="{url}/v1", api_key="none")
+  client = OpenAI(base_url="{url}/v1", api_key="{key}")
   answer = client.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "Hello"}}])
   print(answer.choices[0].message.content)
 
@@ -25,17 +25,21 @@ Stop it with Ctrl-C.
 """
 
 
-def base_url(host: str, port: int) -> str:
+def base_url(host: str, port: int, *, has_tls: bool = False) -> str:
     """The URL that a client on this machine uses."""
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if has_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def banner(url: str, config: ResolvedConfig) -> str:
     """Everything needed to make the first request."""
+    has_keys = config.server.keys_file is not None
     return _BANNER.format(
         url=url,
+        authorization="-H 'Authorization: Bearer YOUR_KEY' " if has_keys else "",
+        key="YOUR_KEY" if has_keys else "none",
         model=config.model.name,
         context_length=config.model.context_length,
         ranks="" if config.engine.ranks == 1 else f"{config.engine.ranks} ranks, ",

@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from cluster.serve_command import serve_locally
-from cluster.serve_file import read_serve_file
+from cluster.serve_file import Security, read_serve_file
+from cluster.tls import tls_files
 from llama4coder.cli import chat, inspect, keys, kv, perplexity, quantize
 from llama4coder.errors import Llama4CoderError
 
@@ -39,11 +40,15 @@ def serve(
     config: Annotated[Path | None, typer.Option(help="Ray Serve config file; the embedded model by default.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; wins over the file's.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; wins over the file's.", min=1, max=65535)] = None,
+    keys_file: Annotated[Path | None, typer.Option(help="API keys (llama4coder keys); wins over the file's.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate and its chain, for https (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The certificate's key (PEM).")] = None,
 ) -> None:
     """Start a private local Ray, deploy the file on it, and serve until Ctrl-C."""
     console = Console(stderr=True)
     try:
-        status = serve_locally(read_serve_file(config or default_file(), host, port), console)
+        security = Security(keys_file, tls_files({"ssl_certfile": tls_cert, "ssl_keyfile": tls_key}))
+        status = serve_locally(read_serve_file(config or default_file(), host, port, security), console)
     except (Llama4CoderError, OSError) as error:
         typer.echo(f"llama4coder: {error}", err=True)
         raise typer.Exit(1) from None

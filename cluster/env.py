@@ -1,5 +1,6 @@
 """The environment of a Ray that is ours alone; the cluster's sibling of `llama4coder.env`."""
 
+import math
 import os
 import secrets
 import tempfile
@@ -43,7 +44,7 @@ def confine_ray(folder: Path) -> None:
     )
 
 
-def put_haproxy_in_front(folder: Path, launcher: Path, fallback_port: int) -> None:
+def put_haproxy_in_front(folder: Path, launcher: Path, fallback_port: int, client_timeout_s: float) -> None:
     """Make Serve start `launcher` as HAProxy, with all its files in `folder`; to be called before `ray` is imported.
 
     HAProxy connects to the ingress replicas themselves, which then work in one event loop each. `fallback_port` is a
@@ -60,6 +61,7 @@ def put_haproxy_in_front(folder: Path, launcher: Path, fallback_port: int) -> No
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "ctl"),
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+            "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(math.ceil(client_timeout_s)),  # who neither sends nor takes
             "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a message per request that nobody reads
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "3600",  # what a stream may still take after a change of replicas
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),

@@ -28,19 +28,31 @@ def write_launcher(folder: Path, file: ServeFile) -> Path:
     Raises:
         HAProxyUnusable: there is no binary, it does not run here, or `file` asks for something else.
     """
-    if any(name.startswith("ssl_") and value for name, value in file.content["http_options"].items()):
-        raise HAProxyUnusable("the Serve config file asks for TLS")
+    options = file.content["http_options"]
+    if options.get("ssl_ca_certs") or options.get("ssl_keyfile_password"):
+        raise HAProxyUnusable("the Serve config file names certificates of clients, or a password")
     binary = _find_binary()
     error_file = folder / "unavailable.http"
     error_file.write_bytes(unavailable_answer())
-    address = f"[{file.host}]:{file.port}" if ":" in file.host else f"{file.host}:{file.port}"
-    command = [sys.executable, "-I", haproxy_launcher.__file__, binary, address, str(error_file)]
+    command = [sys.executable, "-I", haproxy_launcher.__file__, binary, _listener(folder, file), str(error_file)]
     launcher = folder / "haproxy"
     launcher.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
     launcher.chmod(0o700)
     if not os.access(launcher, os.X_OK):
         raise HAProxyUnusable(f"nothing in {folder} can be executed")
     return launcher
+
+
+def _listener(folder: Path, file: ServeFile) -> str:
+    """What follows `bind`. HAProxy looks for the key beside the certificate, so both get names beside each other."""
+    address = f"[{file.host}]:{file.port}" if ":" in file.host else f"{file.host}:{file.port}"
+    if file.tls is None:
+        return address
+    cert = folder / "tls.pem"
+    for name, target in ((cert, file.tls.cert), (folder / "tls.pem.key", file.tls.key)):
+        name.unlink(missing_ok=True)
+        name.symlink_to(target)
+    return f"{address} ssl crt {cert} alpn http/1.1 ssl-min-ver TLSv1.2"
 
 
 def unavailable_answer() -> bytes:

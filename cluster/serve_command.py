@@ -15,10 +15,12 @@ from rich.console import Console
 
 from cluster.banner import banner, base_url
 from cluster.env import confine_ray, make_private_folder, put_haproxy_in_front
+from cluster.exposure import check_exposure, check_keys
 from cluster.haproxy import LOOPBACK, HAProxyUnusable, free_loopback_port, write_launcher
 from cluster.placement import total_cpus
 from cluster.serve_file import ServeFile
 from cluster.settings import resolve_on
+from cluster.tls import without_tls
 from cluster.watchdog import Watchdog
 from llama4coder.cli.progress import RichProgress
 from llama4coder.config import ResolvedConfig
@@ -63,6 +65,10 @@ def serve_locally(file: ServeFile, console: Console) -> int:
     phases = Phases(console)
     started_s = time.monotonic()
     try:
+        check_exposure(file.host, file.config.server)
+        check_keys(file.config.server)
+        if file.tls is not None:
+            file.tls.check()
         check_port(file.host, file.port)
         with phases.phase("preparing the model"):
             machine = detect_machine(file.config.engine.device, lends_gpus=True)
@@ -70,7 +76,8 @@ def serve_locally(file: ServeFile, console: Console) -> int:
         console.print(f"  {config.model_dump_json()}", style="dim", highlight=False, markup=False, soft_wrap=True)
         with _private_ray(file, config, console, phases) as content:
             _bring_up(content, file, console, phases)
-            console.print(banner(base_url(file.host, file.port), config), highlight=False, soft_wrap=True)
+            url = base_url(file.host, file.port, has_tls=file.tls is not None)
+            console.print(banner(url, config), highlight=False, soft_wrap=True)
             console.print(f"  ready after {time.monotonic() - started_s:.1f} s", style="dim", highlight=False)
             return _wait_for_signal()
     except Stopped as stopped:
@@ -136,8 +143,9 @@ def _choose_proxy(folder: Path, file: ServeFile, console: Console) -> Mapping[st
     except HAProxyUnusable as error:
         console.print(f"  Ray Serve's own proxy instead of HAProxy, slower: {error}", style="dim", highlight=False)
         return file.content
-    put_haproxy_in_front(folder, launcher, free_loopback_port())
-    return {**file.content, "http_options": {**file.content["http_options"], "host": LOOPBACK}}
+    put_haproxy_in_front(folder, launcher, free_loopback_port(), file.config.server.client_timeout_s)
+    options = without_tls(file.content["http_options"])
+    return {**file.content, "http_options": {**options, "host": LOOPBACK}}
 
 
 def _bring_up(content: Mapping[str, Any], file: ServeFile, console: Console, phases: Phases) -> None:
@@ -162,7 +170,7 @@ def _bring_up(content: Mapping[str, Any], file: ServeFile, console: Console, pha
         finally:
             bar.finish()
     with phases.phase("waiting for the first token"):
-        wait_until_ready(file.host, file.port)
+        wait_until_ready(file.host, file.port, has_tls=file.tls is not None)
 
 
 def _wait_for_signal() -> int:

@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -55,11 +56,11 @@ def is_running(application: str, tell: Callable[[str], None]) -> bool:
     return overview.status == "RUNNING"
 
 
-def wait_until_ready(host: str, port: int) -> None:
+def wait_until_ready(host: str, port: int, *, has_tls: bool = False) -> None:
     """Wait for the first real token on the real port; raises `Unavailable` if none comes."""
     deadline_s = time.monotonic() + _READY_TIMEOUT_S
     while True:
-        status = _get_status(host, port, "/ready")
+        status = _get_status(_connection(host, port, has_tls=has_tls), "/ready")
         if status == http.HTTPStatus.OK:
             return
         if time.monotonic() > deadline_s:
@@ -67,8 +68,16 @@ def wait_until_ready(host: str, port: int) -> None:
         time.sleep(POLL_S)
 
 
-def _get_status(host: str, port: int, path: str) -> int | None:
-    connection = http.client.HTTPConnection(host, port, timeout=_READY_TIMEOUT_S)
+def _connection(host: str, port: int, *, has_tls: bool) -> http.client.HTTPConnection:
+    """To what this process itself has started, whichever name its certificate is for."""
+    if not has_tls:
+        return http.client.HTTPConnection(host, port, timeout=_READY_TIMEOUT_S)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, port, timeout=_READY_TIMEOUT_S, context=context)
+
+
+def _get_status(connection: http.client.HTTPConnection, path: str) -> int | None:
     try:
         connection.request("GET", path)
         return connection.getresponse().status

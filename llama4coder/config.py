@@ -17,6 +17,8 @@ Device = Literal["cpu", "cuda"]
 PlacementStrategy = Literal["STRICT_PACK", "PACK"]
 RoutingPolicy = Literal["kv_aware", "least_load", "round_robin"]
 SpeculationMethod = Literal["none", "ngram", "local", "pool"]
+AbsolutePath = Annotated[str, Field(pattern=r"^/.+")]
+Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?$")]
 TopBlocks = Annotated[int, Field(ge=4, le=1_000_000)]  # from the first, the last two and one to choose, to all
 
 
@@ -200,9 +202,16 @@ class ServerConfig(_Frozen):
     recovery_timeout_s: Annotated[float, Field(gt=0)] = 300.0
     """How long a request may wait for a replica to take it; and how long in all, whenever it has lost its replica,
     until it goes on, at another one or at one started anew."""
-    keys_file: str | None = None
+    client_timeout_s: Annotated[float, Field(ge=1)] = 60.0
+    """A client whose request takes so long to arrive is answered with 408; one that takes nothing of its answer for so
+    long is cut off, and what was generated for it ends."""
+    cors_origins: tuple[Origin, ...] = ()
+    """Origins whose pages may call from a browser, such as `https://chat.example.org`; none by default."""
+    keys_file: AbsolutePath | None = None
     """File of API keys, as `llama4coder keys add` makes it, by an absolute path on every node that holds an ingress. It
     is read again when it changes. Without one nobody needs a key, and the endpoint listens on loopback only."""
+    tenant_metrics: bool = False
+    """Count tokens by key in the metrics, which then hold the keys' names."""
     share_prefixes: bool = False
     """Whether one key's requests may find what another's have cached; the time of an answer can tell that it was."""
     limits_divided_by: PositiveInt | Auto = "auto"

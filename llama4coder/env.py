@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 CACHE_VARIABLE = "LLAMA4CODER_CACHE"
+API_KEY_VARIABLE = "LLAMA4CODER_API_KEY"
 
 _QUIET: Mapping[str, str] = MappingProxyType(
     {
@@ -26,6 +27,11 @@ def cache_dir() -> Path:
         return Path(chosen).expanduser().absolute()
     user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(user_cache).expanduser().absolute() / "llama4coder"
+
+
+def api_key() -> str | None:
+    """The key that our own commands show to an endpoint; not an option, which other users of a machine could read."""
+    return os.environ.get(API_KEY_VARIABLE) or None
 
 
 def offline_environment() -> dict[str, str]:

@@ -14,6 +14,7 @@
     │   ├── ModelNotFound           no such model is served here
     │   ├── NotKept                 nothing is kept that could be looked up
     │   ├── BodyTooLarge            the request body is over the limit
+    │   ├── BodyTooSlow             the request body did not arrive in time
     │   ├── Forbidden               what was asked is the operator's to do
     │   ├── Unauthenticated         no API key, or none that counts
     │   └── OutOfScope              an API key that is for something else
@@ -98,6 +99,10 @@ class NotKept(RequestError):
 
 class BodyTooLarge(RequestError):
     """The request body is over the configured limit."""
+
+
+class BodyTooSlow(RequestError):
+    """The request body did not arrive in time."""
 
 
 class Forbidden(RequestError):

@@ -19,6 +19,15 @@ def test_cache_folder_in_order_of_precedence(monkeypatch: pytest.MonkeyPatch, tm
     assert env.cache_dir() == Path("/home/somebody/mine")
 
 
+def test_the_key_of_our_own_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LLAMA4CODER_API_KEY", raising=False)
+    assert env.api_key() is None
+    monkeypatch.setenv("LLAMA4CODER_API_KEY", "")
+    assert env.api_key() is None
+    monkeypatch.setenv("LLAMA4CODER_API_KEY", "l4c-x")
+    assert env.api_key() == "l4c-x"
+
+
 def test_every_outgoing_call_is_off_and_the_operator_can_turn_one_on(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in env.offline_environment():
         monkeypatch.delenv(name, raising=False)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from llama4coder.cli.answer_view import AnswerView
 from llama4coder.cli.client import DEFAULT_URL, ChatOptions, EndpointClient, EndpointError, Message
+from llama4coder.env import api_key
 
 INTERRUPTED_EXIT_CODE = 130  # what shells expect after Ctrl-C
 
@@ -29,7 +30,7 @@ def chat(
 ) -> None:
     """Chat with a model; with something on standard input, answer that and leave."""
     try:
-        with EndpointClient(url) as client:
+        with EndpointClient(url, api_key()) as client:
             options = ChatOptions(model or client.first_model(), temperature, max_tokens, seed)
             session = ChatSession(client, options, system)
             if sys.stdin.isatty():

@@ -9,12 +9,14 @@ import httpx
 import msgspec
 
 from llama4coder.cli.event_stream import EventParser
+from llama4coder.env import API_KEY_VARIABLE
 from llama4coder.errors import Llama4CoderError
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 600.0
 METRICS_TIMEOUT_S = 10.0
+_UNAUTHORIZED = 401
 
 _Body = TypeVar("_Body")
 
@@ -56,11 +58,12 @@ class EndpointClient:
     Every method raises `EndpointError` for whatever goes wrong on the way or over there.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, api_key: str | None = None) -> None:
         self.url = url.rstrip("/")
+        headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         timeout = httpx.Timeout(CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
         # A proxy that is configured for the world outside cannot reach this machine's own addresses.
-        self._http = httpx.Client(timeout=timeout, trust_env=not _is_loopback(self.url))
+        self._http = httpx.Client(timeout=timeout, headers=headers, trust_env=not _is_loopback(self.url))
 
     def __enter__(self) -> "EndpointClient":
         return self
@@ -139,7 +142,8 @@ class EndpointClient:
             error = msgspec.json.decode(response.content, type=_Refusal).error
         except (msgspec.DecodeError, UnicodeDecodeError):
             return EndpointError(f"{self.url} answered with HTTP {response.status_code}")
-        return EndpointError(f"{_one_line(error)} (HTTP {response.status_code})")
+        hint = f"; {API_KEY_VARIABLE} holds the one to show" if response.status_code == _UNAUTHORIZED else ""
+        return EndpointError(f"{_one_line(error)} (HTTP {response.status_code}){hint}")
 
 
 class _Model(msgspec.Struct):

@@ -12,6 +12,7 @@ from rich.live import Live
 from llama4coder.cli.client import DEFAULT_URL, EndpointClient, EndpointError
 from llama4coder.cli.kv_report import KVReport, read_report
 from llama4coder.cli.kv_view import view
+from llama4coder.env import api_key
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +28,7 @@ def kv(
 ) -> None:
     """Show KV blocks by state and replica, hit rate, queue, preemptions and refusals."""
     try:
-        with EndpointClient(url) as client:
+        with EndpointClient(url, api_key()) as client:
             reports = _watched(client, interval_s, time.sleep, time.monotonic) if watch else iter((_look(client),))
             if as_json:
                 for report in reports:

@@ -1,4 +1,5 @@
-"""Every metric of the product, declared once. Labels come from closed sets; no content, no names of users."""
+"""Every metric of the product, declared once. Labels come from closed sets; no content, and no names of keys unless the
+operator asks for them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -191,6 +192,12 @@ class Metrics:
             "llama4coder_key_refusals_total",
             "Requests refused for their API key, or for its limits",
             ("reason",),
+            registry=registry,
+        )
+        self.tenant_tokens = Counter(
+            "llama4coder_tenant_tokens_total",
+            "Tokens of prompts and outputs by API key, with `server.tenant_metrics`",
+            ("tenant", "kind"),
             registry=registry,
         )
         self.admission_rejections = Counter(

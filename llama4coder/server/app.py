@@ -1,9 +1,11 @@
 """The endpoint as one FastAPI application; this module only wires."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -31,7 +33,9 @@ from llama4coder.server.openai.chat import chat_router
 from llama4coder.server.openai.completions import completions_router
 from llama4coder.server.openai.models import models_router
 from llama4coder.server.preprocess import Preprocessor
+from llama4coder.server.rate_headers import RATE_HEADERS
 from llama4coder.server.responses.routes import responses_router
+from llama4coder.server.slow_clients import SlowClients
 from llama4coder.server.tenant import CurrentTenant, TenantBackend
 from llama4coder.server.tokenize import tokenize_router
 from llama4coder.tokenizer.chat_template import ChatTemplate
@@ -65,15 +69,31 @@ def create_app(
     _handle_errors(app, metrics)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, max_body_bytes=config.max_body_bytes)
+    app.add_middleware(SlowClients, timeout_s=config.client_timeout_s)
     if config.keys_file is not None:
         num_processes = 1 if config.limits_divided_by == "auto" else config.limits_divided_by
         names = (model.name, *model.aliases)
-        locks = Locks(KeyStore(Path(config.keys_file)), Quotas(num_processes), tenant, names, metrics)
+        locks = Locks(
+            KeyStore(Path(config.keys_file)), Quotas(num_processes), tenant, names, metrics, config.tenant_metrics
+        )
         app.add_middleware(Gate, locks=locks)
     app.add_middleware(Observe, metrics=metrics, model_name=model.name)
     app.add_middleware(Barrier)
     app.add_middleware(RequestId)
+    if config.cors_origins:
+        _allow_origins(app, config.cors_origins)
     return app
+
+
+def _allow_origins(app: FastAPI, origins: Sequence[str]) -> None:
+    """For pages that hold a key of their own: no cookies are sent along, which would be anybody's."""
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=["x-request-id", "retry-after", *RATE_HEADERS],
+    )
 
 
 def _handle_errors(app: FastAPI, metrics: Metrics) -> None:

@@ -27,6 +27,7 @@ _ANTHROPIC_TYPES: Mapping[int, str] = {  # by status
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
+    408: "invalid_request_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from llama4coder.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     ContextTooLong,
     FimUnsupported,
     Forbidden,
@@ -32,6 +33,7 @@ _BAD_REQUESTS: dict[type[RequestError], tuple[int, str | None]] = {  # the first
     ModelNotFound: (404, "model_not_found"),
     NotKept: (404, "not_kept"),
     BodyTooLarge: (413, "body_too_large"),
+    BodyTooSlow: (408, "body_too_slow"),
     Forbidden: (403, "forbidden"),
     Unauthenticated: (401, "invalid_api_key"),
     OutOfScope: (403, "insufficient_scope"),

@@ -34,6 +34,7 @@ class Locks:
     current: CurrentTenant
     models: Collection[str]  # every name of what is served here
     metrics: Metrics
+    names_tenants: bool  # in metrics
 
 
 class Gate:
@@ -72,7 +73,8 @@ class Gate:
             assert verdict.refusal is not None, "one or the other"
             self._locks.metrics.key_refusals.labels(reason=verdict.refusal.value).inc()
             raise _Refused(_error(verdict.refusal))
-        return Tenant(verdict.record.name, self._locks.quotas.of(verdict.record))
+        tokens = self._locks.metrics.tenant_tokens if self._locks.names_tenants else None
+        return Tenant(verdict.record.name, self._locks.quotas.of(verdict.record), tokens)
 
     @contextmanager
     def _counted(self, tenant: Tenant, method: str) -> Iterator[None]:

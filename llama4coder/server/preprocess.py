@@ -73,6 +73,10 @@ class Preprocessor:
         return self._tenant.context_length(self._model.context_length)
 
     @property
+    def _context_owner(self) -> str:
+        return self._tenant.context_owner(self._model.context_length)
+
+    @property
     def knows_chats(self) -> bool:
         """Whether the model has a chat template."""
         return self._chats is not None
@@ -193,7 +197,7 @@ class Preprocessor:
         num_tokens = num_chars // _MAX_BYTES_PER_TOKEN
         if num_tokens > context_length:
             raise ContextTooLong(
-                f"This model's maximum context length is {context_length} tokens. However, your {param} has "
+                f"{self._context_owner} maximum context length is {context_length} tokens. However, your {param} has "
                 f"{num_chars} characters, which are more than {num_tokens} tokens.",
                 param,
                 num_tokens,
@@ -248,7 +252,7 @@ class Preprocessor:
     def _max_tokens(self, prompt: Prompt, options: Options) -> int:
         max_tokens = options.max_tokens
         context_length, num_prompt_tokens = self._context_length, len(prompt.token_ids)
-        start = f"This model's maximum context length is {context_length} tokens. However, "
+        start = f"{self._context_owner} maximum context length is {context_length} tokens. However, "
         if max_tokens is None or options.clamps_max_tokens:
             if num_prompt_tokens >= context_length:
                 message = f"{start}your {prompt.param} resulted in {num_prompt_tokens} tokens."

@@ -6,6 +6,14 @@ from datetime import UTC, datetime, timedelta
 from llama4coder.keys.quota import Quota, Standing
 from llama4coder.keys.scope import Scope
 
+_KINDS = ("requests", "tokens")
+RATE_HEADERS = tuple(
+    name
+    for kind in _KINDS
+    for word in ("limit", "remaining", "reset")
+    for name in (f"x-ratelimit-{word}-{kind}", f"anthropic-ratelimit-{kind}-{word}")
+)
+
 
 def rate_headers(quota: Quota, dialect: Scope, now: Callable[[], datetime]) -> dict[str, str]:
     """Those of Anthropic's dialect, or OpenAI's for all others; none for a limit that is not set."""

@@ -5,6 +5,8 @@ from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
+from prometheus_client import Counter
+
 from llama4coder.backend import GenerationBackend
 from llama4coder.errors import RateLimited
 from llama4coder.keys.quota import Exceeded, LimitKind, Quota
@@ -23,6 +25,20 @@ class Tenant:
 
     name: str
     quota: Quota
+    tokens: Counter | None = None  # of `Metrics.tenant_tokens`, where names may be shown
+
+    def use_prompt(self, num_tokens: int) -> None:
+        """Count what was sent."""
+        self._use(num_tokens, "prompt")
+
+    def use_output(self, num_tokens: int) -> None:
+        """Count what was generated."""
+        self._use(num_tokens, "output")
+
+    def _use(self, num_tokens: int, kind: str) -> None:
+        self.quota.take_tokens(num_tokens)
+        if self.tokens is not None:
+            self.tokens.labels(tenant=self.name, kind=kind).inc(num_tokens)
 
 
 class CurrentTenant:
@@ -50,6 +66,10 @@ class CurrentTenant:
         most = None if tenant is None else tenant.quota.limits.max_context
         return served if most is None else min(served, most)
 
+    def context_owner(self, served: int) -> str:
+        """Whose limit `context_length` is; clients know the words for the model's own."""
+        return "This model's" if self.context_length(served) == served else "This key's"
+
     def take_prompts(self, num_tokens: int) -> None:
         """Count the prompts of a request. Raises `RateLimited` if others have used the tokens up meanwhile."""
         tenant = self.get()
@@ -57,7 +77,7 @@ class CurrentTenant:
             return
         if (exceeded := tenant.quota.lack_of_tokens()) is not None:
             raise rate_limited(exceeded)
-        tenant.quota.take_tokens(num_tokens)
+        tenant.use_prompt(num_tokens)
 
 
 class TenantBackend:
@@ -77,7 +97,7 @@ class TenantBackend:
         async with aclosing(self._inner.generate(request)) as events:
             async for event in events:
                 if tenant is not None:
-                    tenant.quota.take_tokens(len(event.token_ids))
+                    tenant.use_output(len(event.token_ids))
                 yield event
 
     async def probe(self, timeout_s: float) -> None:

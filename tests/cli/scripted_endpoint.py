@@ -26,6 +26,7 @@ class Endpoint:
     metrics: list[Reply] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     asked: list[dict[str, object]] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
     client_left: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -72,10 +73,12 @@ class _Handler(BaseHTTPRequestHandler):
     script: Endpoint
 
     def do_GET(self) -> None:
+        self.script.authorizations.append(self.headers["Authorization"])
         is_metrics = self.path == "/metrics"
         self._send(_next(self.script.metrics) if is_metrics else self.script.models)
 
     def do_POST(self) -> None:
+        self.script.authorizations.append(self.headers["Authorization"])
         self.script.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self._send(_next(self.script.replies))
 

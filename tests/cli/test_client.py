@@ -113,6 +113,21 @@ def test_proxies_are_not_asked_for_this_machine(endpoint: Endpoint, monkeypatch:
     assert ask(endpoint)[0].text == "x"
 
 
+def test_the_key_is_shown_with_every_request(endpoint: Endpoint) -> None:
+    endpoint.replies, endpoint.metrics = [answer("x")], [answer("y")]
+    with EndpointClient(endpoint.url, "l4c-secret") as client:
+        list(client.answer(HELLO, ChatOptions(client.first_model())))
+        client.metrics()
+    assert endpoint.authorizations == ["Bearer l4c-secret"] * 3
+
+
+def test_who_has_no_key_is_told_where_it_goes(endpoint: Endpoint) -> None:
+    endpoint.models = json_reply({"error": {"message": "an API key is needed"}}, status=401)
+    with EndpointClient(endpoint.url) as client, pytest.raises(EndpointError, match=r"needed.*LLAMA4CODER_API_KEY"):
+        client.first_model()
+    assert endpoint.authorizations == [None]
+
+
 def test_closing_the_answer_closes_the_connection(endpoint: Endpoint) -> None:
     endpoint.replies = [Reply((event("x"),), hang=True)]
     with EndpointClient(endpoint.url) as client:

@@ -36,11 +36,16 @@ def tokenizer(tiny_folder: Path) -> Tokenizer:
 @pytest.fixture
 def make_site(tiny_folder: Path, tokenizer: Tokenizer) -> Iterator[MakeSite]:
     def make(
-        *, model: ServedModel = MODEL, has_template: bool = True, tokenizer: Tokenizer = tokenizer, **config: Any
+        *,
+        model: ServedModel = MODEL,
+        has_template: bool = True,
+        tokenizer: Tokenizer = tokenizer,
+        backend: Any = None,
+        **config: Any,
     ) -> Site:
         registry = CollectorRegistry()
         template = ChatTemplate.from_folder(tiny_folder) if has_template else None
-        backend = FakeBackend()
+        backend = backend or FakeBackend()
         app = create_app(backend, model, tokenizer, template, ServerConfig(**config), Metrics(registry))
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         return Site(app, backend, tokenizer, registry, httpx.AsyncClient(transport=transport, base_url="http://test"))

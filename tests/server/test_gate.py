@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 from starlette.routing import BaseRoute, Route
 
 from llama4coder.keys.record import Limits
@@ -291,6 +292,17 @@ async def test_tokens_of_prompts_and_outputs_are_counted(make_site: MakeSite, tm
     assert refused.headers["x-ratelimit-remaining-tokens"] == "0"
 
 
+async def test_tokens_are_counted_by_name_only_where_that_is_wanted(make_site: MakeSite, tmp_path: Path) -> None:
+    for wanted in (False, True):
+        (tmp_path / str(wanted)).mkdir()
+        shop = Shop(make_site, tmp_path / str(wanted), Limits(), tenant_metrics=wanted)
+        await shop.complete(n=2)
+        num_prompt = len(shop.site.ids("def add")) + 1 if wanted else 0
+        assert shop.site.metric("tenant_tokens_total", tenant="key", kind="output") == (6 if wanted else 0)
+        assert shop.site.metric("tenant_tokens_total", tenant="key", kind="prompt") in {num_prompt, num_prompt - wanted}
+        assert (b'tenant="key"' in generate_latest(shop.site.registry)) is wanted
+
+
 async def test_requests_that_come_together_do_not_all_pass_before_one_has_paid(
     make_site: MakeSite, tmp_path: Path
 ) -> None:
@@ -331,7 +343,7 @@ async def test_a_context_of_ones_own(make_site: MakeSite, tmp_path: Path) -> Non
         refused = await shop.complete(**({"prompt": [5] * 30} | fields))
         assert refused.status_code == 400
         assert refused.json()["error"]["code"] == "context_length_exceeded"
-        assert "40 tokens" in refused.json()["error"]["message"]
+        assert "This key's maximum context length is 40 tokens" in refused.json()["error"]["message"]
     assert (await shop.complete("other", prompt=[5] * 40, max_tokens=20)).status_code == 200
 
 

@@ -69,7 +69,25 @@ async def test_bad_token_requests(site: Site, path: str, body: dict[str, object]
     assert (response.status_code, response.json()["error"]["param"]) == (status, param)
 
 
-async def test_health_does_not_ask_the_engine_and_ready_does(site: Site) -> None:
+async def test_many_probes_ask_for_one_token(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = 0
+
+    async def probe(timeout_s: float) -> None:
+        nonlocal probes
+        probes += 1
+        await asyncio.sleep(0.05)
+        if probes == 1:
+            raise EngineDead("not yet")
+
+    monkeypatch.setattr(site.backend, "probe", probe)
+    for status in (503, 200, 200):
+        answers = await asyncio.gather(*[site.client.get("/ready") for _ in range(20)])
+        assert {answer.status_code for answer in answers} == {status}
+    assert probes == 2, "a failure is asked about again, a token is proof for a while"
+
+
+async def test_health_does_not_ask_the_engine_and_ready_does(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llama4coder.server.health._PROOF_S", 0.0)
     assert (await site.client.get("/ready")).status_code == 200
     site.backend.dead = EngineDead("rank 3 does not answer")
     assert (await site.client.get("/health")).status_code == 200

@@ -58,6 +58,18 @@ async def test_one_frame_serves_many_requests(receiver: TokenReceiver, sender: T
     assert [(await stream.next_event()).token_ids for stream in streams.values()] == [(97,), (98,), (99,)]
 
 
+@pytest.mark.parametrize("key", [None, b"2" * 40])
+async def test_a_peer_without_the_key_reaches_nobody(
+    receiver: TokenReceiver, sender: TokenSender, key: bytes | None
+) -> None:
+    stream = receiver.open("a", 0)
+    stranger = sender.sink(Endpoint(receiver.endpoint.address, key))
+    await publish(stranger, [TokenEvent("a", 0, (9,))])
+    await asyncio.sleep(0.2)
+    await publish(sender.sink(receiver.endpoint), [TokenEvent("a", 0, (7,))])
+    assert (await stream.next_event()).token_ids == (7,)
+
+
 async def test_hole_ends_the_stream(receiver: TokenReceiver, sender: TokenSender) -> None:
     stream = receiver.open("a", 0)
     await publish(sender.sink(receiver.endpoint), [TokenEvent("a", 0, (1,)), TokenEvent("a", 2, (3,))])
