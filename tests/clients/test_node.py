@@ -26,9 +26,9 @@ def test_they_get_the_same_answer_by_every_road(tmp_path: Path, server: LiveServ
     assert done.returncode == 0, done.stderr
     got = json.loads(done.stdout)
     assert "Paris" in got["chat"]
-    assert {got[each] for each in ("chat", "chatStream", "chatRunner", "ollamaChat", "ollamaStream", "ollamaGenerate")} == {
-        got["chat"]
-    }
+    assert {
+        got[each] for each in ("chat", "chatStream", "chatRunner", "ollamaChat", "ollamaStream", "ollamaGenerate")
+    } == {got["chat"]}
     assert got["completion"] == got["completionStream"] != ""
     assert got["usage"] == got["streamUsage"] > 0
     assert MODEL in got["models"] and got["tags"] == got["running"] == got["models"]
