@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.clients.conftest import MODEL
 from tests.clients.environments import python_environment
@@ -18,6 +19,7 @@ LITELLM = "litellm==1.110.2"
 AIDER = "aider-chat==0.86.2"
 CALLS = Path(__file__).with_name("litellm_calls.py")
 TIMEOUT_S = 600.0
+MAX_TOKENS = 64
 MODEL_LIMITS = {
     "max_tokens": 8192,
     "max_input_tokens": 8192,
@@ -28,7 +30,8 @@ MODEL_LIMITS = {
     "mode": "chat",
 }
 AIDER_OPTIONS = (
-    *("--model", f"openai/{MODEL}", "--model-metadata-file", "limits.json", "--no-show-model-warnings"),
+    *("--model", f"openai/{MODEL}", "--model-metadata-file", "limits.json"),
+    *("--model-settings-file", "settings.yml", "--no-show-model-warnings", "--map-tokens", "0"),
     *("--yes-always", "--no-pretty", "--no-check-update", "--analytics-disable", "--no-gitignore", "--no-auto-commits"),
 )
 
@@ -65,6 +68,8 @@ def test_aider_edits_without_an_error_of_the_protocol(tmp_path: Path, server: Li
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "calc.py").write_text("def add(a, b):\n    return a - b\n")
+    settings = [{"name": f"openai/{MODEL}", "extra_params": {"max_tokens": MAX_TOKENS}}]
+    (folder / "settings.yml").write_text(yaml.safe_dump(settings))
     (folder / "limits.json").write_text(json.dumps({f"openai/{MODEL}": MODEL_LIMITS}))
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     for options in (("--edit-format", "whole"), ("--edit-format", "diff", "--no-stream")):
