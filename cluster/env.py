@@ -6,6 +6,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
+_NOBODY = "http://127.0.0.1:9"  # the discard port, at which nothing listens any more
 _MAX_MESSAGE_BYTES = 256 * 2**20  # half of what Ray's messages may have, and more than any request
 _MAX_BASE_LENGTH = 20  # Ray and HAProxy put Unix sockets below, whose paths may have 107 characters
 
@@ -40,8 +41,16 @@ def confine_ray(folder: Path) -> None:
             "RAY_max_direct_call_object_size": str(_MAX_MESSAGE_BYTES),
             "RAY_automatic_object_spilling_enabled": "0",
             "TMPDIR": str(folder),
+            **_no_way_out(),
         }
     )
+
+
+def _no_way_out() -> dict[str, str]:
+    """A proxy for HTTP that is not there: Ray asks metadata services in which cloud it is, even without a dashboard."""
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), _NOBODY)
+    proxies |= {"no_proxy": "127.0.0.1,localhost,::1"}
+    return proxies | {name.upper(): value for name, value in proxies.items()}
 
 
 def put_haproxy_in_front(folder: Path, launcher: Path, fallback_port: int, client_timeout_s: float) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from cluster.processes import Process, descendants
 from llama4coder.checkpoint.folder import find_checkpoint
@@ -21,7 +23,8 @@ from llama4coder.progress import NullProgress
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from tests.silence.deck import Sent, deck
 from tests.silence.secret import Secret, traces, traces_in_deleted
-from tests.support.live_server import LiveServer, start_server
+from tests.support import live_server
+from tests.support.live_server import LiveServer, write_serve_file
 from tests.support.watching import processes_named, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -49,51 +52,69 @@ DEATHS = (
     (b"llama4coder:Ingress", signal.SIGABRT),
     (b"llama4coder:Ingress", signal.SIGKILL),
     (b"MetricsHub", signal.SIGKILL),
-    (b"ray::HAProxyManager", signal.SIGKILL),
-    (b"bin/haproxy", signal.SIGKILL),
     (b"ServeController", signal.SIGKILL),
 )
+HAPROXY_DEATHS = ((b"ray::HAProxyManager", signal.SIGKILL), (b"bin/haproxy", signal.SIGKILL))
+OWN_PROXY_DEATHS = ((b"ray::ProxyActor", signal.SIGKILL),)
+# As much as Ray, Serve and Python can be made to say.
 LOUD = {
     "RAY_BACKEND_LOG_LEVEL": "trace",
     "RAY_SERVE_LOG_TO_STDERR": "1",
+    "RAY_record_ref_creation_sites": "1",
+    "RAY_record_task_actor_creation_sites": "1",
     "PYTHONASYNCIODEBUG": "1",
     "PYTHONFAULTHANDLER": "1",
     "PYTHONDEVMODE": "1",
-    "RAY_record_ref_creation_sites": "1",
-    "RAY_record_task_actor_creation_sites": "1",
 }
+LOUD_LOGGING = {"log_level": "DEBUG", "enable_access_log": True}
+DEPLOYMENTS = ("Ingress", "TargetReplica", "DraftReplica", "MetricsHub")
+OWN_PROXY = {"RAY_SERVE_HAPROXY_BINARY_PATH": "/bin/false"}
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A running server, and everything that it can write to."""
+    """A running server, everything that it can write to, and how its processes are to die."""
 
     server: LiveServer
     folders: tuple[Path, ...]
     started_s: float
+    deaths: tuple[tuple[bytes, signal.Signals], ...]
 
 
-def deployment(folder: Path, **env: str) -> Iterator[Deployment]:
+def write_loud_file(folder: Path, args: Mapping[str, Any]) -> Path:
+    """What `write_serve_file` writes, but for every logging option that Serve has."""
+    file = write_serve_file(folder, args)
+    content = yaml.safe_load(file.read_text())
+    content["logging_config"] = LOUD_LOGGING
+    (application,) = content["applications"]
+    application["logging_config"] = LOUD_LOGGING
+    application["deployments"] = [{"name": name, "logging_config": LOUD_LOGGING} for name in DEPLOYMENTS]
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+@pytest.fixture(params=["quiet", "loud"])
+def running(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    """By HAProxy as it is delivered; and by Serve's own proxy with every log at its most verbose."""
+    is_loud = request.param == "loud"
+    if is_loud:
+        monkeypatch.setattr(live_server, "write_serve_file", write_loud_file)
     started_s = time.time()
-    home, temp = folder / "h", Path("/tmp") / f"c{os.getpid()}"
+    home, temp = tmp_path / "h", Path("/tmp") / f"c{os.getpid()}"
     for each in (home, temp):
         each.mkdir()
     places = {"HOME": str(home), "TMPDIR": str(temp), "LLAMA4CODER_CACHE": str(cache_dir())}
     limits = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (limits[1], limits[1]))  # cores would be written if nobody forbade it
-    server = start_server(folder, ARGS, **places, **env)
+    server = live_server.start_server(tmp_path, ARGS, **places, **(LOUD | OWN_PROXY if is_loud else {}))
     resource.setrlimit(resource.RLIMIT_CORE, limits)
+    folders = (tmp_path, temp, cache_dir(), Path("/tmp/ray"), Path("/var/log"), Path.cwd())
     try:
         server.wait_until_ready()
-        yield Deployment(server, (folder, temp, cache_dir(), Path("/tmp/ray"), Path("/var/log"), Path.cwd()), started_s)
+        yield Deployment(server, folders, started_s, DEATHS + (OWN_PROXY_DEATHS if is_loud else HAPROXY_DEATHS))
     finally:
         server.stop()
-        temp.rmdir()
-
-
-@pytest.fixture(params=["usual", "loud"])
-def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
-    yield from deployment(tmp_path, **(LOUD if request.param == "loud" else {}))
+        shutil.rmtree(temp, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +130,7 @@ def test_the_secret_is_nowhere(running: Deployment, secret: Secret) -> None:
     assert {200, 400, 404, 413} <= set(statuses)
     assert max(statuses) < 500
     seen = descendants({server.process.pid})
-    for name, number in DEATHS:
+    for name, number in running.deaths:
         stream_into_death(server, secret, name, number)
         seen |= descendants({server.process.pid})
     long_prompt = f"{secret.text} " * (LONG_PROMPT_TOKENS // len(secret.text))

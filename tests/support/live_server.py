@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 READY_MARK = "llama4coder is ready"
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 10.0  # the promise of `llama4coder serve`
 
 _REPOSITORY = Path(__file__).parents[2]
