@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _NINE_CHARACTERS = re.compile(r"[A-Za-z0-9]{9}")
@@ -30,6 +30,12 @@ class ToolChoice:
 
     is_required: bool = False
     name: str | None = None  # of the one that must be
+    allowed: tuple[str, ...] | None = None  # of the offered ones only these may be; None: all
+
+    def of(self, tools: Sequence[Tool]) -> tuple[Tool, ...]:
+        """Those of the tools that may be called."""
+        names = self.allowed if self.name is None else (self.name,)
+        return tuple(tool for tool in tools if names is None or tool.name in names)
 
 
 FREE_CHOICE = ToolChoice()

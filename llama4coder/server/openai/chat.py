@@ -61,7 +61,7 @@ async def prepare_chat(endpoint: Endpoint, body: ChatRequest, request_id: str) -
     preprocessor.check_size(sum(map(num_chars, body.messages)), "messages")
     preprocessor.check_size(sum(len(str(tool.parameters)) for tool in extras.tools), "tools")
     prompt = await preprocessor.chat_prompt(template_messages(body.messages), extras)
-    options = preprocessor.for_chat(options, extras, prompt)
+    options = await preprocessor.for_chat(options, extras, prompt)
     prediction = await preprocessor.prediction(options.prediction)
     return preprocessor.plan(request_id, (prompt,), options, prediction)
 
