@@ -26,7 +26,7 @@ class Constraints:
         self._vocab_size = vocab_size
 
     def of_format(self, answer_format: AnswerFormat, field: str) -> Constraint:
-        """For an output that is the answer and nothing else; `UnsupportedOption` naming the field where it cannot be."""
+        """For an output that is the answer and nothing else; see `of`."""
         return self.of(OutputLanguage(answer_format, None, None), field)
 
     def of(self, language: OutputLanguage, format_field: str) -> Constraint:

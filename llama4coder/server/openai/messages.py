@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from llama4coder.errors import InvalidRequest
 from llama4coder.server.chat import ChatExtras
+from llama4coder.server.openai.format_fields import asked_format
 from llama4coder.server.openai.schemas import ChatMessage, ChatRequest
-from llama4coder.server.openai.tool_fields import ToolCallField, ToolField
-from llama4coder.server.tools import Message, Tool
+from llama4coder.server.openai.tool_fields import ChosenTools, ToolCallField, ToolField
+from llama4coder.server.tools import FREE_CHOICE, Message, Tool
 
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
@@ -41,14 +42,26 @@ def num_chars(message: ChatMessage) -> int:
 
 
 def chat_extras(body: ChatRequest) -> ChatExtras:
-    """What a chat wants besides its messages; `InvalidRequest` where two tools have one name."""
-    fields = [] if body.tool_choice == "none" else body.tools or []
-    if len({field.function.name for field in fields}) < len(fields):
+    """What a chat wants besides its messages.
+
+    Raises:
+        InvalidRequest: two tools have one name, a tool is chosen that is not offered, or there are several formats.
+    """
+    chosen = body.tool_choice or ChosenTools(FREE_CHOICE)
+    tools = tuple(map(_tool, body.tools or ())) if chosen.offers_any else ()
+    names = {tool.name for tool in tools}
+    if len(names) < len(tools):
         raise InvalidRequest("every tool must have a name of its own", "tools")
+    if not names.issuperset(chosen.choice.allowed or ()):
+        raise InvalidRequest("'tool_choice' allows a tool that is not among 'tools'", "tool_choice")
+    asked = asked_format(body)
     return ChatExtras(
         add_generation_prompt=body.add_generation_prompt is not False,
-        tools=tuple(map(_tool, fields)),
+        tools=tools,
+        tool_choice=chosen.choice,
         max_calls=1 if body.parallel_tool_calls is False else None,
+        answer_format=asked.answer_format,
+        format_field=asked.field,
         reasoning_effort=body.reasoning_effort,
         template_settings=body.chat_template_kwargs or {},
     )
@@ -56,4 +69,4 @@ def chat_extras(body: ChatRequest) -> ChatExtras:
 
 def _tool(field: ToolField) -> Tool:
     function = field.function
-    return Tool(function.name, function.description, function.parameters or _NO_PARAMETERS)
+    return Tool(function.name, function.description, function.parameters or _NO_PARAMETERS, bool(function.strict))

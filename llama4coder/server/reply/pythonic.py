@@ -19,6 +19,7 @@ from llama4coder.server.reply.properties import Property, check_held, properties
 from llama4coder.server.reply.source import NotACallError, Reading, Source
 from llama4coder.server.tools import Tool
 
+_JSON_WORDS = {"true": True, "false": False, "null": None}
 _OPEN, _CLOSE = "<|python_start|>", "<|python_end|>"
 # What Python's parser and `literal_eval` raise for text that is no expression, or too deep, and JSON for its values.
 _BAD_PYTHON = (SyntaxError, ValueError, TypeError, RecursionError, MemoryError)
@@ -84,10 +85,8 @@ def _keyword(entry: ast.keyword) -> str:
 class _JsonWords(ast.NodeTransformer):
     """Some models write JSON's words for Python's, and outputs that are held to a schema do."""
 
-    _VALUES = {"true": True, "false": False, "null": None}  # noqa: RUF012 - never changed
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 - the library's name for it
-        return ast.Constant(self._VALUES[node.id]) if node.id in self._VALUES else node
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(_JSON_WORDS[node.id]) if node.id in _JSON_WORDS else node
 
 
 def _call(lark: Lark, tool: Tool) -> str:
