@@ -22,7 +22,7 @@ _REASONS = {
     "grammar size": "it grows too large",
     "too many expressions": "matching it is too complex",
     "fuel": "matching it is too complex",
-    "items; max": "matching it is too complex",
+    "Current row": "matching it is too complex",
     "TooComplex": "matching it is too complex",
     "not present in a registry": "it refers to another document, and none is ever fetched",
     "Unsatisfiable": "nothing could ever match it",

@@ -8,10 +8,11 @@ from llama4coder.constraint.vocabulary import GrammarVocabulary
 from llama4coder.types import Constraint
 
 _MAX_CHARS = 512 * 1024
+_NUM_TRIED = 8  # tokens
 
 
 def check_grammar(vocabulary: GrammarVocabulary, constraint: Constraint) -> None:
-    """Compile it, and see what may come first; takes up to a second or so for what is near the limits.
+    """Compile it, and see how outputs may begin; takes up to a second or so for what is near the limits.
 
     Raises:
         BadGrammar: it cannot be compiled within the limits, or nothing matches it.
@@ -26,9 +27,12 @@ def check_grammar(vocabulary: GrammarVocabulary, constraint: Constraint) -> None
 
 
 def _begin(matcher: OutputMatcher) -> None:
-    """Take any first token and take it back, as ranks do with guesses."""
-    bits = np.frombuffer(matcher.parser.compute_bitmask(), dtype=np.uint8)
-    first = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
-    if first.size and not matcher.has_failed:
-        matcher.parser.try_consume_tokens([int(first[0])])
-        matcher.parser.rollback(1)
+    """Take the first token that may come, a few times, and take them back, as ranks do with guesses."""
+    num_taken = 0
+    while num_taken < _NUM_TRIED and not matcher.parser.is_stopped():
+        bits = np.frombuffer(matcher.parser.compute_bitmask(), dtype=np.uint8)
+        allowed = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
+        if matcher.has_failed or not allowed.size:
+            return
+        num_taken += matcher.parser.try_consume_tokens([int(allowed[0])])
+    matcher.parser.rollback(num_taken)

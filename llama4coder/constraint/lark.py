@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import llguidance
-from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
+from llguidance.gbnf_to_lark import any_to_lark
 
 from llama4coder.constraint.bad_grammar import BadGrammar
 from llama4coder.types import Constraint
@@ -15,7 +15,7 @@ from llama4coder.types import Constraint
 # Between the parts of a JSON text: without an end a model could go on with it for ever.
 _OPTIONS = {"whitespace_pattern": r"[ \t]|\r?\n[ \t]{0,60}"}
 _LENIENT = {**_OPTIONS, "lenient": True}  # what cannot be held to is left out
-_MAX_DEPTH = 64
+_MAX_DEPTH, _MAX_KEYS = 64, 1000
 _MAX_GRAMMAR_CHARS = 64 * 1024
 _ANY = "/(?s:.*)/"
 
@@ -41,8 +41,8 @@ class Lark:
         return self._add("P", f"/{llguidance.regex_to_lark(regex)}/")
 
     def json(self, schema: Mapping[str, object], *, lenient: bool = False) -> str:
-        """JSON that a schema describes; its references begin at its own root. Raises `BadGrammar` if it is too deep."""
-        _check_depth(schema)
+        """JSON that a schema describes; its references begin at its own root. `BadGrammar` if it is too large."""
+        _check_shape(schema)
         options = {"x-guidance": _LENIENT if lenient else _OPTIONS}
         return self._add("j", f"%json {json.dumps({**schema, **options}, ensure_ascii=False)}")
 
@@ -53,7 +53,7 @@ class Lark:
         lines = "\n".join(stripped for line in grammar.splitlines() if (stripped := line.strip()))  # else it is slow
         try:
             lark = any_to_lark(lines)
-        except (GbnfToLarkError, RecursionError):
+        except Exception:  # noqa: BLE001 - the library raises nothing more precise
             raise BadGrammar("it is neither Lark nor GBNF") from None
         name = f"part{len(self._parts)}"
         self._parts.append({"name": name, "lark_grammar": lark})
@@ -113,9 +113,12 @@ def _without(but: Iterable[str], text: str = _ANY) -> str:
     return " & ".join((text, *(f"~({terminal})" for terminal in but)))
 
 
-def _check_depth(schema: Mapping[str, object]) -> None:
+def _check_shape(schema: Mapping[str, object]) -> None:
+    """Level by level: the libraries' own limits are those of their stacks, or come after seconds of work."""
     level: list[object] = [schema]
     for _ in range(_MAX_DEPTH):
+        if any(isinstance(one, Mapping) and len(one) > _MAX_KEYS for one in level):
+            raise BadGrammar(f"it has more than {_MAX_KEYS} keys in one place, which is too large")
         level = [value for one in level for value in _inner(one)]
         if not level:
             return

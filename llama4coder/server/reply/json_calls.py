@@ -76,4 +76,4 @@ def written_call(lark: Lark, tool: Tool, arguments_key: str) -> str:
 
 def arguments_of(lark: Lark, tool: Tool) -> str:
     """The JSON of the tool's arguments: of a strict one as its schema demands, else as far as that can be held to."""
-    return lark.json({"type": "object", **tool.parameters}, lenient=not tool.strict)
+    return lark.json({**tool.parameters, "type": "object"}, lenient=not tool.strict)
