@@ -23,12 +23,27 @@ class GrammarVocabulary:
         num_tokens = max(vocab_size, tokenizer.vocab_size)
         wrapper = TokenizerWrapper(_Tokens(tokenizer, num_tokens))
         tokens = LLTokenizer(wrapper, n_vocab=num_tokens, eos_token=sorted(tokenizer.eos_token_ids))
-        return cls(tokens, LLParserLimits(verbose_errors=False))  # errors would hold what was generated
+        return cls(tokens, _limits())
 
     @property
     def num_words(self) -> int:
         """32-bit words of one mask."""
         return -(-self.tokens.vocab_size // _WORD_BITS)
+
+
+def _limits() -> LLParserLimits:
+    """About half of llguidance's own: 10 ms for any one mask, and outputs that get so far are ended.
+
+    Errors must not hold what was generated.
+    """
+    return LLParserLimits(
+        initial_lexer_fuel=500_000,
+        step_lexer_fuel=100_000,
+        step_max_items=25_000,
+        max_lexer_states=100_000,
+        max_grammar_size=100_000,
+        verbose_errors=False,
+    )
 
 
 class _Tokens:

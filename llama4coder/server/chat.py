@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from llama4coder.errors import InvalidRequest, ToolsUnsupported, UnsupportedOption
 from llama4coder.inspection.template import ToolFormat, read_template
 from llama4coder.server.answer_format import AnswerFormat
+from llama4coder.server.constraints import Constraints
 from llama4coder.server.generation import Prompt
+from llama4coder.server.output_language import Calls, OutputLanguage, Thinking
 from llama4coder.server.reply.families import GRAMMARS, THINK_MARKS, think_marks_of, writes
-from llama4coder.server.reply.grammar import Grammar
+from llama4coder.server.reply.grammar import CallLimits, Grammar
 from llama4coder.server.reply.reply import ReplyFormat
 from llama4coder.server.reply.thinking import ThinkMarks
 from llama4coder.server.tools import FREE_CHOICE, Message, Tool, ToolChoice, with_short_ids
@@ -21,7 +23,6 @@ _THINK_TEXTS = frozenset(text for marks in THINK_MARKS for text in (marks.openin
 _THINK_SWITCH = "enable_thinking"  # Qwen3, SmolLM3 and others
 _EFFORT = "reasoning_effort"
 _NO_EFFORT = "none"
-_CONSTRAINED = "constrained decoding, which is not supported yet"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -34,6 +35,7 @@ class ChatExtras:
     tool_choice: ToolChoice = FREE_CHOICE
     max_calls: int | None = None  # None: any number
     answer_format: AnswerFormat | None = None  # None: any text
+    format_field: str = "response_format"  # of the request, for what is wrong with it
     reasoning_effort: str | None = None
     insists_on_effort: bool = True  # refuse an effort that could have no effect, instead of leaving the model as it is
     template_settings: Mapping[str, object] = field(default_factory=dict)
@@ -45,8 +47,9 @@ NO_EXTRAS = ChatExtras()
 class Chats:
     """Knows one model's template, and what its replies may hold."""
 
-    def __init__(self, template: ChatTemplate, tokenizer: Tokenizer) -> None:
+    def __init__(self, template: ChatTemplate, tokenizer: Tokenizer, constraints: Constraints) -> None:
         self._template = template
+        self._constraints = constraints
         self._tokenizer = tokenizer
         self._tool_format = read_template(template.source).tools
         self._think_marks = think_marks_of(template.source, tokenizer.control_texts)
@@ -96,20 +99,37 @@ class Chats:
         grammar = GRAMMARS[self._tool_format](schemas) if schemas else None
         if grammar is None and marks is None:
             return None
-        is_thinking = marks is not None and (prompt.text or "").rstrip().endswith(marks.opening)
-        return ReplyFormat(grammar, marks, is_thinking, extras.max_calls, self._shown_ids(grammar, marks))
+        return ReplyFormat(grammar, marks, self._is_thinking(prompt), extras.max_calls, self._shown_ids(grammar, marks))
+
+    def _is_thinking(self, prompt: Prompt) -> bool:
+        """Whether the prompt has opened the reasoning."""
+        marks = self._think_marks
+        return marks is not None and (prompt.text or "").rstrip().endswith(marks.opening)
 
     def constraint(self, extras: ChatExtras, prompt: Prompt) -> Constraint | None:
         """What the output must be a sentence of, its reasoning and calls included; None where it may be anything.
 
         Raises:
-            UnsupportedOption: nothing holds outputs to a format yet.
+            InvalidRequest: a tool is to be called that is not offered.
+            UnsupportedOption: see `Constraints.of`.
         """
-        if extras.answer_format is not None:
-            raise UnsupportedOption(f"formats of answers need {_CONSTRAINED}", "response_format")
-        if extras.tool_choice.is_required or any(tool.strict for tool in extras.tools):
-            raise UnsupportedOption(f"calls that must come, or match their schema, need {_CONSTRAINED}", "tool_choice")
-        return None
+        calls = self._calls(extras)
+        if extras.answer_format is None and calls is None:
+            return None
+        marks = self._think_marks
+        thinking = None if marks is None else Thinking(marks, self._is_thinking(prompt))
+        return self._constraints.of(OutputLanguage(extras.answer_format, calls, thinking), extras.format_field)
+
+    def _calls(self, extras: ChatExtras) -> Calls | None:
+        """None where calls may be anything, or there are none."""
+        choice, tools = extras.tool_choice, extras.tool_choice.of(extras.tools)
+        if choice.is_required and not tools:
+            raise InvalidRequest("'tool_choice' asks for a call, and no such tool is offered", "tool_choice")
+        is_held = choice.is_required or len(tools) < len(extras.tools) or any(tool.strict for tool in tools)
+        if not tools or not (is_held or extras.answer_format is not None):
+            return None
+        schemas = {tool.name: tool.parameters for tool in tools}
+        return Calls(GRAMMARS[self._tool_format](schemas), CallLimits(tools, extras.max_calls), choice.is_required)
 
     def _shown_ids(self, grammar: Grammar | None, marks: ThinkMarks | None) -> frozenset[int]:
         texts = () if grammar is None else (*grammar.marks, *grammar.inner_marks)

@@ -33,9 +33,6 @@ _ANTHROPIC_TYPES: Mapping[int, str] = {  # by status
     503: "overloaded_error",
 }
 _UNAUTHORIZED = 401
-# What both find by the names of OpenAI's fields.
-_ANTHROPIC_PARAMS: Mapping[str, str] = {"response_format": "output_config.format"}
-_OLLAMA_PARAMS: Mapping[str, str] = {"response_format": "format", "tool_choice": "tools"}
 _ANTHROPIC_STATUSES: Mapping[int, int] = {503: 529}
 
 
@@ -53,12 +50,12 @@ def llama_cpp_error(refusal: Refusal) -> bytes:
 
 def ollama_error(refusal: Refusal) -> bytes:
     """Ollama's error body, which is the message alone."""
-    return msgspec.json.encode({"error": _naming(refusal, _OLLAMA_PARAMS)})
+    return msgspec.json.encode({"error": _naming(refusal)})
 
 
 def anthropic_error(refusal: Refusal, request_id: str) -> bytes:
     """Anthropic's error body."""
-    message = _naming(refusal, _ANTHROPIC_PARAMS)
+    message = _naming(refusal)
     if refusal.code == "context_length_exceeded":
         # By these words Claude Code knows that it has to compact the conversation.
         message = f"prompt is too long: {message}"
@@ -66,9 +63,9 @@ def anthropic_error(refusal: Refusal, request_id: str) -> bytes:
     return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
 
 
-def _naming(refusal: Refusal, params: Mapping[str, str]) -> str:
+def _naming(refusal: Refusal) -> str:
     """The message, for bodies that have no other place for the field that must change."""
-    param = params.get(refusal.param or "", refusal.param)
+    param = refusal.param
     if param is None or param in refusal.message:
         return refusal.message
     return f"{param}: {refusal.message}"

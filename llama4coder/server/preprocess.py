@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from llama4coder.config import ServerConfig
 from llama4coder.errors import ContextTooLong, FimUnsupported, InvalidRequest, ModelNotFound, UnsupportedOption
+from llama4coder.server.answer_format import AnswerFormat
 from llama4coder.server.chat import NO_EXTRAS, ChatExtras, Chats
+from llama4coder.server.constraints import Constraints
 from llama4coder.server.generation import Job, Prompt, TextOptions
 from llama4coder.server.tenant import CurrentTenant
 from llama4coder.server.tools import Message, num_chars_of
@@ -57,7 +59,8 @@ class Preprocessor:
         self._model = model
         self._tenant = tenant
         self._tokenizer = tokenizer
-        self._chats = None if chat_template is None else Chats(chat_template, tokenizer)
+        self._constraints = Constraints(tokenizer, model.vocab_size)
+        self._chats = None if chat_template is None else Chats(chat_template, tokenizer, self._constraints)
         self._fim = FimFormat.of(tokenizer)
         self._config = config
 
@@ -111,15 +114,21 @@ class Preprocessor:
             return await asyncio.to_thread(chats.prompt, messages, extras)
         return chats.prompt(messages, extras)
 
-    def for_chat(self, options: Options, extras: ChatExtras, prompt: Prompt) -> Options:
-        """The same options where outputs are read, and held, to what the chat asks for.
-
-        Raises:
-            UnsupportedOption: see `Chats.constraint`.
-        """
+    async def for_chat(self, options: Options, extras: ChatExtras, prompt: Prompt) -> Options:
+        """The same options where outputs are read, and held, to what the chat asks for; see `Chats.constraint`."""
         chats = self._the_chats()
         text = replace(options.text, reply=chats.reply_format(extras, prompt))
-        return replace(options, text=text, constraint=chats.constraint(extras, prompt))
+        constraint = None
+        if extras.tools or extras.tool_choice.is_required or extras.answer_format is not None:
+            constraint = await asyncio.to_thread(chats.constraint, extras, prompt)
+        return replace(options, text=text, constraint=constraint)
+
+    async def for_format(self, options: Options, answer_format: AnswerFormat | None, field: str) -> Options:
+        """The same options where whole outputs are held to a format; see `Constraints.of_format`."""
+        if answer_format is None:
+            return options
+        constraint = await asyncio.to_thread(self._constraints.of_format, answer_format, field)
+        return replace(options, constraint=constraint)
 
     def _the_chats(self) -> Chats:
         if self._chats is None:
@@ -273,6 +282,8 @@ class Preprocessor:
         asked = options.sampling.num_logprobs
         if asked is not None and asked > self._config.max_logprobs:
             raise InvalidRequest(f"more than {self._config.max_logprobs} log-probabilities per token", "logprobs")
+        if options.constraint is not None:
+            _check_ends(options)
         if options.top_blocks is not None and not self._model.block_bounds:
             raise UnsupportedOption("this deployment keeps no bounds of KV blocks (engine.block_bounds)", "top_blocks")
         self.check_token_ids(options.stop_token_ids, "stop_token_ids")
@@ -280,6 +291,14 @@ class Preprocessor:
         if bias_ids and not (min(bias_ids) >= 0 and max(bias_ids) < self._model.vocab_size):
             message = f"'logit_bias' holds a token id that is not in 0..{self._model.vocab_size - 1}"
             raise UnsupportedOption(message, "logit_bias")
+
+
+def _check_ends(options: Options) -> None:
+    """An output that is held to a format ends where the format does."""
+    if options.ignore_eos:
+        raise UnsupportedOption("'ignore_eos' does not go together with a format of the output", "ignore_eos")
+    if options.min_tokens:
+        raise UnsupportedOption("'min_tokens' does not go together with a format of the output", "min_tokens")
 
 
 def _near(hole: Hole, num_chars: int) -> Hole:

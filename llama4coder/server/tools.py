@@ -35,6 +35,12 @@ class ToolChoice:
 
     is_required: bool = False
     name: str | None = None  # of the one that must be
+    allowed: tuple[str, ...] | None = None  # of the offered ones only these may be; None: all
+
+    def of(self, tools: Sequence[Tool]) -> tuple[Tool, ...]:
+        """Those of the tools that may be called."""
+        names = self.allowed if self.name is None else (self.name,)
+        return tuple(tool for tool in tools if names is None or tool.name in names)
 
 
 FREE_CHOICE = ToolChoice()
@@ -56,10 +62,12 @@ def template_call(call_id: str, name: str, arguments: Mapping[str, object]) -> d
 
 
 def check_tools(tools: Sequence[Tool], choice: ToolChoice = FREE_CHOICE) -> None:
-    """Raise `InvalidRequest` where two tools have one name, or a choice asks for one that is not there."""
+    """Raise `InvalidRequest` where two tools have one name, or a choice asks for, or allows, one that is not there."""
     names = {tool.name for tool in tools}
     if len(names) < len(tools):
         raise InvalidRequest("every tool must have a name of its own", "tools")
+    if not names.issuperset(choice.allowed or ()):
+        raise InvalidRequest("'tool_choice' allows a tool that is not among 'tools'", "tool_choice")
     if choice.is_required and (not tools or choice.name not in (None, *names)):
         raise InvalidRequest("'tool_choice' asks for a call, and there is no such tool among 'tools'", "tool_choice")
 

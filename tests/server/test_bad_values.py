@@ -77,16 +77,14 @@ BAD_COMPLETIONS: Mapping[str, list[object]] = {
     "suffix": [5, ["x"], True],
 }  # fmt: skip
 UNSUPPORTED: Mapping[str, object] = {
-    "tool_choice": "required",
     "chat_template_kwargs": {"wide": True},
     "functions": [{"name": "f"}],
     "function_call": {"name": "f"},
-    "response_format": {"type": "json_object"},
     "audio": {"voice": "v"},
     "modalities": ["text", "audio"],
     "best_of": 2,
-    "guided_json": {"type": "object"},
-    "structured_outputs": {"regex": "a+"},
+    "guided_json": {"not": {}},
+    "guided_whitespace_pattern": " ",
     "reasoning_effort": "high",
     "web_search_options": {"user_location": None},
     "use_beam_search": True,

@@ -30,6 +30,7 @@ def chat_extras(body: CountRequest) -> ChatExtras:
         tool_choice=tool_choice,
         max_calls=1 if choice is not None and choice.disable_parallel_tool_use else None,
         answer_format=None if output_format is None else JsonSchema(output_format.schema_),
+        format_field="output_config.format",
         reasoning_effort=_effort(body),
         insists_on_effort=False,  # clients send one to whatever model there is
     )

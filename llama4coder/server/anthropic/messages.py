@@ -51,7 +51,7 @@ async def prepare_message(endpoint: Endpoint, body: MessageRequest) -> Job:
     preprocessor.check_model(body.model)
     extras = chat_extras(body)
     prompt = await to_prompt(preprocessor, body, extras)
-    options = preprocessor.for_chat(_options(body), extras, prompt)
+    options = await preprocessor.for_chat(_options(body), extras, prompt)
     return preprocessor.plan(f"msg-{uuid.uuid4().hex}", (prompt,), options)
 
 

@@ -47,5 +47,5 @@ async def prepare_chat(endpoint: Endpoint, body: ChatRequest, turns: Sequence[Ch
     check_think(preprocessor, body)
     messages, extras = template_messages(turns), chat_extras(body)
     prompt = await preprocessor.chat_prompt(messages, extras)
-    options = preprocessor.for_chat(options, extras, prompt)
+    options = await preprocessor.for_chat(options, extras, prompt)
     return preprocessor.plan(f"ollama-{uuid.uuid4().hex}", (prompt,), options)

@@ -16,6 +16,7 @@ def generation_extras(body: GenerationFields, tools: tuple[Tool, ...] = ()) -> C
         continues_last=True,
         tools=tools,
         answer_format=_answer_format(body),
+        format_field="format",
         reasoning_effort=_effort(body),
         insists_on_effort=False,  # `check_think` knows better
     )

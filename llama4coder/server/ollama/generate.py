@@ -59,7 +59,7 @@ async def prepare_completion(endpoint: Endpoint, body: GenerateRequest) -> Job:
         body.refuse_without_hole()
         prompt = await _to_prompt(preprocessor, body, body.prompt or "")
         if body.is_chat(knows_chats=preprocessor.knows_chats):
-            options = preprocessor.for_chat(options, generation_extras(body), prompt)
+            options = await preprocessor.for_chat(options, generation_extras(body), prompt)
     return preprocessor.plan(f"ollama-{uuid.uuid4().hex}", (prompt,), options)
 
 

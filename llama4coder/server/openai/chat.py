@@ -58,7 +58,7 @@ async def prepare_chat(endpoint: Endpoint, body: ChatRequest, request_id: str) -
     options, extras = chat_options(body), chat_extras(body)
     preprocessor.check_num_choices(1, options.num_choices)
     prompt = await preprocessor.chat_prompt(template_messages(body.messages), extras)
-    options = preprocessor.for_chat(options, extras, prompt)
+    options = await preprocessor.for_chat(options, extras, prompt)
     prediction = await preprocessor.prediction(options.prediction)
     return preprocessor.plan(request_id, (prompt,), options, prediction)
 

@@ -18,6 +18,7 @@ from llama4coder.server.endpoint import Endpoint
 from llama4coder.server.errors import Refusal
 from llama4coder.server.fim_cut import cut_chunk
 from llama4coder.server.generation import Chunk, Job, Prompt, Usage, collect
+from llama4coder.server.openai.format_fields import asked_format
 from llama4coder.server.openai.logprobs import CompletionLogprobsWriter
 from llama4coder.server.openai.options import completion_options
 from llama4coder.server.openai.replies import (
@@ -67,6 +68,8 @@ async def prepare_completion(endpoint: Endpoint, body: CompletionRequest, reques
         body.refuse_without_hole()
     else:
         options = endpoint.preprocessor.with_fim_ends(options)
+    asked = asked_format(body)
+    options = await endpoint.preprocessor.for_format(options, asked.answer_format, asked.field)
     prediction = await endpoint.preprocessor.prediction(options.prediction)
     return endpoint.preprocessor.plan(request_id, prompts, options, prediction)
 

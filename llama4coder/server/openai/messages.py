@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from llama4coder.server.chat import ChatExtras
+from llama4coder.server.openai.format_fields import asked_format
 from llama4coder.server.openai.schemas import ChatMessage, ChatRequest
-from llama4coder.server.openai.tool_fields import ToolField
-from llama4coder.server.tools import NO_PARAMETERS, Message, Tool, check_tools, template_call
+from llama4coder.server.openai.tool_fields import ChosenTools, ToolField
+from llama4coder.server.tools import FREE_CHOICE, NO_PARAMETERS, Message, Tool, check_tools, template_call
 
 
 def template_messages(messages: Sequence[ChatMessage]) -> list[Message]:
@@ -28,13 +29,22 @@ def _template_message(message: ChatMessage) -> Message:
 
 
 def chat_extras(body: ChatRequest) -> ChatExtras:
-    """What a chat wants besides its messages; `InvalidRequest` where two tools have one name."""
-    tools = () if body.tool_choice == "none" else tuple(map(_tool, body.tools or ()))
-    check_tools(tools)
+    """What a chat wants besides its messages.
+
+    Raises:
+        InvalidRequest: two tools have one name, a tool is chosen that is not offered, or there are several formats.
+    """
+    chosen = body.tool_choice or ChosenTools(FREE_CHOICE)
+    tools = tuple(map(_tool, body.tools or ())) if chosen.offers_any else ()
+    check_tools(tools, chosen.choice)
+    asked = asked_format(body)
     return ChatExtras(
         add_generation_prompt=body.add_generation_prompt is not False,
         tools=tools,
+        tool_choice=chosen.choice,
         max_calls=1 if body.parallel_tool_calls is False else None,
+        answer_format=asked.answer_format,
+        format_field=asked.field,
         reasoning_effort=body.reasoning_effort,
         template_settings=body.chat_template_kwargs or {},
     )
@@ -42,4 +52,4 @@ def chat_extras(body: ChatRequest) -> ChatExtras:
 
 def _tool(field: ToolField) -> Tool:
     function = field.function
-    return Tool(function.name, function.description, function.parameters or NO_PARAMETERS)
+    return Tool(function.name, function.description, function.parameters or NO_PARAMETERS, bool(function.strict))

@@ -13,7 +13,8 @@ from llama4coder.config import TopBlocks
 from llama4coder.server.body import FAIL_FAST, RequestModel
 from llama4coder.server.fields import Refused, StopStrings
 from llama4coder.server.fim_fields import HoleFields
-from llama4coder.server.openai.tool_fields import ToolCallField, ToolChoice, ToolFields
+from llama4coder.server.openai.format_fields import FormatFields
+from llama4coder.server.openai.tool_fields import ToolCallField, ToolChoiceField, ToolFields
 from llama4coder.server.openai.validators import (
     content_text,
     prompt_list,
@@ -40,10 +41,7 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "early_stopping": (),
     "function_call": ("none", "auto"),
     "functions": (),
-    "guided_choice": (),
-    "guided_grammar": (),
-    "guided_json": (),
-    "guided_regex": (),
+    "guided_whitespace_pattern": (),
     "kv_transfer_params": (),
     "length_penalty": (1,),
     "logits_processors": (),
@@ -51,8 +49,6 @@ _UNSUPPORTED: Mapping[str, tuple[object, ...]] = {
     "modalities": (["text"],),
     "prompt_embeds": (),
     "prompt_logprobs": (),
-    "response_format": ({"type": "text"},),
-    "structured_outputs": (),
     "truncate_prompt_tokens": (),
     "use_beam_search": (),
     "verbosity": ("medium",),
@@ -74,7 +70,7 @@ class Prediction(RequestModel):
     content: Annotated[str, BeforeValidator(content_text, json_schema_input_type=ContentShapes)]
 
 
-class GenerationFields(RequestModel):
+class GenerationFields(FormatFields):
     """What chat and completions have in common."""
 
     unsupported: ClassVar[Mapping[str, tuple[object, ...]]] = _UNSUPPORTED
@@ -148,7 +144,7 @@ class ChatRequest(GenerationFields):
     top_logprobs: Annotated[int, Field(ge=0)] | None = None
     add_generation_prompt: bool | None = None
     tools: ToolFields | None = None
-    tool_choice: ToolChoice | None = None
+    tool_choice: ToolChoiceField | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     chat_template_kwargs: dict[str, object] | None = None

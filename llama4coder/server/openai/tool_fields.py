@@ -1,5 +1,6 @@
 """Fields of OpenAI's dialect that speak of tools."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
@@ -7,23 +8,46 @@ from pydantic import BeforeValidator, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from llama4coder.server.body import UNSUPPORTED, RequestModel
+from llama4coder.server.tools import FREE_CHOICE, ToolChoice
 
 MAX_TOOLS = 128
 """OpenAI's own limit."""
-_CONSTRAINED = "needs constrained decoding, which is not supported yet"
 
 
-def _refuse_strict(value: object) -> None:
-    if value not in (None, False):
-        raise PydanticCustomError(UNSUPPORTED, f"the option 'strict' {_CONSTRAINED}; leave it out")
+@dataclass(frozen=True, slots=True)
+class ChosenTools:
+    """`tool_choice`."""
+
+    choice: ToolChoice
+    offers_any: bool = True  # the model is shown tools at all
 
 
-def _free_choice(value: object) -> object:
-    """`required` and named tools, in either of OpenAI's shapes, are known and not supported."""
-    if value == "required" or isinstance(value, dict):
-        message = f"the option 'tool_choice' with any value but 'auto' and 'none' {_CONSTRAINED}"
-        raise PydanticCustomError(UNSUPPORTED, message)
-    return value
+_BY_WORD = {
+    "auto": ChosenTools(FREE_CHOICE),
+    "required": ChosenTools(ToolChoice(is_required=True)),
+    "none": ChosenTools(FREE_CHOICE, offers_any=False),
+}
+
+
+def _tool_choice(value: object) -> ChosenTools:
+    """A word, a function by its name, or those that may be called, with whether one must be."""
+    match value:
+        case str() if value in _BY_WORD:
+            return _BY_WORD[value]
+        case {"type": "function", "function": {"name": str(name)}}:
+            return ChosenTools(ToolChoice(is_required=True, name=name))
+        case {"type": "allowed_tools", "allowed_tools": {"mode": "auto" | "required" as mode, "tools": [*tools]}}:
+            return ChosenTools(ToolChoice(is_required=mode == "required", allowed=tuple(map(_function_name, tools))))
+        case {"type": "custom"}:
+            raise PydanticCustomError(UNSUPPORTED, "only tools of type 'function' are supported")
+    raise ValueError("must be 'auto', 'none', 'required', a function by its name, or 'allowed_tools'")
+
+
+def _function_name(value: object) -> str:
+    match value:
+        case {"type": "function", "function": {"name": str(name)}}:
+            return name
+    raise ValueError("every allowed tool must be a function by its name")
 
 
 def json_object(value: object) -> dict[str, object]:
@@ -55,7 +79,7 @@ class FunctionField(RequestModel):
     name: FunctionName
     description: str | None = None
     parameters: dict[str, object] | None = None
-    strict: Annotated[None, BeforeValidator(_refuse_strict)] = None
+    strict: bool | None = None
 
 
 class ToolField(RequestModel):
@@ -81,4 +105,4 @@ class ToolCallField(RequestModel):
 
 
 ToolFields = Annotated[list[ToolField], Field(max_length=MAX_TOOLS, fail_fast=True)]
-ToolChoice = Annotated[Literal["auto", "none"], BeforeValidator(_free_choice)]
+ToolChoiceField = Annotated[ChosenTools, PlainValidator(_tool_choice)]

@@ -1,9 +1,31 @@
 """How a family of models writes calls of tools."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from llama4coder.constraint.lark import Lark
 from llama4coder.server.reply.events import ToolCall
 from llama4coder.server.reply.source import Reading, Source
+from llama4coder.server.tools import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class CallForms:
+    """Where calls may stand, in expressions of one `Lark`; the family's own reader finds in them what they say."""
+
+    alone: str  # an answer that is calls and nothing else
+    behind: Mapping[str, str] = field(default_factory=dict)  # by mark: what must follow it in the midst of text
+    bare: str | None = None  # calls without a mark, at an answer's very beginning only
+    are_last: bool = False  # nothing may follow them
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """What calls an answer may hold."""
+
+    tools: Sequence[Tool]
+    max_calls: int | None  # None: any number
 
 
 class Grammar(Protocol):
@@ -31,5 +53,13 @@ class Grammar(Protocol):
 
         Raises:
             NotACallError: they are not what they looked like, not in every part.
+        """
+        ...
+
+    def forms(self, lark: Lark, limits: CallLimits) -> CallForms:
+        """How calls within the limits are written, with arguments that match the tools' schemas.
+
+        Raises:
+            BadGrammar: this family has no way to write a tool's name or what a strict schema demands.
         """
         ...

@@ -5,9 +5,11 @@ template says the same, mostly answers with a fence of JSON or with the bare JSO
 itself, only tools that were offered count there.
 """
 
+from llama4coder.constraint.lark import Lark, literal, one_of, several
 from llama4coder.server.reply.brackets import json_value
 from llama4coder.server.reply.events import ToolCall
-from llama4coder.server.reply.json_calls import check_offered, json_call
+from llama4coder.server.reply.grammar import CallForms, CallLimits
+from llama4coder.server.reply.json_calls import check_offered, json_call, written_call
 from llama4coder.server.reply.source import Reading, Source
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
@@ -42,3 +44,10 @@ class HermesGrammar:
         if has_fence and (yield from source.next_char()):
             yield from source.expect(_FENCE_END)
         return tuple(calls)
+
+    def forms(self, lark: Lark, limits: CallLimits) -> CallForms:
+        calls = one_of(written_call(lark, tool, "arguments") for tool in limits.tools)
+        line = literal("\n")
+        behind = lark.rule(f"{line} {calls} {line} {lark.mark(_CLOSE)}")
+        alone = several(f"{lark.mark(_OPEN)} {behind}", line, limits.max_calls)
+        return CallForms(alone, {_OPEN: behind})

@@ -1,12 +1,15 @@
 """Calls written as JSON objects with a name and arguments."""
 
+import json
 from collections.abc import Sequence
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from llama4coder.constraint.lark import Lark, literal
 from llama4coder.server.reply.events import ToolCall
 from llama4coder.server.reply.source import NotACallError
+from llama4coder.server.tools import Tool
 
 
 class _Written(msgspec.Struct):
@@ -17,7 +20,7 @@ class _Written(msgspec.Struct):
 
 _OBJECT = msgspec.json.Decoder(_Written)
 _LIST = msgspec.json.Decoder(list[_Written])
-_ARGUMENTS = msgspec.json.Decoder(dict[str, object])
+_ARGUMENTS = msgspec.json.Decoder(dict[str, object], float_hook=str)  # any number, however large, is one
 _BAD_JSON = (msgspec.DecodeError, RecursionError)
 
 
@@ -63,3 +66,14 @@ def check_offered(calls: Sequence[ToolCall], names: frozenset[str]) -> None:
     """Raise `NotACallError` where a tool was not offered: without a mark, JSON or a list may be the answer itself."""
     if not all(call.name in names for call in calls):
         raise NotACallError
+
+
+def written_call(lark: Lark, tool: Tool, arguments_key: str) -> str:
+    """One call of the tool as templates show it to models, in an expression of `lark`."""
+    beginning = f'{{"name": {json.dumps(tool.name, ensure_ascii=False)}, "{arguments_key}": '
+    return f"{literal(beginning)} {arguments_of(lark, tool)} {literal('}')}"
+
+
+def arguments_of(lark: Lark, tool: Tool) -> str:
+    """The JSON of the tool's arguments: of a strict one as its schema demands, else as far as that can be held to."""
+    return lark.json({**tool.parameters, "type": "object"}, lenient=not tool.strict)

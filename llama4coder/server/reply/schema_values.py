@@ -12,7 +12,7 @@ def typed_value(text: str, schema: object) -> object:
 
     What is neither stays text: the tool can tell the model about it, and nothing is lost.
     """
-    types = _types(schema)
+    types = types_of(schema)
     if not types or "string" in types:
         return None if text == "null" and "null" in types else text
     if text in _PYTHON_WORDS:
@@ -23,14 +23,14 @@ def typed_value(text: str, schema: object) -> object:
         return text
 
 
-def _types(schema: object) -> frozenset[str]:
+def types_of(schema: object) -> frozenset[str]:
     """The JSON types that a property may have, as far as its schema names them."""
     if not isinstance(schema, dict):
         return frozenset()
     declared = schema.get("type")
     named = declared if isinstance(declared, list) else [declared]
     options = schema.get("anyOf") or schema.get("oneOf")
-    inner = [_types(option) for option in options] if isinstance(options, list) else []
+    inner = [types_of(option) for option in options] if isinstance(options, list) else []
     if not all(inner):  # an option without a type allows anything
         return frozenset()
     return frozenset(name for name in named if isinstance(name, str)).union(*inner)

@@ -25,7 +25,6 @@ from llama4coder.server.turns import template_turns
 _NAMES: Mapping[str | None, str] = {  # what chats call a field -> what it is called here
     "messages": "input",
     "reasoning_effort": "reasoning.effort",
-    "response_format": "text.format",
     "logprobs": "top_logprobs",
 }
 _HIGHEST_EFFORT = "xhigh"  # that templates have heard of
@@ -46,6 +45,7 @@ def chat_extras(body: InputRequest, offers: Offers) -> ChatExtras:
         tool_choice=offers.choice,
         max_calls=1 if body.parallel_tool_calls is False else None,
         answer_format=_answer_format(body),
+        format_field="text.format",
         reasoning_effort=_effort(body),
     )
 

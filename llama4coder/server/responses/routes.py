@@ -64,7 +64,7 @@ async def prepare_response(endpoint: Endpoint, body: ResponseRequest, offers: Of
     preprocessor.check_model(body.model)
     extras = chat_extras(body, offers)
     prompt = await to_prompt(preprocessor, body, extras)
-    options = preprocessor.for_chat(response_options(body), extras, prompt)
+    options = await preprocessor.for_chat(response_options(body), extras, prompt)
     if body.num_logprobs is not None and options.text.reply is not None:
         raise UnsupportedOption("log-probabilities go with text alone: not with tools, nor with reasoning", "logprobs")
     return preprocessor.plan(f"response-{uuid.uuid4().hex}", (prompt,), options)

@@ -36,22 +36,29 @@ async def test_bad_tools_are_refused(make_site_of: MakeToolSite, tools: object, 
     assert site.backend.requests == []
 
 
+NOWHERE = {"type": "function", "function": {"name": "nowhere"}}
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"tools": [], "tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "nowhere"}}}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {}}}, "tool_choice"),
         ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}, "tool_choice"),
-        ({"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]}, "tools[0].function.strict"),
+        (
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NOWHERE]}}},
+            "tool_choice",
+        ),
+        ({"tools": [{"type": "function", "function": {"name": "f", "strict": 1}}]}, "tools[0].function.strict"),
     ],
 )
-async def test_what_needs_constrained_decoding_says_so(
+async def test_what_cannot_be_called_is_refused(
     make_site_of: MakeToolSite, fields: dict[str, object], param: str
 ) -> None:
     response = await make_site_of().chat(**{"tools": TOOLS, **fields})
     error = response.json()["error"]
-    assert (response.status_code, error["code"], error["param"]) == (400, "unsupported_option", param)
-    assert "constrained decoding" in error["message"]
+    assert (response.status_code, error["code"], error["param"]) == (400, "invalid_value", param)
 
 
 @pytest.mark.parametrize("choice", ["auto", "none", None])
