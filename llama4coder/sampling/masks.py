@@ -50,4 +50,5 @@ def _zeros_of(words: npt.NDArray[np.int32], logits: Tensor) -> Tensor:
     else:
         shifts = torch.arange(_BYTE_BITS, dtype=torch.uint8, device=logits.device)
         bits = ((upload(zeros, logits.device).unsqueeze(2) >> shifts) & 1).view(torch.bool).flatten(1)
-    return torch.nn.functional.pad(bits[:, :width], (0, max(0, width - bits.shape[1])), value=True)
+    missing = width - bits.shape[1]
+    return bits[:, :width] if missing <= 0 else torch.nn.functional.pad(bits, (0, missing), value=True)

@@ -55,7 +55,7 @@ class OutputLanguage:
     def _among_text(self, lark: Lark, forms: CallForms, calls: Calls) -> str:
         """Text wherever calls may be, and no mark of one in it that no call follows."""
         no_mark = holding(tuple(forms.behind))
-        first_only = [f"{_SPACE} {literal(char)} /(?s:.*)/" for char in calls.grammar.first_chars]
+        first_only = [f"{_SPACE} {literal(opening)} /(?s:.*)/" for opening in forms.bare_openings]
         if self.thinking is not None:  # must not begin in the answer
             first_only.append(f"{_SPACE} {literal(self.thinking.marks.opening)} /(?s:.*)/")
         first = self._called(lark, forms, (no_mark, *first_only))

@@ -17,6 +17,7 @@ class CallForms:
     alone: str  # an answer that is calls and nothing else
     behind: Mapping[str, str] = field(default_factory=dict)  # by mark: what must follow it in the midst of text
     bare: str | None = None  # calls without a mark, at an answer's very beginning only
+    bare_openings: tuple[str, ...] = ()  # with which text cannot begin there, since it would be taken for such calls
     are_last: bool = False  # nothing may follow them
 
 

@@ -50,4 +50,6 @@ class HermesGrammar:
         line = literal("\n")
         behind = lark.rule(f"{line} {calls} {line} {lark.mark(_CLOSE)}")
         alone = several(f"{lark.mark(_OPEN)} {behind}", line, limits.max_calls)
-        return CallForms(alone, {_OPEN: behind})
+        bare = lark.rule(several(lark.rule(calls), line, limits.max_calls))
+        fenced = f"{literal(_FENCE)} {line} {bare} {line} {literal(_FENCE_END)}"
+        return CallForms(alone, {_OPEN: behind}, bare=one_of((bare, fenced)), bare_openings=("{", _FENCE))

@@ -38,4 +38,6 @@ class LlamaJsonGrammar:
     def forms(self, lark: Lark, limits: CallLimits) -> CallForms:
         call = lark.rule(one_of(written_call(lark, tool, "parameters") for tool in limits.tools))
         calls = lark.rule(several(call, literal("; "), limits.max_calls))
-        return CallForms(f"({lark.mark(_TAG)})? {calls}", {_TAG: calls}, bare=calls, are_last=True)
+        return CallForms(
+            f"({lark.mark(_TAG)})? {calls}", {_TAG: calls}, bare=calls, bare_openings=("{",), are_last=True
+        )

@@ -52,7 +52,13 @@ class PythonicGrammar:
         call = lark.rule(one_of(_call(lark, tool) for tool in limits.tools))
         calls = lark.rule(f"{literal('[')} {several(call, literal(', '), limits.max_calls)} {literal(']')}")
         marked = f"{calls} {lark.mark(_CLOSE)}"
-        return CallForms(one_of((calls, f"{lark.mark(_OPEN)} {marked}")), {_OPEN: marked}, bare=calls, are_last=True)
+        return CallForms(
+            one_of((calls, f"{lark.mark(_OPEN)} {marked}")),
+            {_OPEN: marked},
+            bare=calls,
+            bare_openings=("[",),
+            are_last=True,
+        )
 
 
 def _parse(text: str) -> tuple[ToolCall, ...]:

@@ -92,7 +92,7 @@ async def test_models_without_tokens_for_a_hole_say_so(site: Site) -> None:
         ({"context": [1, 2]}, "'context'"),
         ({"template": "{{ .Prompt }}"}, "'template'"),
         ({"images": ["aGk="]}, "cannot see images"),
-        ({"format": "json"}, "formats of answers need constrained decoding"),
+        ({"format": {"type": "thing"}}, "the output cannot be held to 'format'"),
         ({"format": "json", "raw": True}, "'format' does not go together with 'raw' or 'suffix'"),
         ({"think": True, "suffix": "x"}, "'think' does not go together with 'raw' or 'suffix'"),
         ({"think": True}, "'think'"),
