@@ -85,7 +85,7 @@ def test_particulars(family: str, text: str, calls: list[object], content: str) 
 
 
 @pytest.mark.parametrize("family", ["hermes", "mistral", "llama_json"])
-@pytest.mark.parametrize("arguments", ["1", "null", "[]", '"x"', '{"a": NaN}', '{"a": 1e999}', '{"a": "\\ud800"}'])
+@pytest.mark.parametrize("arguments", ["1", "null", "[]", '"x"', '{"a": NaN}', '{"a": "\\ud800"}'])
 def test_arguments_that_are_no_object_of_valid_json_make_no_call(family: str, arguments: str) -> None:
     texts = {
         "hermes": f'<tool_call>{{"name": "f", "arguments": {arguments}}}</tool_call>',

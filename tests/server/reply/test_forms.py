@@ -54,7 +54,7 @@ NOTHING: Mapping[str, object] = {"type": "object", "properties": {}, "additional
 TOOLS = (Tool("weather", None, WEATHER, True), Tool("stop", None, NOTHING, True))
 SCHEMAS = {tool.name: tool.parameters for tool in TOOLS}
 FAMILIES: Mapping[str, Grammar] = {
-    "hermes": HermesGrammar(),
+    "hermes": HermesGrammar(frozenset(SCHEMAS)),
     "qwen_xml": QwenXmlGrammar(SCHEMAS),
     "llama_json": LlamaJsonGrammar(frozenset(SCHEMAS)),
     "pythonic": PythonicGrammar(frozenset(SCHEMAS)),
@@ -128,6 +128,20 @@ def test_a_call_that_has_begun_in_free_text_is_one(walker: Walker, family: str) 
         events = read(family, text)
         assert isinstance(events[0], Content) and events[0].text == "so:"
         assert checked_calls(events), text
+
+
+@pytest.mark.parametrize(("family", "begun"), [("hermes", "```json"), ("hermes", "{"), ("llama_json", "{")])
+def test_what_begins_as_bare_calls_is_held_to_them(walker: Walker, family: str, begun: str) -> None:
+    asked = language(family, required=False)
+    for text in outputs(walker, asked, begun, number=3):
+        events = read(family, text)
+        assert checked_calls(events) == events and events, text
+
+
+def test_fences_of_other_languages_stay_text(walker: Walker) -> None:
+    asked = language("hermes", required=False).constraint(Lark(walker.tokenizer.special_id_of))
+    assert walker.accepts(asked, "```python\nx = {}\n```")
+    assert not walker.accepts(asked, "```json\n[1]")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
