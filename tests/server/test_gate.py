@@ -1,8 +1,9 @@
 """API keys at the endpoint: every route, every kind of key, every dialect, and every limit."""
 
 import asyncio
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -307,9 +308,15 @@ async def test_requests_that_come_together_do_not_all_pass_before_one_has_paid(
     make_site: MakeSite, tmp_path: Path
 ) -> None:
     shop = Shop(make_site, tmp_path, Limits(tokens_per_min=10))
-    shop.site.backend.script = Script([10], first_delay_s=0.05)
-    prompt = [5] * 100
-    answers = await asyncio.gather(*[shop.complete(prompt=prompt, max_tokens=1) for _ in range(8)])
+
+    async def body() -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.05)  # by then all of them are in
+        yield json.dumps({"model": "tiny", "prompt": [5] * 100, "max_tokens": 1}).encode()
+
+    path = "/v1/completions"
+    answers = await asyncio.gather(
+        *[shop.site.client.post(path, content=body(), headers=bearer("key")) for _ in range(8)]
+    )
     assert sorted(answer.status_code for answer in answers) == [200] + [429] * 7
 
 
@@ -345,6 +352,32 @@ async def test_a_context_of_ones_own(make_site: MakeSite, tmp_path: Path) -> Non
         assert refused.json()["error"]["code"] == "context_length_exceeded"
         assert "This key's maximum context length is 40 tokens" in refused.json()["error"]["message"]
     assert (await shop.complete("other", prompt=[5] * 40, max_tokens=20)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "scopes"),
+    [
+        ("/v1/chat/completions", {Scope.OPENAI}),
+        ("/v1/completions", {Scope.OPENAI}),
+        ("/v1/responses", {Scope.OPENAI}),
+        ("/beta/completions", {Scope.OPENAI}),
+        ("/tokenize", {Scope.OPENAI}),
+        ("/", set(DIALECTS)),
+        ("/nowhere", {Scope.OPENAI}),
+        ("/v1/messages", {Scope.ANTHROPIC}),
+        ("/v1/messages/count_tokens", {Scope.ANTHROPIC}),
+        ("/v1/messages-of-old", {Scope.OPENAI}),
+        ("/api/chat", {Scope.OLLAMA}),
+        ("/api/tags", {Scope.OLLAMA}),
+        ("/infill", {Scope.LLAMA_CPP}),
+        ("/v1/fim/completions", {Scope.MISTRAL}),
+        ("/metrics", {Scope.METRICS}),
+        ("/v1/models", {Scope.OPENAI, Scope.ANTHROPIC, Scope.MISTRAL}),
+        ("/v1/models/org/tiny", {Scope.OPENAI, Scope.ANTHROPIC, Scope.MISTRAL}),
+    ],
+)
+def test_which_scopes_open_a_path(path: str, scopes: set[Scope]) -> None:
+    assert scopes_at(path) == scopes
 
 
 async def test_dialect_scopes_are_all_of_them() -> None:
