@@ -55,7 +55,9 @@ def create_app(
 ) -> FastAPI:
     """The endpoint over `backend`, in every dialect; holds no state of its own and needs no lifespan events."""
     tenant = CurrentTenant()
-    backend = TenantBackend(MeasuredBackend(backend, metrics), tenant, shares_prefixes=config.share_prefixes)
+    backend = MeasuredBackend(backend, metrics)
+    if config.keys_file is not None:
+        backend = TenantBackend(backend, tenant, shares_prefixes=config.share_prefixes)
     preprocessor = Preprocessor(model, tokenizer, chat_template, config, tenant)
     endpoint = Endpoint(backend, model, tokenizer, preprocessor, config, tenant)
     # The documentation pages would load their scripts from the internet, and FastAPI's document would know no bodies.

@@ -1,10 +1,11 @@
 """Which dialect is spoken where."""
 
-from llama4coder.keys.scope import Scope
+from llama4coder.keys.scope import DIALECTS, Scope
 
 _LLAMA_CPP_PATHS = frozenset({"/infill"})
 _MISTRAL_PATHS = frozenset({"/v1/fim/completions"})
 _METRICS_PATH = "/metrics"
+_ROOT_PATH = "/"  # where clients look whether anybody is there
 _MODELS_PATH = "/v1/models"
 _MODELS_SCOPES = frozenset({Scope.OPENAI, Scope.ANTHROPIC, Scope.MISTRAL})  # all of them list models there
 
@@ -24,6 +25,8 @@ def dialect_at(path: str) -> Scope:
 
 def scopes_at(path: str) -> frozenset[Scope]:
     """Each of them opens a path."""
+    if path == _ROOT_PATH:
+        return frozenset(DIALECTS)
     return _MODELS_SCOPES if _is_at(path, _MODELS_PATH) else frozenset({dialect_at(path)})
 
 
