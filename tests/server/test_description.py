@@ -10,7 +10,10 @@ from llama4coder.server.description import PATH, body_model
 from tests.server.serving import Site
 
 # Routes that act on no body, though their method could have one.
-WITHOUT_BODY = ("/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/{digest}")
+WITHOUT_BODY = (
+    *("/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/{digest}"),
+    *("/v1/embeddings", "/api/embed", "/api/embeddings", "/v1/rerank", "/rerank", "/v1/responses/{response_id}/cancel"),
+)
 RIGHT = {
     "/v1/chat/completions": [
         {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]},

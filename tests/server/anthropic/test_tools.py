@@ -171,8 +171,6 @@ async def test_one_call_at_a_time(site: Site, stream: bool) -> None:
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
-        ({"type": "any"}, "constrained decoding"),
-        ({"type": "tool", "name": "g"}, "constrained decoding"),
         ({"type": "tool", "name": "h"}, "no such tool"),
         ({"type": "tool"}, "the field 'tool_choice.name' is missing"),
         ({"type": "some"}, "tool_choice.type"),
@@ -181,6 +179,23 @@ async def test_one_call_at_a_time(site: Site, stream: bool) -> None:
 )
 async def test_choices_that_are_refused(site: Site, choice: object, words: str) -> None:
     assert words in await refusal(site, tool_choice=choice)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tool_choice": {"type": "any"}},
+        {"tool_choice": {"type": "tool", "name": "g"}},
+        {"tools": [{"name": "f", "input_schema": {}, "strict": True}]},
+        {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+        {"output_format": {"type": "json_schema", "schema": {}}},
+    ],
+)
+async def test_what_holds_outputs_is_asked_of_the_engine(site: Site, fields: dict[str, object]) -> None:
+    response = await send(site, **fields)
+    assert response.status_code == 200, response.text
+    (request,) = site.backend.requests
+    assert request.constraint is not None
 
 
 async def test_a_choice_needs_tools(site: Site) -> None:
@@ -216,7 +231,7 @@ async def test_tools_of_anthropics_own_are_refused_by_name(site: Site, kind: str
         ([{"input_schema": {}}], "the field 'tools[0].name' is missing"),
         ([{"name": "a b", "input_schema": {}}], "tools[0].name"),
         ([{"name": "f", "input_schema": []}], "tools[0].input_schema"),
-        ([{"name": "f", "input_schema": {}, "strict": True}], "constrained decoding"),
+        ([{"name": "f", "input_schema": {"properties": 5}, "strict": True}], "cannot be held to"),
         ([tool("f"), tool("f")], "every tool must have a name of its own"),
     ],
 )
