@@ -1,9 +1,9 @@
 """What Ray Serve starts in HAProxy's place: HAProxy, confined to one listener and tied to the life of its parent.
 
 Serve writes HAProxy's configuration itself, and has no setting for some of what we need: its statistics and metrics
-pages would listen on every interface, every request would be logged, and with splicing a crowd of clients that leave
-at once makes HAProxy 2.8 spin and forget to tell the ingress of some. Run as a file, so it needs nothing but the
-standard library.
+pages would listen on every interface, every request would be logged, HAProxy would connect to the name servers of the
+machine though it has no name to look up, and with splicing a crowd of clients that leave at once makes HAProxy 2.8 spin
+and forget to tell the ingress of some. Run as a file, so it needs nothing but the standard library.
 """
 
 import ctypes
@@ -13,16 +13,18 @@ import signal
 import sys
 from pathlib import Path
 
-_SECTIONS = frozenset({"global", "defaults", "frontend", "listen", "backend"})
-_LISTENING = frozenset({"frontend", "listen"})
+_SECTIONS = frozenset({"global", "defaults", "frontend", "listen", "backend", "resolvers"})
+_REPLACED = frozenset({"frontend", "listen", "resolvers"})
 _FRONTEND = ["frontend", "http_frontend"]
 _SPLICING = (["option", "splice-request"], ["option", "splice-response"])
+# Without a section of this name HAProxy makes one of /etc/resolv.conf; nothing listens at the discard port.
+_RESOLVERS = ["resolvers default", "    nameserver nobody 127.0.0.1:9"]
 _PR_SET_PDEATHSIG = 1
 _OWN_FILES = 128  # of HAProxy itself: listeners, threads, checks
 
 
 def confine(config: str, address: str, error_file: str, max_open_files: int) -> str:
-    """Serve's configuration with one listener, at `address`, no log, and `error_file` as its answer to failures.
+    """Serve's configuration with one listener, at `address`, no log, no resolvers, and `error_file` for failures.
 
     A connection has two ends: no more are admitted than there may be open files for, or HAProxy would not start.
     """
@@ -32,7 +34,7 @@ def confine(config: str, address: str, error_file: str, max_open_files: int) -> 
         words = line.split()
         keyword = words[0] if words else ""
         if keyword in _SECTIONS:
-            is_kept = keyword not in _LISTENING or words == _FRONTEND
+            is_kept = keyword not in _REPLACED or words == _FRONTEND
         if not is_kept or keyword == "log" or words[:2] in _SPLICING:
             continue
         if keyword == "maxconn":
@@ -42,7 +44,7 @@ def confine(config: str, address: str, error_file: str, max_open_files: int) -> 
         elif keyword == "errorfile":
             line = f"    errorfile {words[1]} {error_file}"
         kept.append(line)
-    return "\n".join(kept) + "\n"
+    return "\n".join([*kept, *_RESOLVERS]) + "\n"
 
 
 def launch(binary: str, address: str, error_file: str, arguments: list[str]) -> None:
