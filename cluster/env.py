@@ -37,9 +37,8 @@ def confine_ray(folder: Path) -> None:
             "RAY_enable_metrics_collection": "0",  # Ray's own; ours are on the endpoint
             "RAY_event_stats": "0",
             "RAY_worker_niceness": "0",  # Ray would let every other program of the machine go first
-            # Requests travel in messages, never by the object store, whose last resort is a disk.
+            # Requests travel in messages, never by the object store.
             "RAY_max_direct_call_object_size": str(_MAX_MESSAGE_BYTES),
-            "RAY_automatic_object_spilling_enabled": "0",
             "TMPDIR": str(folder),
             **_no_way_out(),
         }

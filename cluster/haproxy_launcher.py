@@ -1,9 +1,10 @@
 """What Ray Serve starts in HAProxy's place: HAProxy, confined to one listener and tied to the life of its parent.
 
 Serve writes HAProxy's configuration itself, and has no setting for some of what we need: its statistics and metrics
-pages would listen on every interface, every request would be logged, clients could take hours over their headers, and
-with splicing a crowd of clients that leave at once makes HAProxy 2.8 spin and forget to tell the ingress of some. Run
-as a file, so it needs nothing but the standard library.
+pages would listen on every interface, every request would be logged, HAProxy would connect to the name servers of the
+machine though it has no name to look up, clients could take hours over their headers, and with splicing a crowd of
+clients that leave at once makes HAProxy 2.8 spin and forget to tell the ingress of some. Run as a file, so it needs
+nothing but the standard library.
 """
 
 import ctypes
@@ -13,20 +14,22 @@ import signal
 import sys
 from pathlib import Path
 
-_SECTIONS = frozenset({"global", "defaults", "frontend", "listen", "backend"})
-_LISTENING = frozenset({"frontend", "listen"})
+_SECTIONS = frozenset({"global", "defaults", "frontend", "listen", "backend", "resolvers"})
+_REPLACED = frozenset({"frontend", "listen", "resolvers"})
 _FRONTEND = ["frontend", "http_frontend"]
 _SPLICING = (["option", "splice-request"], ["option", "splice-response"])
 _LIMITS = {  # by section
     "global": ["tune.http.maxhdr 100"],  # headers, of 15 KB together by the size of HAProxy's buffers
     "defaults": ["timeout http-request 10s"],  # until the last header
 }
+# Without a section of this name HAProxy makes one of /etc/resolv.conf; nothing listens at the discard port.
+_RESOLVERS = ["resolvers default", "    nameserver nobody 127.0.0.1:9"]
 _PR_SET_PDEATHSIG = 1
 _OWN_FILES = 128  # of HAProxy itself: listeners, threads, checks
 
 
 def confine(config: str, listener: str, error_file: str, max_open_files: int) -> str:
-    """Serve's configuration with one `listener`, no log, limits of headers, and `error_file` as its answer to failures.
+    """Serve's configuration with one `listener`, no log, no resolvers, limits of headers, and `error_file` for failures.
 
     A connection has two ends: no more are admitted than there may be open files for, or HAProxy would not start.
     """
@@ -37,7 +40,7 @@ def confine(config: str, listener: str, error_file: str, max_open_files: int) ->
         keyword = words[0] if words else ""
         if keyword in _SECTIONS:
             section = keyword
-            is_kept = keyword not in _LISTENING or words == _FRONTEND
+            is_kept = keyword not in _REPLACED or words == _FRONTEND
         if not is_kept or keyword == "log" or words[:2] in _SPLICING or " ".join(words) in _LIMITS.get(section, []):
             continue
         if keyword == "maxconn":
@@ -49,7 +52,7 @@ def confine(config: str, listener: str, error_file: str, max_open_files: int) ->
         kept.append(line)
         if keyword in _SECTIONS:
             kept += [f"    {limit}" for limit in _LIMITS.get(keyword, [])]
-    return "\n".join(kept) + "\n"
+    return "\n".join([*kept, *_RESOLVERS]) + "\n"
 
 
 def launch(binary: str, listener: str, error_file: str, arguments: list[str]) -> None:

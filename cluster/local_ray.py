@@ -38,6 +38,7 @@ class LocalRay:
             include_dashboard=False,
             configure_logging=False,
             log_to_driver=False,
+            _system_config={"automatic_object_spilling_enabled": False},  # to a disk; Ray heeds no variable for this
             _temp_dir=str(self._folder / "r"),  # Ray opens it to everybody; what is above stays closed
         )
 

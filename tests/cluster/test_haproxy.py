@@ -74,6 +74,8 @@ frontend http_frontend
     use_backend app if is_app
 backend app
     server one 127.0.0.1:30000 check
+resolvers default
+    nameserver nobody 127.0.0.1:9
 """
     )
 
@@ -99,7 +101,7 @@ def test_every_configuration_of_serve_is_confined() -> None:
 @pytest.mark.parametrize(("max_open_files", "max_connections"), [(1024, 448), (8320, 4096), (10**9, 4096), (10, 1)])
 def test_no_more_connections_than_there_may_be_open_files_for(max_open_files: int, max_connections: int) -> None:
     confined = haproxy_launcher.confine("global\n    maxconn 4096\n", "[::]:80", "/ours.http", max_open_files)
-    assert confined.endswith(f"    maxconn {max_connections}\n")
+    assert f"    maxconn {max_connections}\n" in confined
 
 
 @pytest.mark.parametrize(("host", "address"), [("127.0.0.1", "127.0.0.1:8000"), ("::1", "[::1]:8000")])

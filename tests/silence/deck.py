@@ -13,8 +13,9 @@ from llama4coder.server.ollama import schemas as ollama
 from llama4coder.server.openai import schemas as openai
 
 _FEW_TOKENS = 3
+# Not `x-request-id`: it is an id, and Serve's logs, where an operator turns them on, name requests by it.
 _HEADERS = (
-    *("authorization", "x-api-key", "api-key", "x-request-id", "user-agent", "cookie", "accept", "content-type"),
+    *("authorization", "x-api-key", "api-key", "user-agent", "cookie", "accept", "content-type"),
     *(
         "content-encoding",
         "anthropic-version",

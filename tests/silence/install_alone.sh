@@ -26,7 +26,7 @@ PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS='' LLAMA4CODER_CACHE="$work/cache" HOME
     until grep -q "is ready" served; do kill -0 $! || { cat served; exit 1; }; sleep 1; done
     venv/bin/python - <<END
 import httpx
-answer = httpx.post("http://127.0.0.1:8123/v1/completions", json={"model": "smollm2-135m-instruct", "prompt": "def add("})
+answer = httpx.post("http://127.0.0.1:8123/v1/completions", json={"model": "smollm2-135m-instruct", "prompt": "def add(", "max_tokens": 8}, timeout=120)
 print(answer.status_code, answer.json()["usage"])
 END
     kill -INT %1 2>/dev/null || kill -TERM $!
