@@ -1,8 +1,10 @@
 """The official `openai` client against the real server."""
 
 import asyncio
+import json
 
 import httpx
+import jsonschema
 import openai as sdk
 import pytest
 from openai import AsyncOpenAI, OpenAI
@@ -182,3 +184,22 @@ async def test_the_queue_is_bounded(async_openai: AsyncOpenAI) -> None:
     statuses = await asyncio.gather(*(ask(index) for index in range(140)))
     assert statuses.count(429) >= 20
     assert statuses.count(200) >= 104 * 0.9
+
+
+def test_an_answer_is_held_to_its_schema(openai: OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"language": {"enum": ["Python", "Rust"]}, "year": {"type": "integer", "minimum": 1990}},
+        "required": ["language", "year"],
+        "additionalProperties": False,
+    }
+    reply = openai.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "Which language, and since when?"}],
+        response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+        seed=1,
+        max_tokens=60,
+    )
+    jsonschema.validate(json.loads(reply.choices[0].message.content or ""), schema)
+    with pytest.raises(sdk.BadRequestError, match="none is ever fetched"):
+        openai.completions.create(model=MODEL, prompt="x", extra_body={"guided_json": {"$ref": "http://x/y"}})
