@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cluster.serve_command import serve_locally
 from cluster.serve_file import read_serve_file
-from llama4coder.cli import chat, inspect, kv, perplexity, quantize
+from llama4coder.cli import chat, inspect, kv, perplexity, plan, quantize
 from llama4coder.errors import Llama4CoderError
 
 _DEFAULT_FILE = "embedded-cpu.yaml"
@@ -25,6 +25,7 @@ chat.register(app)
 kv.register(app)
 inspect.register(app)
 perplexity.register(app)
+plan.register(app)
 quantize.register(app)
 
 

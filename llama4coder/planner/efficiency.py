@@ -53,6 +53,6 @@ class Efficiency:
 
 MEASURED = Efficiency(
     "one H200: tests/bench/RESULTS.md, section GPU (bfloat16, NF4 and FP8 products, 8B decode and prefill); "
-    "collectives as published for H200 with NCCL 2.29 and a one-shot all-reduce; other GPUs are taken to reach the same "
-    "shares"
+    "collectives as published for H200 with NCCL 2.29 and a one-shot all-reduce; other GPUs are taken to reach the "
+    "same shares"
 )
