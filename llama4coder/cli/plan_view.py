@@ -83,7 +83,7 @@ def _speed_lines(speed: Speed) -> Iterator[tuple[str, str, str, str]]:
         yield name, "", _ms(seconds), ""
     yield "between tokens, ms", _ms(speed.idle_itl_s), _ms(speed.itl_s), speed.itl_bound
     yield "tokens/s/user", f"{1 / speed.idle_itl_s:.1f}", f"{speed.tokens_per_s_per_user:.1f}", speed.itl_bound
-    yield "tokens/s/GPU", "", f"{speed.tokens_per_s_per_gpu:,.0f}", "see capacity"
+    yield "tokens/s/GPU", "", f"{speed.tokens_per_s_per_gpu:,.0f}", speed.capacity_bound
     yield "sequences that generate", "1", f"{speed.sequences:.1f} of {speed.most_sequences}", speed.sequences_bound
     yield "share of its capacity", "", f"{speed.utilisation:.0%} of {speed.max_requests_per_s:.3g} requests/s", ""
     if speed.guesses:

@@ -37,6 +37,7 @@ class Efficiency:
     network_s: float = 25 * _US  # of an all-reduce between nodes
     link_share: float = 0.3
     host_s: float = 300 * _US  # of each step: what of scheduling is not hidden behind it
+    multiplies_fp4: bool = False  # nf4 stands for NVFP4, which has as many bytes, and GPUs' FP4 products are used
 
     def weights(self, quant: QuantFormat) -> float:
         """Share of the bandwidth in products of few tokens."""
@@ -55,4 +56,16 @@ MEASURED = Efficiency(
     "one H200: tests/bench/RESULTS.md, section GPU (bfloat16, NF4 and FP8 products, 8B decode and prefill); "
     "collectives as published for H200 with NCCL 2.29 and a one-shot all-reduce; other GPUs are taken to reach the "
     "same shares"
+)
+
+OTHER_ENGINES = Efficiency(
+    "other engines (TensorRT-LLM, vLLM): KV from vLLM's published slopes on an H100, products and all-reduces as large "
+    "ones of cuBLAS and NCCL are known to reach, scheduling hidden; the rest as measured here",
+    weight_bandwidth=_by_format(none=0.86, fp8=0.85, nf4=0.75),
+    product_flops=_by_format(none=0.7, fp8=0.65, nf4=0.65),
+    kv_bandwidth=_by_format(dense=0.89, fp8=0.82),
+    pair_flops=0.6,
+    link_share=0.7,
+    host_s=100 * _US,
+    multiplies_fp4=True,
 )

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from llama4coder.errors import ConfigError
-from llama4coder.planner.replica import Pace, Replica, Ttft
+from llama4coder.planner.replica import Pace, Replica
 from llama4coder.planner.traffic import Objectives
 
 _LESS_CAPACITY = (0.01, 0.1, 0.22)
@@ -99,12 +99,12 @@ def _idle(replica: Replica, objectives: Objectives) -> Pace:
     if pace is None:
         raise ConfigError("no request of this size fits in a replica's KV blocks: shorten it, or give it more memory")
     for name, seconds, wanted, bound in (
-        ("TTFT", pace.ttft.total_s, objectives.ttft_s, pace.steady.chunk.bound),
-        ("ITL", pace.steady.itl_s, objectives.itl_s, pace.steady.decode.bound),
+        ("ttft", pace.ttft.total_s, objectives.ttft_s, pace.steady.chunk.bound),
+        ("itl", pace.steady.itl_s, objectives.itl_s, pace.steady.decode.bound),
     ):
         if wanted is not None and seconds > wanted:
             raise ConfigError(
-                f"no number of replicas has a {name} of {wanted * 1e3:g} ms: it is {seconds * 1e3:.3g} ms where "
+                f"no number of replicas meets --{name} {wanted * 1e3:g}: it is {seconds * 1e3:.3g} ms where "
                 f"nothing else runs, mostly {bound}; use more ranks, fewer bits or another GPU, or allow more"
             )
     return pace
@@ -128,5 +128,6 @@ def _fleet(replica: Replica, gpus_per_target: int, rate_per_s: float, num_target
 
 def _shortfall(replica: Replica, pace: Pace, lacking: float) -> Shortfall:
     slower = replica.slower(1 / (1 - lacking)).at(pace.rate_per_s)
-    ttft: Ttft | None = None if slower is None else slower.ttft
-    return Shortfall(lacking, pace.utilisation / (1 - lacking), None if ttft is None else ttft.total_s)
+    if slower is None:
+        return Shortfall(lacking, pace.utilisation / (1 - lacking), None)
+    return Shortfall(lacking, slower.utilisation, slower.ttft.total_s)

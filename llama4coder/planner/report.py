@@ -8,9 +8,13 @@ from llama4coder.planner.fit import Fit
 from llama4coder.planner.fleet import Fleet, Shortfall
 from llama4coder.planner.nearest import Neighbour
 from llama4coder.planner.plan import Plan
+from llama4coder.planner.replica import Replica
 
 CONTEXTS = (8_192, 32_768, 131_072)
 """For which it is told how many sequences fit."""
+
+_FULL = 0.998  # of a capacity that is known to a thousandth
+_ALL_ROWS = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class Speed:
     sequences: float  # that generate at once
     most_sequences: int
     sequences_bound: str  # what limits them
+    capacity_bound: str  # what limits the rate
     ttft_s: float
     ttft_bound: str
     slot_wait_s: float
@@ -207,6 +212,7 @@ def _speed(plan: Plan, fleet: Fleet) -> Speed:
         sequences=steady.rows,
         most_sequences=plan.replica.most_rows,
         sequences_bound=_sequences_bound(plan),
+        capacity_bound=_capacity_bound(plan, plan.replica),
         ttft_s=ttft.total_s,
         ttft_bound=max(waits, key=lambda name: waits[name]),
         slot_wait_s=ttft.slot_wait_s,
@@ -228,6 +234,14 @@ def _sequences_bound(plan: Plan) -> str:
     limits = plan.fit.candidate.limits
     by_blocks = plan.fit.num_sequences(plan.question.work.total_tokens)
     return "KV blocks" if by_blocks < limits.max_sequences else "--max-sequences"
+
+
+def _capacity_bound(plan: Plan, replica: Replica) -> str:
+    """Either all sequences that there may be generate, or prompts take all the time that they can have."""
+    most = replica.at(_FULL * replica.max_rate_per_s)
+    if most is None or most.steady.rows > _ALL_ROWS * replica.most_rows:
+        return _sequences_bound(plan)
+    return f"time for prompts: {most.steady.chunk.bound}"
 
 
 def _needs(plan: Plan, fleet: Fleet) -> Needs:

@@ -82,16 +82,19 @@ class Roofline:
     def _product_s(self, matrix: MatrixShape, quant: QuantFormat, num_tokens: int) -> float:
         gpu, efficiency = self.gpu, self.efficiency
         read_s = matrix_bytes(matrix, self.form.dtype, quant) / (gpu.bandwidth_bytes_per_s * efficiency.weights(quant))
-        if quant == "nf4" and num_tokens > _UNPACKED_TOKENS:
+        if quant == "nf4" and num_tokens > _UNPACKED_TOKENS and not efficiency.multiplies_fp4:
             read_s += (
                 2
                 * matrix.size
                 * DTYPE_BYTES[self.form.dtype]
                 / (gpu.bandwidth_bytes_per_s * efficiency.weights("none"))
             )
-        flops = gpu.fp8_flops if quant == "fp8" and gpu.fp8_flops is not None else gpu.bf16_flops
-        compute_s = 2 * matrix.size * num_tokens / (flops * efficiency.products(quant))
+        compute_s = 2 * matrix.size * num_tokens / (self._flops(quant) * efficiency.products(quant))
         return max(read_s, compute_s) + efficiency.product_s
+
+    def _flops(self, quant: QuantFormat) -> float:
+        narrow = {"fp8": self.gpu.fp8_flops, "nf4": self.gpu.fp4_flops if self.efficiency.multiplies_fp4 else None}
+        return narrow.get(quant) or self.gpu.bf16_flops
 
     def _attention_s(self, load: StepLoad) -> float:
         gpu, plan, efficiency = self.gpu, self._plan, self.efficiency

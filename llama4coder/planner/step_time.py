@@ -11,7 +11,7 @@ from llama4coder.planner.step_load import StepLoad
 class StepPart(StrEnum):
     """Where the time of a step goes."""
 
-    WEIGHTS = "weights"  # products with the layers' matrices and the head
+    WEIGHTS = "products with weights"  # products with the layers' matrices and the head
     ATTENTION = "attention"
     SMALL = "small kernels"  # norms, rotations, activations, sampling
     COLLECTIVES = "collectives"
