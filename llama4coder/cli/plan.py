@@ -6,17 +6,21 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from llama4coder.checkpoint.stored_quant import StoredQuant, read_stored_quant
+from llama4coder.cli import audit_view
 from llama4coder.cli.plan_view import view
-from llama4coder.errors import Llama4CoderError
+from llama4coder.errors import ConfigError, Llama4CoderError
+from llama4coder.planner.audit import Audit, audit_of
 from llama4coder.planner.candidate import Wish, kv_format_of, quant_of
 from llama4coder.planner.drafting import HIT_RATE
+from llama4coder.planner.emit import emit_plan, write_file
 from llama4coder.planner.gpus import GPUS, find_gpu
+from llama4coder.planner.pictures import audit_picture, plan_picture
 from llama4coder.planner.plan import Plan, make_plan
 from llama4coder.planner.question import Draft, Hardware, Question
-from llama4coder.planner.report import report_of
+from llama4coder.planner.report import Report, report_of
 from llama4coder.planner.shapes import find_model, model_names
 from llama4coder.planner.traffic import HEADROOM, Objectives, Work, check_positive
 
@@ -55,12 +59,19 @@ def plan(  # noqa: PLR0913 - a command's options
     draft: Annotated[str | None, typer.Option(help="Draft model of a pool, such as llama-3.2-3b.")] = None,
     hit_rate: Annotated[float, typer.Option(help="Share of outcomes that the pool has guessed for.")] = HIT_RATE,
     price_per_hour: Annotated[float | None, typer.Option(help="Of one GPU, in any currency.")] = None,
+    audit: Annotated[bool, typer.Option("--audit", help="Every format on 1 to 16 ranks: what fits.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="An .svg file to write a picture to.")] = None,
+    emit: Annotated[Path | None, typer.Option(help="A folder for a Serve config and a KubeRay manifest.")] = None,
 ) -> None:
     """Say whether a model fits, how fast it is, how many GPUs a load takes and what it costs, from arithmetic alone."""
     wish = _Wished(ranks, kv_shards, quant, kv_format, context, max_sequences, max_step_tokens, guesses)
     asked = _Asked(model, gpu, gpus, nodes, price_per_hour, draft, hit_rate)
+    wanted = _Output(as_json, plot, emit)
     try:
+        if audit:
+            wanted.show_audit(audit_of(find_model(model), asked.hardware().gpu, wish.wish()))
+            return
         question = Question(
             find_model(model),
             asked.hardware(),
@@ -74,9 +85,9 @@ def plan(  # noqa: PLR0913 - a command's options
             stored=asked.stored(),
         )
         answer = make_plan(question)
+        wanted.show_plan(answer)
     except Llama4CoderError as error:
         raise _refuse(str(error)) from None
-    _show(answer, as_json)
     if problem := _problem(answer):
         raise _refuse(problem)
 
@@ -135,16 +146,38 @@ class _Asked:
         return read_stored_quant(folder) if folder.is_dir() and self.model.lower() not in model_names() else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """What is shown, and written where."""
+
+    as_json: bool
+    plot: Path | None
+    emit: Path | None
+
+    def show_plan(self, answer: Plan) -> None:
+        report = report_of(answer)
+        self._show(report, view(report))
+        if self.plot is not None:
+            write_file(self.plot, plan_picture(answer))
+        if self.emit is not None and answer.fit.does_fit:
+            emit_plan(answer, self.emit)
+
+    def show_audit(self, found: Audit) -> None:
+        if self.emit is not None:
+            raise ConfigError("--emit is for one plan, and --audit compares many: leave one of them out")
+        self._show(found, audit_view.view(found))
+        if self.plot is not None:
+            write_file(self.plot, audit_picture(found))
+
+    def _show(self, content: Report | Audit, shown: RenderableType) -> None:
+        if self.as_json:
+            typer.echo(msgspec.json.encode(content).decode())
+        else:
+            Console().print(shown)
+
+
 def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1e3
-
-
-def _show(answer: Plan, as_json: bool) -> None:
-    report = report_of(answer)
-    if as_json:
-        typer.echo(msgspec.json.encode(report).decode())
-    else:
-        Console().print(view(report))
 
 
 def _problem(answer: Plan) -> str | None:

@@ -1,7 +1,7 @@
 """A plan as plain data, for scripts and for the terminal."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llama4coder.kv.rank_memory import RankMemory
 from llama4coder.planner.fit import Fit
@@ -14,7 +14,7 @@ CONTEXTS = (8_192, 32_768, 131_072)
 """For which it is told how many sequences fit."""
 
 _FULL = 0.998  # of a capacity that is known to a thousandth
-_ALL_ROWS = 0.9
+_NOTABLE = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +237,12 @@ def _sequences_bound(plan: Plan) -> str:
 
 
 def _capacity_bound(plan: Plan, replica: Replica) -> str:
-    """Either all sequences that there may be generate, or prompts take all the time that they can have."""
-    most = replica.at(_FULL * replica.max_rate_per_s)
-    if most is None or most.steady.rows > _ALL_ROWS * replica.most_rows:
+    """What stands in the way of sequences, if twice as many would carry notably more; else where steps spend time."""
+    more = replace(replica, most_rows=2 * replica.most_rows)
+    if more.max_rate_per_s > _NOTABLE * replica.max_rate_per_s:
         return _sequences_bound(plan)
-    return f"time for prompts: {most.steady.chunk.bound}"
+    full = replica.at(_FULL * replica.max_rate_per_s)
+    return "requests" if full is None else f"steps: {full.steady.chunk.bound}"
 
 
 def _needs(plan: Plan, fleet: Fleet) -> Needs:

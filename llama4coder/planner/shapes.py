@@ -85,6 +85,7 @@ class PlannedModel:
 
     name: str
     shape: ModelShape
+    path: str | None = None  # of its folder, if it has been found
 
 
 def model_names() -> tuple[str, ...]:
@@ -103,7 +104,7 @@ def find_model(name: str) -> PlannedModel:
         return PlannedModel(name.lower(), shape_of(config, Path(name)))
     folder = Path(name)
     if folder.is_dir():
-        return PlannedModel(folder.resolve().name, read_shape(folder))
+        return PlannedModel(folder.resolve().name, read_shape(folder), str(folder.resolve()))
     raise ConfigError(
         f"model {name!r} is neither a checkpoint folder nor a name known here; choose of {', '.join(_CONFIGS)}"
     )

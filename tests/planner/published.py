@@ -33,8 +33,8 @@ class Setting:
 
 
 class Use(Enum):
-    """What a point was used for. Before the shares were set, the errors of all points with `MEASURED` had been seen; they
-    were then set once, and not fitted afterwards.
+    """What a point was used for. Before the shares were set, the errors of all points with `MEASURED` had been seen;
+    they were then set once, and not fitted afterwards.
     """
 
     CHOSEN_BY = "a share was chosen by it"
