@@ -69,6 +69,7 @@ def plan(  # noqa: PLR0913 - a command's options
     asked = _Asked(model, gpu, gpus, nodes, price_per_hour, draft, hit_rate)
     wanted = _Output(as_json, plot, emit)
     try:
+        wanted.check()
         if audit:
             wanted.show_audit(audit_of(find_model(model), asked.hardware().gpu, wish.wish()))
             return
@@ -77,7 +78,7 @@ def plan(  # noqa: PLR0913 - a command's options
             asked.hardware(),
             wish=wish.wish(),
             work=Work(prompt_tokens, output_tokens, shared_prefix),
-            objectives=Objectives(_seconds(ttft), _seconds(itl), utilisation),
+            objectives=Objectives(_seconds("--ttft", ttft), _seconds("--itl", itl), utilisation),
             rate_per_s=rate,
             acceptance=acceptance,
             draft=asked.draft(),
@@ -154,6 +155,11 @@ class _Output:
     plot: Path | None
     emit: Path | None
 
+    def check(self) -> None:
+        """Raise `ConfigError` for a picture of a kind that is not drawn."""
+        if self.plot is not None and self.plot.suffix != ".svg":
+            raise ConfigError(f"--plot {self.plot}: only .svg files are written")
+
     def show_plan(self, answer: Plan) -> None:
         report = report_of(answer)
         self._show(report, view(report))
@@ -176,7 +182,8 @@ class _Output:
             Console().print(shown)
 
 
-def _seconds(milliseconds: float | None) -> float | None:
+def _seconds(option: str, milliseconds: float | None) -> float | None:
+    check_positive(option, milliseconds)
     return None if milliseconds is None else milliseconds / 1e3
 
 

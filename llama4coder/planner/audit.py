@@ -56,8 +56,12 @@ class Audit:
         dense = [row for row in self.rows if row.kv_format == "dense"]
         plain = [row for row in self.rows if row.quant == "none"]
         both = [row for row in self.rows if row not in dense and row not in plain]
-        told = (("as it is", [self.rows[0]]), ("with fewer bits of weights", dense[1:]), ("of KV", plain[1:]))
-        lines = [f"{name}: {_best(rows)}" for name, rows in (*told, ("of both", both)) if rows]
+        told = (
+            ("as it is", [self.rows[0]]),
+            ("with fewer bits of weights", dense[1:]),
+            ("with fewer bits of KV", plain[1:]),
+        )
+        lines = [f"{name}: {_best(rows)}" for name, rows in (*told, ("with fewer bits of both", both)) if rows]
         return lines
 
 
@@ -112,4 +116,5 @@ def _best(rows: Sequence[Row]) -> str:
         return f"nothing fits on up to {NUMS_RANKS[-1]} ranks"
     ranks, num_sequences, row = min(fitting, key=lambda each: each[:2])
     held = f"{-num_sequences} sequence{'s' if num_sequences < -1 else ''}"
-    return f"{ranks} rank{'s' if ranks > 1 else ''} ({row.quant} weights, {row.kv_format} KV) hold {held}"
+    verb = "ranks ({}) hold" if ranks > 1 else "rank ({}) holds"
+    return f"{ranks} {verb.format(f'{row.quant} weights, {row.kv_format} KV')} {held}"

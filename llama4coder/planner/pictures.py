@@ -10,7 +10,7 @@ from llama4coder.planner.svg import ALARM, GRID, INK, PALETTE, Box, Chart, Point
 
 _GIB = 2**30
 _SHORTEST = 1024  # tokens of context
-_NUMS_SEQUENCES = (1, 4, 16, 64)
+_NUMS_SEQUENCES = (1, 4, 16)
 _LOADS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)  # shares of a capacity
 _WIDTH, _HEIGHT = 560.0, 380.0
 
@@ -67,7 +67,11 @@ def _speed_chart(plan: Plan, replica: Replica) -> Chart:
         assert width is not None
         per_gpu = plan.fleet.output_tokens_per_s / plan.fleet.num_targets / plan.fleet.gpus_per_target
         lines.append(Series("planned load", [Point(speed, 0), Point(speed, per_gpu)], PALETTE[2]))
-    return Chart("Speed of all against speed of one", "tokens/s of a user", "tokens/s of a GPU of the target", lines)
+    return Chart(
+        "Speed of all against speed of one",
+        *("tokens/s of a user", "tokens/s of a GPU of the target", lines),
+        names_right=True,
+    )
 
 
 def _curve(fit: Fit, replica: Replica) -> Sequence[Point]:

@@ -9,6 +9,7 @@ PALETTE = ("#1f5fa8", "#d1652a", "#2f8f5b", "#8a4fa0", "#b8942c")
 GRID, INK, ALARM = "#e4e4e4", "#333333", "#c0392b"
 _MARGIN_LEFT, _MARGIN_BOTTOM, _MARGIN_TOP = 62, 46, 34
 _NUM_TICKS = 5
+_NAMES_WIDTH = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line with a name at its end."""
+    """A line and its name."""
 
     name: str
     points: Sequence[Point]
@@ -48,6 +49,7 @@ class Chart:
     y_label: str
     series: Sequence[Series]
     log_x: bool = False
+    names_right: bool = False
 
     def draw(self, box: Box) -> Sequence[str]:
         """Its elements."""
@@ -62,8 +64,17 @@ class Chart:
         return [
             text(box.x + _MARGIN_LEFT, box.y + 18, self.title, size=14, weight="bold"),
             *_axes(self, scale, inner),
-            *(element for index, each in enumerate(self.series) for element in _line(each, scale, inner, index)),
+            *(element for each in self.series for element in _line(each, scale)),
+            *(
+                element
+                for index, each in enumerate(self.series)
+                for element in _name(each, self._name_at(inner, index))
+            ),
         ]
+
+    def _name_at(self, box: Box, index: int) -> Point:
+        left = box.x + (box.width - _NAMES_WIDTH if self.names_right else 8)
+        return Point(left, box.y + 10 + 15 * index)
 
     def _x_range(self) -> "_Range":
         xs = [point.x for each in self.series for point in each.points]
@@ -147,10 +158,12 @@ def _axes(chart: Chart, scale: _Scale, box: Box) -> Sequence[str]:
     return elements
 
 
-def _line(series: Series, scale: _Scale, box: Box, index: int) -> Sequence[str]:
+def _line(series: Series, scale: _Scale) -> Sequence[str]:
     path = " ".join(f"{scale.x(point.x):.1f},{scale.y(point.y):.1f}" for point in series.points)
     dashes = ' stroke-dasharray="6 4"' if series.is_dashed else ""
-    drawn = f'<polyline points="{path}" fill="none" stroke="{series.colour}" stroke-width="2"{dashes}/>'
-    y = box.y + 10 + 15 * index
-    swatch = line(Point(box.x + 8, y), Point(box.x + 28, y), series.colour, 3)
-    return [drawn, swatch, text(box.x + 34, y + 4, series.name)]
+    return [f'<polyline points="{path}" fill="none" stroke="{series.colour}" stroke-width="2"{dashes}/>']
+
+
+def _name(series: Series, at: Point) -> Sequence[str]:
+    swatch = line(at, Point(at.x + 20, at.y), series.colour, 3)
+    return [swatch, text(at.x + 26, at.y + 4, series.name)]
