@@ -1,5 +1,6 @@
 """Files that a plan emits: read by our own reader and Serve's schema, and resolved to exactly what was planned."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,14 @@ PLANS: dict[str, dict[str, Any]] = {
 }
 
 
+@cache
+def made(name: str) -> Plan:
+    return make_plan(question(**PLANS[name]))
+
+
 @pytest.fixture(params=list(PLANS))
 def plan(request: pytest.FixtureRequest, tmp_path: Path) -> Plan:
-    plan = make_plan(question(**PLANS[request.param]))
+    plan = made(request.param)
     emit.emit_plan(plan, tmp_path / "out")
     return plan
 

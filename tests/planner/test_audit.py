@@ -1,5 +1,6 @@
 """The audit of every format on every number of ranks, and its picture."""
 
+from functools import cache
 from xml.etree import ElementTree
 
 import pytest
@@ -15,6 +16,7 @@ from tests.planner.questions import WISH, question
 SVG = "{http://www.w3.org/2000/svg}"
 
 
+@cache
 def audit(model: str = "llama-3.1-70b", gpu: str = "H100") -> Audit:
     return audit_of(find_model(model), find_gpu(gpu), Wish(ranks=4, quant="nf4"))
 
