@@ -44,6 +44,7 @@ class Wish:
     ranks: int = 1
     kv_shards: int | None = None
     quant: QuantFormat | Auto = "auto"
+    quant_exclude: tuple[str, ...] = ()  # modules that stay in `dtype`
     kv_format: KVFormat = "dense"
     dtype: DType = "bfloat16"
     context_length: int | None = None  # the model's own
@@ -86,7 +87,7 @@ class Candidate:
         shape = model.shape
         layout = choose_layout(shape, wish.ranks, wish.kv_shards)
         plans = [RankPlan(shape, layout, rank) for rank in range(layout.num_ranks)]
-        served = resolve_quant(QuantSetting("model.quant", wish.quant), stored, plans, "cuda")
+        served = resolve_quant(QuantSetting("model.quant", wish.quant, wish.quant_exclude), stored, plans, "cuda")
         check_kv_format(wish.kv_format, shape)
         _check_products(gpu, served.quant)
         _check_step(wish)
@@ -106,6 +107,7 @@ class Candidate:
             ranks=self.layout.num_ranks,
             kv_shards=self.layout.kv_shards,
             quant=self.form.quant,
+            quant_exclude=self.form.exclusions.patterns,
             kv_format=self.form.kv_format,
             dtype=self.form.dtype,
             context_length=self.limits.context_length,

@@ -60,13 +60,13 @@ def deployment_of(plan: Plan) -> DeploymentConfig:
     assert plan.fleet is not None, "a plan that fits"
     candidate = plan.fit.candidate
     limits, form = candidate.limits, candidate.form
-    is_stored = plan.question.stored is not None
+    is_own = plan.question.stored is not None and plan.question.wish.quant == "auto"  # the checkpoint's
     return DeploymentConfig(
         model=ModelConfig(
             path=candidate.model.path or f"{_MODELS}/{candidate.model.name}",
             name=candidate.model.name,
             dtype=form.dtype,
-            quant="auto" if is_stored else form.quant,
+            quant="auto" if is_own else form.quant,
             context_length=limits.context_length,
         ),
         engine=EngineConfig(

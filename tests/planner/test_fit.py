@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from llama4coder.checkpoint.quant_settings import StoredKind
+from llama4coder.checkpoint.stored_quant import StoredQuant
 from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig
 from llama4coder.errors import ConfigError, NotEnoughMemory
+from llama4coder.exclusions import layer_modules
 from llama4coder.machine import Machine
 from llama4coder.planner.candidate import Candidate, Wish
 from llama4coder.planner.fit import Fit
@@ -82,3 +85,15 @@ def test_nearest_plans_need_no_more_gpus_than_there_are() -> None:
 def test_what_no_start_would_accept(model: str, gpu: str, wish: dict[str, object], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         fit_of(model, gpu, **wish)
+
+
+def test_what_a_quantised_checkpoint_leaves_out_stays_out_of_its_neighbours() -> None:
+    modules = frozenset(
+        module for index in range(32) for names in layer_modules(index) for module in names if "down_proj" not in module
+    )
+    stored = StoredQuant(StoredKind.FP8, modules)
+    candidate = Candidate.of(find_model("llama-3.1-8b"), find_gpu("H100"), Wish(), stored)
+    assert candidate.form.quant == "fp8"
+    assert candidate.with_ranks(2).form == candidate.form
+    without = Candidate.of(find_model("llama-3.1-8b"), find_gpu("H100"), Wish(quant="fp8"))
+    assert Fit.of(candidate).memory.weights > Fit.of(without).memory.weights
