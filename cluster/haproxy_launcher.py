@@ -29,7 +29,7 @@ _OWN_FILES = 128  # of HAProxy itself: listeners, threads, checks
 
 
 def confine(config: str, listener: str, error_file: str, max_open_files: int) -> str:
-    """Serve's configuration with one `listener`, no log, no resolvers, limits of headers, and `error_file` for failures.
+    """Serve's configuration with one `listener`, no log or resolvers, limits of headers, and `error_file` for failures.
 
     A connection has two ends: no more are admitted than there may be open files for, or HAProxy would not start.
     """

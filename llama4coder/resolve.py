@@ -31,7 +31,7 @@ from llama4coder.resolve_host import num_host_blocks
 from llama4coder.resolve_quant import QuantSetting, resolve_quant
 from llama4coder.shape import ModelShape
 
-_AUTO_BUDGET: dict[Device, float] = {"cpu": 1.0, "cuda": 0.9}
+AUTO_BUDGET: dict[Device, float] = {"cpu": 1.0, "cuda": 0.9}
 _AUTO_KV_SHARE = 0.5  # of what is left on a CPU
 _AUTO_KV_CPU_BYTES = 2 * 2**30  # a laptop has other work to do
 
@@ -58,7 +58,7 @@ def resolve(
     setting = QuantSetting("model.quant", config.model.quant, config.model.quant_exclude)
     served = resolve_quant(setting, stored, plans, device)
     dtype = choose_dtype(config.model.dtype, served.quant, machine)
-    _check_kv_format(engine.kv_format, shape)
+    check_kv_format(engine.kv_format, shape)
     window = shape.window_in(context_length)
     if window is not None:
         _check_window(window, engine, layout)
@@ -130,7 +130,7 @@ def _engine(config: DeploymentConfig, demand: Demand, machine: Machine) -> Resol
     )
 
 
-def _check_kv_format(kv_format: KVFormat, shape: ModelShape) -> None:
+def check_kv_format(kv_format: KVFormat, shape: ModelShape) -> None:
     """FP8 has three bits below the leading one, and a key's bias is many times what tells keys apart."""
     if kv_format == "fp8" and shape.qkv_bias:
         raise ConfigError(
@@ -257,7 +257,7 @@ def _rank_bytes(config: DeploymentConfig, machine: Machine) -> int:
 def _limit_bytes(wanted: float | Auto, machine: Machine, memory_bytes: int) -> int:
     """Of the memory that a rank has here."""
     if wanted == "auto":
-        return int(memory_bytes * _AUTO_BUDGET[machine.device])
+        return int(memory_bytes * AUTO_BUDGET[machine.device])
     if wanted <= 1:
         return int(memory_bytes * wanted)
     if wanted > memory_bytes:
