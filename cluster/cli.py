@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cluster.serve_command import serve_locally
 from cluster.serve_file import read_serve_file
-from llama4coder.cli import chat, inspect, kv, perplexity, quantize
+from llama4coder.cli import chat, inspect, kv, perplexity, quantize, simulate
 from llama4coder.errors import Llama4CoderError
 
 _DEFAULT_FILE = "embedded-cpu.yaml"
@@ -26,6 +26,7 @@ kv.register(app)
 inspect.register(app)
 perplexity.register(app)
 quantize.register(app)
+simulate.register(app)
 
 
 @app.callback()

@@ -1,7 +1,7 @@
 """The replicas that there are: started, reporting, failing, restarted one after the other, and more or fewer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
@@ -25,7 +25,7 @@ class FleetPlan:
     """How many replicas there are to be, and what happens to them."""
 
     scaling: ScalingPolicy
-    starting: Starting = Starting()
+    starting: Starting = field(default_factory=Starting)
     failures: Failures | None = None
     restart: RollingRestart | None = None
 
@@ -148,6 +148,7 @@ class Fleet:
         assert self._ears is not None
         self._book()
         self._count(replica)
+        replica.engine.close()
         del self.replicas[replica.name]
         self._ears.lose(replica.name)
         self._ears.keep()

@@ -1,6 +1,6 @@
 """Whose guesses are right: a proposer that knows the outputs, and is wrong as often as it is told to be."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -44,9 +44,18 @@ class GuessSpeed:
     """When guesses are there: made while the target computes its step, or while the target waits for them."""
 
     source: DraftSource
-    token_s: Callable[[], float]
+    pool: DraftPool | None = None  # None: guesses take no time
     delay_s: float = 0.0  # of messages to a pool and back
     is_ahead: bool = False  # made during the step before; what is late is not used
+
+    def token_s(self) -> float:
+        """Of one more guess for each sequence."""
+        return 0.0 if self.pool is None else self.pool.token_s()
+
+    def count(self, num_sessions: int) -> None:
+        """So many sequences more."""
+        if self.pool is not None:
+            self.pool.num_sessions += num_sessions
 
 
 class SimulatedProposer:
@@ -66,6 +75,7 @@ class SimulatedProposer:
     def begin(self, request: GenerateRequest) -> None:
         """See `Proposer.begin`."""
         self._known[request.request_id] = request
+        self._speed.count(1)
         self._since_s[request.request_id] = self._clock.now_s
 
     def may_guess(self, request_id: str) -> bool:
@@ -91,11 +101,13 @@ class SimulatedProposer:
 
     def end(self, request_id: str) -> None:
         """See `Proposer.end`."""
-        self._known.pop(request_id, None)
-        self._since_s.pop(request_id, None)
+        if self._known.pop(request_id, None) is not None:
+            del self._since_s[request_id]
+            self._speed.count(-1)
 
     def close(self) -> None:
         """See `Proposer.close`."""
+        self._speed.count(-len(self._known))
         self._known.clear()
 
     def _num_ready(self, request_id: str, token_s: float) -> int:

@@ -44,9 +44,7 @@ class Replica:
         self._journal = NameJournal()
         self._writer = ReportWriter(name)
         self.ranks = SimulatedRanks(served.times, outputs, self._clock, served.block_move_s)
-        self._engine = Engine(
-            served.config, self.ranks, observer, speculation(self._clock), self._journal, self._clock
-        )
+        self._engine = Engine(served.config, self.ranks, observer, speculation(self._clock), self._journal, self._clock)
         engine = served.config.engine
         self._limits = QueueLimits(engine.max_sequences, engine.max_queued_requests)
         self._inbox: list[GenerateRequest] = []

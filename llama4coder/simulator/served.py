@@ -113,9 +113,7 @@ def _config(name: str, demand: Demand, num_blocks: int, choices: ReplicaChoices)
         model=model,
         engine=_engine(demand, num_blocks, choices),
         placement=others.placement,
-        speculation=SpeculationConfig(
-            method=choices.method, max_draft_tokens=choices.max_draft_tokens
-        ),
+        speculation=SpeculationConfig(method=choices.method, max_draft_tokens=choices.max_draft_tokens),
         router=others.router,
         server=others.server,
         ingress_replicas=1,

@@ -1,4 +1,4 @@
-"""A fleet under load, request by request and step by step: what is simulated is the clock, the ranks and the clients."""
+"""A fleet under load, step by step: what is simulated is the clock, the ranks and the clients."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -60,9 +60,7 @@ class Simulation:
         self.timeline = Timeline()
         self._observer = _Counters(self.measures)
         block_size = scenario.served.config.engine.block_size
-        self._routers = [
-            Router(build_policy(scenario.policy), block_size) for _ in range(scenario.num_ingresses)
-        ]
+        self._routers = [Router(build_policy(scenario.policy), block_size) for _ in range(scenario.num_ingresses)]
         self.fleet = Fleet(
             self._agenda, scenario.fleet, scenario.served, self._build, self.measures, self._seeds.getrandbits(32)
         )
