@@ -11,6 +11,8 @@ from llama4coder.simulator.arrivals import STOP_TOKEN, Part
 from llama4coder.spec.types import Draft, DraftQuery, DraftSource, RowOutcome
 from llama4coder.types import GenerateRequest
 
+_MOST = 2**30
+
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
@@ -70,13 +72,15 @@ class SimulatedProposer:
         self._clock = clock
         self._chance = Random(seed)
         self._known: dict[str, GenerateRequest] = {}
-        self._since_s: dict[str, float] = {}  # when the outcome before was known
+        self._since_s: dict[str, float] = {}  # when its last outcome was known
+        self._span_s: dict[str, float] = {}  # from the outcome before to that: what a pool had to guess in
 
     def begin(self, request: GenerateRequest) -> None:
         """See `Proposer.begin`."""
         self._known[request.request_id] = request
         self._speed.count(1)
         self._since_s[request.request_id] = self._clock.now_s
+        self._span_s[request.request_id] = 0.0
 
     def may_guess(self, request_id: str) -> bool:
         """See `Proposer.may_guess`."""
@@ -97,12 +101,14 @@ class SimulatedProposer:
     def observe(self, outcomes: Sequence[RowOutcome]) -> None:
         """See `Proposer.observe`."""
         for outcome in outcomes:
-            self._since_s[outcome.request_id] = self._clock.now_s
+            now_s = self._clock.now_s
+            self._span_s[outcome.request_id] = now_s - self._since_s[outcome.request_id]
+            self._since_s[outcome.request_id] = now_s
 
     def end(self, request_id: str) -> None:
         """See `Proposer.end`."""
         if self._known.pop(request_id, None) is not None:
-            del self._since_s[request_id]
+            del self._since_s[request_id], self._span_s[request_id]
             self._speed.count(-1)
 
     def close(self) -> None:
@@ -111,11 +117,10 @@ class SimulatedProposer:
         self._known.clear()
 
     def _num_ready(self, request_id: str, token_s: float) -> int:
-        """A pool guesses from one outcome to the next."""
+        """A pool guesses from one outcome to the next; who is waited for, as many as are wanted."""
         if not self._speed.is_ahead:
-            return 1 << 30
-        time_s = self._clock.now_s - self._since_s[request_id] - self._speed.delay_s
-        return int(time_s / token_s)
+            return _MOST
+        return int((self._span_s[request_id] - self._speed.delay_s) / token_s)
 
     def _guess(self, query: DraftQuery, num_tokens: int) -> tuple[int, ...]:
         """Right tokens, and from the first wrong one on wrong ones."""
