@@ -1,6 +1,7 @@
 """`llama4coder simulate`: how a fleet that nobody has rented would serve."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from llama4coder.planner.gpus import GpuKind, find_gpu
 from llama4coder.planner.roofline import Roofline
 from llama4coder.planner.shapes import find_model
 from llama4coder.simulator.arrivals import Arrival
+from llama4coder.simulator.coarse import CoarseSimulation
 from llama4coder.simulator.coder import CoderWorkload
 from llama4coder.simulator.fleet import FleetPlan
 from llama4coder.simulator.guessing import Acceptance, DraftPool, GuessSpeed
@@ -81,6 +83,7 @@ def simulate(  # noqa: PLR0913 - a command's options
     provision: options.Provision = 300.0,
     ttft: options.Ttft = 2.0,
     itl: options.Itl = 0.05,
+    coarse: options.Coarse = False,
     as_json: options.Json = False,
     plot: options.Plot = None,
 ) -> None:
@@ -105,14 +108,16 @@ def _simulate(given: Given) -> None:
         warmup_s=given.warmup,
         duration_s=given.duration,
     )
-    arrivals = _arrivals(given)
-    simulation = Simulation(scenario, arrivals)
+    demand = _demand(given)
+    simulation = _simulation(given, scenario, demand.arrivals)
     progress = RichProgress()
-    progress.start(f"{given.replicas} of {served.name}", len(arrivals), "requests")
+    progress.start(f"{given.replicas} x {served.name}", demand.num_expected, "requests")
     try:
         is_whole = simulation.run(progress)
     finally:
         progress.finish()
+    if is_whole and not simulation.measures.requests:
+        raise ConfigError("no request arrives in that time: raise --rate or --duration")
     outcome = outcome_of(
         simulation.measures,
         Objectives(given.ttft, given.itl),
@@ -155,18 +160,38 @@ def _choices(given: Given) -> ReplicaChoices:
     )
 
 
-def _arrivals(given: Given) -> list[Arrival]:
-    """All of them, so that a bad line is told before anything is simulated."""
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """Requests, and about how many they are."""
+
     arrivals: Iterable[Arrival]
+    num_expected: int
+
+
+def _demand(given: Given) -> _Demand:
+    """Of a trace all lines are read before anything is simulated, so that a bad one is told at once."""
     if given.workload == "coder":
         workload = CoderWorkload(given.rate, given.duration, given.seed, given.repositories)
-        arrivals = workload.arrivals()
-    else:
-        arrivals = read_trace(Path(given.workload))
-    found = list(arrivals)
-    if not found:
-        raise ConfigError("no request arrives in that time: raise --rate or --duration")
-    return found
+        return _Demand(workload.arrivals(), round(given.rate * given.duration))
+    arrivals = list(read_trace(Path(given.workload)))
+    return _Demand(arrivals, len(arrivals))
+
+
+def _simulation(given: Given, scenario: Scenario, arrivals: Iterable[Arrival]) -> Simulation | CoarseSimulation:
+    if not given.coarse:
+        return Simulation(scenario, arrivals)
+    fixed = {
+        "--guess": given.guess != "none",
+        "--mtbf": given.mtbf is not None,
+        "--restart-at": given.restart_at is not None,
+        "--max-replicas": given.max_replicas is not None,
+        "--host-gib": given.host_gib > 0,
+        "--ingresses": given.ingresses > 1,
+    }
+    asked = [option for option, is_asked in fixed.items() if is_asked]
+    if asked:
+        raise ConfigError(f"--coarse cannot simulate {', '.join(asked)}: leave it out, or leave out --coarse")
+    return CoarseSimulation(scenario, arrivals)
 
 
 def _fleet(given: Given) -> FleetPlan:
@@ -184,9 +209,8 @@ def _fleet(given: Given) -> FleetPlan:
 
 
 def _guesses(given: Given, gpu: GpuKind) -> Guesses | None:
-    if given.guess == "none":
-        return None
-    return Guesses(Acceptance(chances(given.accept), given.hit), _speed(given, gpu))
+    acceptance = Acceptance(chances(given.accept), given.hit)
+    return None if given.guess == "none" else Guesses(acceptance, _speed(given, gpu))
 
 
 def _speed(given: Given, gpu: GpuKind) -> GuessSpeed:

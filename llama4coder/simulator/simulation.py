@@ -77,11 +77,11 @@ class Simulation:
         """Serve all arrivals to their end; returns whether it came to that: Ctrl-C ends with what there is by then."""
         told = progress or NullProgress()
         ears = FleetEars(self.traffic.receive, self.traffic.lose, self._keep, lambda: self.traffic.num_out)
-        self.fleet.open(ears)
-        self._note_next(told.advance)
-        self._look()
         is_whole = True
         try:
+            self.fleet.open(ears)
+            self._note_next(told.advance)
+            self._look()
             while (self._num_left or self.traffic.num_out) and self._agenda.advance():
                 pass
         except KeyboardInterrupt:
