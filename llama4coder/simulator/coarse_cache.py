@@ -82,6 +82,16 @@ class CoarseCache:
                 break
         return min(cached, sum(part.num_tokens for part in prompt) - 1) // BLOCK_SIZE * BLOCK_SIZE
 
+    def announce(self, parts: Sequence[Part]) -> None:
+        """Let routers know that they will be here: a request with them has been sent."""
+        for part in parts:
+            if part.num_tokens > self._tokens.get(part.token_id, 0):
+                self._holders.set(part.token_id, self._replica, part.num_tokens)
+
+    def missing(self, prompt: Sequence[Part]) -> Part | None:
+        """The first part of a prompt that is not here whole."""
+        return next((part for part in prompt if part.num_tokens > self._tokens.get(part.token_id, 0)), None)
+
     def use(self, parts: Sequence[Part]) -> None:
         """They are here now; the last ones of a sequence are the first to go."""
         for part in reversed(parts):

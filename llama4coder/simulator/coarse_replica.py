@@ -88,9 +88,9 @@ class CoarseReplica:
         """A request has come: it joins when the running step is over."""
         request = CoarseRequest(arrival, arrival.num_prompt_tokens)
         self._waiting.append(request)
-        numbers = self._number
-        self._arrays.num_sequences[numbers] += 1
-        self._arrays.num_prefill_tokens[numbers] += request.num_prompt - self._cache.leading(arrival.prompt)
+        self._arrays.num_sequences[self._number] += 1
+        self._arrays.num_prefill_tokens[self._number] += request.num_prompt - self._cache.leading(arrival.prompt)
+        self._cache.announce(arrival.prompt)
         if self._stretch is None:
             self._begin(now_s)
         elif self._stretch.num_steps > 1:
@@ -140,17 +140,30 @@ class CoarseReplica:
         self._stretch = _Stretch(now_s, self._times.step(chunks).total_s, num_steps, num_prefill)
 
     def _admit(self) -> None:
-        while self._waiting and len(self._decoding) + len(self._prefilling) < self._engine.max_sequences:
-            request = self._waiting[0]
-            cached = self._cache.leading(request.arrival.prompt) if self._engine.prefix_caching else 0
-            wanted = request.num_prompt - cached + self._lengths.expected(0)
-            if self._num_reserved + wanted > self._capacity and self._decoding:
+        """In the order of the queue; who would compute what a running prefill is about to cache waits for it."""
+        pending = {part.token_id for request in self._prefilling for part in request.arrival.prompt}
+        for request in list(self._waiting):
+            if len(self._decoding) + len(self._prefilling) >= self._engine.max_sequences:
                 return
-            self._waiting.popleft()
-            request.num_cached = request.num_done = cached
-            request.num_reserved = wanted
-            self._num_reserved += wanted
-            self._prefilling.append(request)
+            missing = self._cache.missing(request.arrival.prompt) if self._engine.prefix_caching else None
+            if missing is not None and missing.token_id in pending:
+                continue
+            if not self._start(request):
+                return
+            pending.update(part.token_id for part in request.arrival.prompt)
+
+    def _start(self, request: CoarseRequest) -> bool:
+        """Whether there was room for it."""
+        cached = self._cache.leading(request.arrival.prompt) if self._engine.prefix_caching else 0
+        wanted = request.num_prompt - cached + self._lengths.expected(0)
+        if self._num_reserved + wanted > self._capacity and self._decoding:
+            return False
+        self._waiting.remove(request)
+        request.num_cached = request.num_done = cached
+        request.num_reserved = wanted
+        self._num_reserved += wanted
+        self._prefilling.append(request)
+        return True
 
     def _prefill(self, stretch: _Stretch, progressed: Progressed) -> None:
         left = stretch.num_prefill

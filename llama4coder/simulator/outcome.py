@@ -59,7 +59,7 @@ class Outcome(msgspec.Struct, frozen=True):
     simulated_s: float
     objectives: Objectives
     good: float  # share that met both objectives
-    goodput_per_s: float  # requests that did
+    goodput_per_s: float  # requests that did, per second of arrivals
     ttft: Percentiles
     itl: Percentiles  # of all gaps between tokens
     e2e: Percentiles
@@ -100,7 +100,7 @@ def outcome_of(
         simulated_s=simulated_s,
         objectives=objectives,
         good=num_good / max(1, len(requests)),
-        goodput_per_s=num_good / counted_s,
+        goodput_per_s=num_good / _arriving_s(requests, measures.warmup_s, counted_s),
         ttft=Percentiles.of(one.first_s for one in requests if one.first_s is not None),
         itl=Percentiles.of_histogram(measures.gaps),
         e2e=Percentiles.of(one.total_s for one in done),
@@ -121,6 +121,11 @@ def outcome_of(
         report_bytes_per_s=measures.report_bytes / max(1e-9, simulated_s),
         by_kind=_by_kind(requests, objectives),
     )
+
+
+def _arriving_s(requests: Sequence[Ended], warmup_s: float, counted_s: float) -> float:
+    """From the warm-up to the last arrival; what is under way then ends later, without any load beside it."""
+    return max((one.arrival_s for one in requests), default=0.0) - warmup_s or counted_s
 
 
 def _by_kind(requests: Sequence[Ended], objectives: Objectives) -> Mapping[str, KindOutcome]:

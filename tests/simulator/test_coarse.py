@@ -32,10 +32,10 @@ def coarse(subject: Scenario, arrivals: list[Arrival]) -> Outcome:
 def assert_near(by_counts: Outcome, by_steps: Outcome) -> None:
     """What docs/simulation.md says of how far apart they are."""
     assert by_counts.ends == by_steps.ends
-    assert by_counts.hit_rate == pytest.approx(by_steps.hit_rate, abs=0.04)
-    assert by_counts.busy == pytest.approx(by_steps.busy, rel=0.05)
+    assert by_counts.hit_rate == pytest.approx(by_steps.hit_rate, abs=0.06)
+    assert by_counts.busy == pytest.approx(by_steps.busy, rel=0.1)
     assert by_counts.itl.p50_s == pytest.approx(by_steps.itl.p50_s, rel=0.05)
-    assert by_counts.e2e.p50_s == pytest.approx(by_steps.e2e.p50_s, rel=0.15)
+    assert by_counts.e2e.p50_s == pytest.approx(by_steps.e2e.p50_s, rel=0.2)
     assert by_counts.ttft.p50_s == pytest.approx(by_steps.ttft.p50_s, rel=0.25)
 
 
