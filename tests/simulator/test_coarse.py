@@ -33,7 +33,7 @@ def assert_near(by_counts: Outcome, by_steps: Outcome) -> None:
     """What docs/simulation.md says of how far apart they are."""
     assert by_counts.ends == by_steps.ends
     assert by_counts.hit_rate == pytest.approx(by_steps.hit_rate, abs=0.06)
-    assert by_counts.busy == pytest.approx(by_steps.busy, rel=0.1)
+    assert by_counts.busy == pytest.approx(by_steps.busy, abs=0.12)
     assert by_counts.itl.p50_s == pytest.approx(by_steps.itl.p50_s, rel=0.05)
     assert by_counts.e2e.p50_s == pytest.approx(by_steps.e2e.p50_s, rel=0.2)
     assert by_counts.ttft.p50_s == pytest.approx(by_steps.ttft.p50_s, rel=0.25)
@@ -48,7 +48,7 @@ def compare(num_replicas: int, rate: float, duration_s: float) -> None:
 
 def test_near_the_steps() -> None:
     served = replica(FixedTimes(0.01, 0.00002), ReplicaChoices(context_length=4096, num_blocks=2048, max_sequences=16))
-    arrivals = list(CoderWorkload(16.0, 8.0, longest=3500, num_repositories=8).arrivals())
+    arrivals = list(CoderWorkload(12.0, 6.0, longest=3500, num_repositories=8).arrivals())
     subject = scenario(served, 4)
     assert_near(coarse(subject, arrivals), served_whole(Simulation(subject, arrivals)))
 
