@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from llama4coder.config import ResolvedConfig
@@ -45,6 +45,7 @@ class Engine:
         observer: EngineObserver,
         speculation: Speculation | None = None,
         journal: NameJournal | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         engine = config.engine
         limits = SchedulerLimits(
@@ -59,6 +60,7 @@ class Engine:
         )
         pool = BlockPool(engine.num_blocks, engine.kv_shards, engine.num_host_blocks, journal=journal)
         self.scheduler = Scheduler(pool, limits)
+        self._clock = clock
         self._executor = executor
         self.observer = observer
         self._step_timeout_s = engine.step_timeout_s
@@ -78,7 +80,7 @@ class Engine:
 
     def add(self, request: GenerateRequest, *, urgent: bool = False) -> None:
         """Queue a request that fits; an urgent one goes first."""
-        self.scheduler.add(request, time.monotonic(), urgent=urgent)
+        self.scheduler.add(request, self._clock(), urgent=urgent)
         self._speculation.begin(request)
 
     def abort(self, request_id: str) -> None:
@@ -96,7 +98,7 @@ class Engine:
 
         For callers who promise their clients an answer in time; whoever has no clients never asks.
         """
-        expired = self.scheduler.expire(time.monotonic())
+        expired = self.scheduler.expire(self._clock())
         if not expired:
             return {}
         retry_after_s = self.retry_after_s(self.scheduler.num_waiting)
@@ -118,7 +120,7 @@ class Engine:
         if self._in_flight:
             running = self._in_flight[0]
             turn_s = self._start_s(running) + self._pace.lead_after_s(running.plan.num_tokens)
-            self._executor.ready(max(0.0, turn_s - time.monotonic()))
+            self._executor.ready(max(0.0, turn_s - self._clock()))
 
     def step(self) -> list[TokenEvent]:
         """Plan the next step, then commit the one before it; raises `EngineDead` when a rank fails."""
@@ -161,16 +163,16 @@ class Engine:
 
     def _plan(self) -> bool:
         """Schedule and submit a step; False if there is nothing to compute before the next commit."""
-        started_s = time.monotonic()
+        started_s = self._clock()
         drafts = self._drafts()
-        guess_s = time.monotonic() - started_s
+        guess_s = self._clock() - started_s
         plan = self.scheduler.schedule(drafts)
         if plan is None:
             assert self._in_flight or not self.has_work, "work that can never be scheduled"
             return False
         self._report_admissions()
         self._executor.submit(plan)
-        self._in_flight.append(_InFlight(plan, guess_s, time.monotonic()))
+        self._in_flight.append(_InFlight(plan, guess_s, self._clock()))
         return True
 
     def _must_wait(self) -> bool:
@@ -196,7 +198,7 @@ class Engine:
         return max(step.submitted_s, self._collected_s)
 
     def _report_admissions(self) -> None:
-        now_s = time.monotonic()
+        now_s = self._clock()
         admissions, readmissions = self.scheduler.admissions, self.scheduler.readmissions
         self._forecast.observe(now_s, len(admissions) + len(readmissions), self.scheduler.num_waiting)
         for one in admissions:
@@ -206,7 +208,7 @@ class Engine:
             self.observer.on_readmitted(readmission.num_restored_tokens, readmission.num_recomputed_tokens)
 
     def _report_step(self, done: _InFlight, result: StepResult) -> None:
-        now_s = time.monotonic()
+        now_s = self._clock()
         step_time_s = now_s - self._start_s(done)
         self._collected_s = now_s
         self._pace.observe(done.plan.num_tokens, step_time_s)

@@ -62,5 +62,8 @@ class Prefixes:
         seq.num_pinned = 0
 
     def _extend_hashes(self, seq: Sequence) -> None:
-        shareable = seq.token_ids[: seq.num_shareable]
-        extend_hashes(seq.block_hashes, shareable, self._block_size, seq.request.cache_salt)
+        """Asked after every step of every sequence, which mostly has no further full block: then it copies nothing."""
+        num_shareable = seq.num_shareable
+        if len(seq.block_hashes) < num_shareable // self._block_size:
+            shareable = seq.token_ids[:num_shareable]
+            extend_hashes(seq.block_hashes, shareable, self._block_size, seq.request.cache_salt)

@@ -64,7 +64,7 @@ LAYERS: Mapping[str, int] = {
             ),
             ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "convert", *KV_MEMORY, *PARALLEL),
             ("engine", "router", "planner", "workflows"),
-            ("spec", "server", "cli", "llm", "perplexity"),
+            ("spec", "server", "cli", "llm", "perplexity", "simulator"),
         )
     )
     for name in names

@@ -1,0 +1,227 @@
+"""`llama4coder simulate`: how a fleet that nobody has rented would serve."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import typer
+from rich.console import Console
+
+from llama4coder.cli import simulate_options as options
+from llama4coder.cli.progress import RichProgress
+from llama4coder.cli.simulate_options import Given, chances, checked
+from llama4coder.cli.simulate_plot import svg
+from llama4coder.cli.simulate_view import view
+from llama4coder.errors import ConfigError, Llama4CoderError
+from llama4coder.gpu.graph_sizes import GraphSizes
+from llama4coder.kv.step_sizing import ServedForm
+from llama4coder.parallel.layout import ParallelLayout
+from llama4coder.planner.gpus import GpuKind, find_gpu
+from llama4coder.planner.roofline import Roofline
+from llama4coder.planner.shapes import find_model
+from llama4coder.simulator.arrivals import Arrival
+from llama4coder.simulator.coarse import CoarseSimulation
+from llama4coder.simulator.coder import CoderWorkload
+from llama4coder.simulator.fleet import FleetPlan
+from llama4coder.simulator.guessing import Acceptance, DraftPool, GuessSpeed
+from llama4coder.simulator.mishaps import Failures, RollingRestart, Starting
+from llama4coder.simulator.outcome import Objectives, Outcome, outcome_of
+from llama4coder.simulator.scaling import FixedScale, OngoingRequests, ScalingPolicy
+from llama4coder.simulator.served import ReplicaChoices, ServedReplica, serve
+from llama4coder.simulator.simulation import Guesses, Scenario, Simulation
+from llama4coder.simulator.traces import read_trace
+from llama4coder.spec.types import DraftSource
+
+_POOL_DELAY_S = 0.0005  # of messages to a draft replica and back
+_POOL_FORKS = 8  # `speculation.draft.max_forks`
+_WINDOW_TOKENS = 2048  # `speculation.draft.window_tokens`
+
+
+def register(app: typer.Typer) -> None:
+    """Add the `simulate` command."""
+    app.command()(simulate)
+
+
+def simulate(  # noqa: PLR0913 - a command's options
+    ctx: typer.Context,
+    model: options.Model,
+    gpu: options.Gpu = "H200",
+    replicas: options.Replicas = 1,
+    ranks: options.Ranks = 1,
+    quant: options.Quant = "none",
+    kv: options.Kv = "dense",
+    context: options.Context = None,
+    max_sequences: options.MaxSequences = 64,
+    max_step_tokens: options.MaxStepTokens = 512,
+    max_queued: options.MaxQueued = 256,
+    queue_timeout: options.QueueTimeout = 120.0,
+    host_gib: options.HostGib = 0.0,
+    cache: options.Caching = True,
+    workload: options.Workload = "coder",
+    rate: options.Rate = 1.0,
+    duration: options.Duration = 60.0,
+    repositories: options.Repositories = 50,
+    warmup: options.Warmup = 0.0,
+    seed: options.Seed = 0,
+    policy: options.Policy = "kv_aware",
+    ingresses: options.Ingresses = 1,
+    guess: options.Guess = "none",
+    accept: options.Accept = "0.8",
+    hit: options.Hit = 1.0,
+    draft: options.Draft = "llama-3.2-1b",
+    draft_replicas: options.DraftReplicas = 1,
+    max_draft: options.MaxDraft = 8,
+    mtbf: options.Mtbf = None,
+    detection: options.Detection = 5.0,
+    storage: options.Storage = 2.0,
+    start: options.Start = 30.0,
+    restart_at: options.RestartAt = None,
+    at_once: options.AtOnce = 1,
+    max_replicas: options.MaxReplicas = None,
+    target_requests: options.TargetRequests = 32.0,
+    provision: options.Provision = 300.0,
+    ttft: options.Ttft = 2.0,
+    itl: options.Itl = 0.05,
+    coarse: options.Coarse = False,
+    as_json: options.Json = False,
+    plot: options.Plot = None,
+) -> None:
+    """Simulate a fleet under load: the product's own scheduler, router and policies on a clock that jumps."""
+    try:
+        _simulate(checked(ctx.params))
+    except (Llama4CoderError, OSError) as error:
+        typer.echo(f"llama4coder: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _simulate(given: Given) -> None:
+    gpu = find_gpu(given.gpu)
+    served = serve(find_model(given.model), gpu, _choices(given))
+    scenario = Scenario(
+        served=served,
+        fleet=_fleet(given),
+        policy=given.policy,
+        num_ingresses=given.ingresses,
+        guesses=_guesses(given, gpu),
+        seed=given.seed,
+        warmup_s=given.warmup,
+        duration_s=given.duration,
+    )
+    demand = _demand(given)
+    simulation = _simulation(given, scenario, demand.arrivals)
+    progress = RichProgress()
+    progress.start(f"{given.replicas} x {served.name}", demand.num_expected, "requests")
+    try:
+        is_whole = simulation.run(progress)
+    finally:
+        progress.finish()
+    if is_whole and not simulation.measures.requests:
+        raise ConfigError("no request arrives in that time: raise --rate or --duration")
+    outcome = outcome_of(
+        simulation.measures,
+        Objectives(given.ttft, given.itl),
+        simulation.now_s,
+        gpu.price_per_hour,
+        is_whole=is_whole,
+    )
+    _show(given, served, outcome)
+    if given.plot is not None:
+        given.plot.write_text(svg(simulation.timeline, _title(given, served)), encoding="utf-8")
+
+
+def _show(given: Given, served: ServedReplica, outcome: Outcome) -> None:
+    if not outcome.is_whole:
+        typer.echo(f"llama4coder: interrupted after {outcome.simulated_s:.1f} simulated seconds", err=True)
+    if given.as_json:
+        typer.echo(msgspec.json.encode(outcome).decode())
+    else:
+        Console().print(view(outcome, _title(given, served)))
+
+
+def _title(given: Given, served: ServedReplica) -> str:
+    return f"{given.replicas} x {served.name}, {given.policy}"
+
+
+def _choices(given: Given) -> ReplicaChoices:
+    return ReplicaChoices(
+        ranks=given.ranks,
+        quant=given.quant,
+        kv_format=given.kv,
+        context_length=given.context,
+        max_sequences=given.max_sequences,
+        max_step_tokens=given.max_step_tokens,
+        max_queued_requests=given.max_queued,
+        queue_timeout_s=given.queue_timeout,
+        prefix_caching=given.cache,
+        host_memory_bytes=int(given.host_gib * 2**30),
+        method=given.guess,
+        max_draft_tokens=given.max_draft,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """Requests, and about how many they are."""
+
+    arrivals: Iterable[Arrival]
+    num_expected: int
+
+
+def _demand(given: Given) -> _Demand:
+    """Of a trace all lines are read before anything is simulated, so that a bad one is told at once."""
+    if given.workload == "coder":
+        workload = CoderWorkload(given.rate, given.duration, given.seed, given.repositories)
+        return _Demand(workload.arrivals(), round(given.rate * given.duration))
+    arrivals = list(read_trace(Path(given.workload)))
+    return _Demand(arrivals, len(arrivals))
+
+
+def _simulation(given: Given, scenario: Scenario, arrivals: Iterable[Arrival]) -> Simulation | CoarseSimulation:
+    if not given.coarse:
+        return Simulation(scenario, arrivals)
+    fixed = {
+        "--guess": given.guess != "none",
+        "--mtbf": given.mtbf is not None,
+        "--restart-at": given.restart_at is not None,
+        "--max-replicas": given.max_replicas is not None,
+        "--host-gib": given.host_gib > 0,
+        "--ingresses": given.ingresses > 1,
+    }
+    asked = [option for option, is_asked in fixed.items() if is_asked]
+    if asked:
+        raise ConfigError(f"--coarse cannot simulate {', '.join(asked)}: leave it out, or leave out --coarse")
+    return CoarseSimulation(scenario, arrivals)
+
+
+def _fleet(given: Given) -> FleetPlan:
+    scaling: ScalingPolicy = FixedScale(given.replicas)
+    if given.max_replicas is not None:
+        if given.max_replicas < given.replicas:
+            raise ConfigError(f"--max-replicas {given.max_replicas} is less than --replicas {given.replicas}")
+        scaling = OngoingRequests(given.target_requests, given.replicas, given.max_replicas)
+    return FleetPlan(
+        scaling=scaling,
+        starting=Starting(given.provision, given.start, given.storage * 1e9),
+        failures=None if given.mtbf is None else Failures(given.mtbf * 3600, given.detection),
+        restart=None if given.restart_at is None else RollingRestart(given.restart_at, given.at_once),
+    )
+
+
+def _guesses(given: Given, gpu: GpuKind) -> Guesses | None:
+    acceptance = Acceptance(chances(given.accept), given.hit)
+    return None if given.guess == "none" else Guesses(acceptance, _speed(given, gpu))
+
+
+def _speed(given: Given, gpu: GpuKind) -> GuessSpeed:
+    """Of n-grams, which take no time; or of a draft model in bfloat16 on one GPU."""
+    if given.guess == "ngram":
+        return GuessSpeed(DraftSource.NGRAM)
+    shape = find_model(given.draft).shape
+    num_rows = given.max_sequences * (_POOL_FORKS if given.guess == "pool" else 1)
+    form = ServedForm("bfloat16", "none", "dense", "cuda")
+    times = Roofline(gpu, shape, ParallelLayout(), form, GraphSizes.up_to(num_rows))
+    if given.guess == "pool":
+        pool = DraftPool(times, given.draft_replicas, _POOL_FORKS, _WINDOW_TOKENS)
+        return GuessSpeed(DraftSource.POOL, pool, _POOL_DELAY_S, is_ahead=True)
+    return GuessSpeed(DraftSource.LOCAL, DraftPool(times, given.replicas, 1, _WINDOW_TOKENS))

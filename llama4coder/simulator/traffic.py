@@ -1,0 +1,184 @@
+"""Requests on their way: routed as an ingress routes them, refused, lost with their replica, and sent again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from llama4coder.errors import Overloaded, Unavailable
+from llama4coder.router.messages import Report
+from llama4coder.router.router import Router
+from llama4coder.simulator.agenda import Agenda
+from llama4coder.simulator.arrivals import Arrival, Part
+from llama4coder.simulator.journey import Journey
+from llama4coder.simulator.measures import End, Ended, Measures
+from llama4coder.simulator.replica import Replica
+from llama4coder.types import TokenEvent
+
+_MAX_FRUITLESS = 3  # replicas lost in a row without a new token, as `cluster.continuation` has it
+_RECOVERY_TIMEOUT_S = 300.0  # `server.recovery_timeout_s`
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What traffic goes through: the routers of all ingresses, and the replicas that there are by name."""
+
+    routers: Sequence[Router]
+    replicas: Mapping[str, Replica]
+    context_length: int
+
+
+class Traffic:
+    """Owns every request from `begin` to its end."""
+
+    def __init__(self, agenda: Agenda, site: Site, measures: Measures, seed: int) -> None:
+        self._agenda = agenda
+        self._site = site
+        self._measures = measures
+        self._chance = Random(seed)
+        self._journeys: dict[str, Journey] = {}  # by attempt
+        self._waiting: dict[int, Journey] = {}  # for another attempt
+        self._num_begun = 0
+        self.outputs: dict[int, Part] = {}  # of requests that are out, by number
+        self.num_tokens = 0  # so far
+
+    @property
+    def num_out(self) -> int:
+        return len(self._journeys) + len(self._waiting)
+
+    def begin(self, arrival: Arrival) -> None:
+        """A client sends a request, to one ingress after the other."""
+        self.outputs[arrival.number] = arrival.output
+        journey = Journey(arrival, self._num_begun % len(self._site.routers))
+        self._num_begun += 1
+        self._attempt(journey)
+
+    def receive(self, report: Report) -> None:
+        """A report has come to every router."""
+        for router in self._site.routers:
+            router.receive(report, self._agenda.now_s)
+
+    def publish(self, events: Sequence[TokenEvent]) -> None:
+        """Tokens have come from a replica."""
+        for event in events:
+            self._take(event)
+
+    def reject(self, request_id: str, error: Unavailable) -> None:
+        """A replica has let a request wait for too long."""
+        self._end(self._leave(request_id), End.EXPIRED)
+
+    def lose(self, replica: str) -> None:
+        """It is known now that a replica is gone: its requests go on elsewhere."""
+        for attempt_id in [one.attempt_id for one in self._journeys.values() if one.replica == replica]:
+            self._retry(self._leave(attempt_id), replica)
+
+    def finish(self) -> None:
+        """Nobody waits any longer: what is still out is not finished."""
+        for journey in [*self._journeys.values(), *self._waiting.values()]:
+            self._end(journey, End.UNFINISHED)
+        self._journeys.clear()
+        self._waiting.clear()
+
+    def _attempt(self, journey: Journey) -> None:
+        self._waiting.pop(journey.arrival.number, None)
+        request = journey.next_request(self._site.context_length)
+        router = self._site.routers[journey.ingress]
+        route = router.route(request, journey.avoid, self._agenda.now_s)
+        name = route.replica if route is not None else self._anyone()
+        replica = self._site.replicas.get(name) if name is not None else None
+        if replica is None:
+            self._retry(journey, name)
+            return
+        journey.replica = name
+        self._journeys[journey.attempt_id] = journey
+        if replica.is_dead:
+            return  # nobody knows yet; `lose` will tell
+        error = replica.submit(request)
+        if isinstance(error, Overloaded):
+            is_elsewhere = not journey.has_detoured and router.has_room_beside(
+                replica.name, request, self._agenda.now_s
+            )
+            self._refuse(self._leave(journey.attempt_id), is_elsewhere)
+        elif error is not None:
+            self._end(self._leave(journey.attempt_id), End.TOO_LONG)
+
+    def _anyone(self) -> str | None:
+        """Where nothing is known of any replica, Serve chooses one that it has."""
+        names = sorted(self._site.replicas)
+        return self._chance.choice(names) if names else None
+
+    def _refuse(self, journey: Journey, is_elsewhere: bool) -> None:
+        """Once a request may try another replica at once; later only if it has lost one."""
+        journey.avoid = frozenset({journey.replica} if journey.replica else ())
+        if is_elsewhere:
+            journey.has_detoured = True
+            self._attempt(journey)
+        elif journey.deadline_s is not None:
+            self._pause(journey)
+        else:
+            self._end(journey, End.REFUSED)
+
+    def _retry(self, journey: Journey, replica: str | None) -> None:
+        """Its replica is gone, or there is none."""
+        if replica is not None:
+            self._site.routers[journey.ingress].lost(replica)
+            journey.num_lost += 1
+            self._measures.num_recoveries += 1
+        journey.avoid = frozenset({replica} if replica else ())
+        if journey.deadline_s is None:
+            journey.deadline_s = self._agenda.now_s + _RECOVERY_TIMEOUT_S
+        self._pause(journey)
+
+    def _pause(self, journey: Journey) -> None:
+        pause_s = journey.next_pause_s()
+        assert journey.deadline_s is not None
+        if self._agenda.now_s + pause_s > journey.deadline_s:
+            self._end(journey, End.ABANDONED)
+            return
+        self._waiting[journey.arrival.number] = journey
+        self._agenda.after(pause_s, partial(self._attempt_if_waiting, journey))
+
+    def _attempt_if_waiting(self, journey: Journey) -> None:
+        if journey.arrival.number in self._waiting:
+            self._attempt(journey)
+
+    def _leave(self, attempt_id: str) -> Journey:
+        journey = self._journeys.pop(attempt_id)
+        self._site.routers[journey.ingress].ended(attempt_id)
+        return journey
+
+    def _take(self, event: TokenEvent) -> None:
+        journey = self._journeys.get(event.request_id)
+        if journey is None:
+            return
+        now_s, measures, num_tokens = self._agenda.now_s, self._measures, len(event.token_ids)
+        if event.offset == journey.num_output and journey.first_s is None:
+            journey.num_cached = event.num_cached_tokens
+        if journey.num_output == 0 or journey.deadline_s is not None:
+            self._site.routers[journey.ingress].begun(event.request_id)
+        if journey.first_s is not None and num_tokens and journey.arrival.arrival_s >= measures.warmup_s:
+            measures.gaps.add((now_s - journey.last_s) / num_tokens, num_tokens)
+        measures.num_drafted += event.num_accepted + event.num_rejected
+        measures.num_accepted += event.num_accepted
+        self.num_tokens += num_tokens
+        journey.take(num_tokens, now_s)
+        if event.finish_reason is not None:
+            self._end(self._leave(event.request_id), End.DONE)
+
+    def _end(self, journey: Journey, end: End) -> None:
+        arrival, now_s = journey.arrival, self._agenda.now_s
+        del self.outputs[arrival.number]
+        first_s = None if journey.first_s is None else journey.first_s - arrival.arrival_s
+        self._measures.requests.append(
+            Ended(
+                kind=arrival.kind,
+                end=end,
+                arrival_s=arrival.arrival_s,
+                first_s=first_s,
+                total_s=now_s - arrival.arrival_s,
+                num_prompt=arrival.num_prompt_tokens,
+                num_cached=journey.num_cached,
+                num_output=journey.num_output,
+                num_lost=journey.num_lost,
+            )
+        )

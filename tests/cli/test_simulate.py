@@ -1,0 +1,87 @@
+"""The simulate command: a table, JSON, a picture, and one clear line for what makes no sense."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from llama4coder.cli import simulate
+
+MODEL = "llama-3.2-1b"
+PROGRAM = "import typer; from llama4coder.cli import simulate; app = typer.Typer(); simulate.register(app); app()"
+SMALL = ("--rate", "3", "--duration", "2", "--context", "32768")
+
+
+def run(*options: str) -> Result:
+    app = typer.Typer()
+    simulate.register(app)
+    return CliRunner(env={"COLUMNS": "120"}).invoke(app, [MODEL, *options])
+
+
+def test_json_and_picture(tmp_path: Path) -> None:
+    plot = tmp_path / "plot.svg"
+    result = run(*SMALL, "--json", "--plot", str(plot))
+    assert result.exit_code == 0
+    outcome = json.loads(result.stdout)
+    assert outcome["ends"] == {"done": outcome["requests"]}
+    assert 0 < outcome["itl"]["p50_s"] < 0.05
+    assert outcome["cost"] > 0
+    assert plot.read_text().startswith("<svg")
+
+
+def test_table_by_counts() -> None:
+    result = run(*SMALL, "--coarse", "--replicas", "3")
+    assert result.exit_code == 0
+    assert "3 x llama-3.2-1b on 1 x H200, kv_aware" in result.stdout
+    assert "time to first token" in result.stdout
+
+
+def test_a_trace(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text('{"arrival_s": 0, "prompt_tokens": 100, "output_tokens": 10}\n')
+    result = run("--workload", str(trace), "--json", "--context", "32768")
+    assert json.loads(result.stdout)["requests"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--rate", "-1"), "--rate"),
+        (("--policy", "random"), "--policy"),
+        (("--replicas", "0"), "--replicas"),
+        (("--gpu", "H999"), "H999"),
+        (("--accept", "0.5,much"), "--accept"),
+        (("--workload", "/nowhere.jsonl"), "/nowhere.jsonl"),
+        (("--coarse", "--mtbf", "10"), "--mtbf"),
+        (("--replicas", "4", "--max-replicas", "2"), "--max-replicas"),
+        (("--context", "100000000"), "context_length"),
+    ],
+)
+def test_what_makes_no_sense(options: tuple[str, ...], message: str) -> None:
+    result = run(*options)
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+
+
+def test_ctrl_c_ends_with_what_there_is() -> None:
+    command = [sys.executable, "-c", PROGRAM, MODEL, "--rate", "20", "--duration", "3600", "--json"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "120"}
+    )
+    assert process.stderr is not None
+    assert "llama-3.2-1b" in process.stderr.readline()
+    time.sleep(2.0)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    outcome = json.loads(output)
+    assert not outcome["is_whole"]
+    assert outcome["requests"] > 0
