@@ -14,7 +14,7 @@ _FIRST_TOKEN = 2
 _STEP = 2  # the odd ids between are wrong guesses
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Part:
     """So many tokens of one content."""
 
