@@ -47,6 +47,33 @@ def test_the_batch_obeys_littles_law() -> None:
     assert pace.steady.busy == pytest.approx(seconds_of_prompts)
 
 
+def test_a_request_meets_the_others_and_itself() -> None:
+    """r = 1 + l d (10 ms + 0.1 ms r) for prompts that are next to nothing: 26.25 for 2 requests/s of 1,000 tokens."""
+    pace = replica(work=Work(1, 1001)).at(2.0)
+    assert pace is not None
+    assert pace.steady.rows == pytest.approx(26.25, rel=2e-3)
+
+
+def test_prompts_wait_for_those_before() -> None:
+    pace = replica().at(3.0)
+    assert pace is not None
+    others = round(pace.steady.rows) - 1
+    full_s = (0.01 + 1e-4 * 512) * 1000 / (512 - others)
+    share = 3.0 * full_s
+    assert pace.ttft.prefill_wait_s == pytest.approx(share / (1 - share) * full_s, rel=0.02)
+    assert 0 < pace.ttft.step_wait_s < 0.5 * pace.steady.chunk.total_s
+
+
+def test_slots_are_waited_for_when_they_are_few() -> None:
+    few, many = replica(most_rows=4), replica(most_rows=64)
+    share = 0.8
+    waits = [each.at(share * each.max_rate_per_s) for each in (few, many)]
+    assert waits[0] is not None and waits[1] is not None
+    held_s = 100 * waits[0].steady.itl_s
+    assert waits[0].ttft.slot_wait_s == pytest.approx(0.8 ** (10**0.5 - 1) / (4 * 0.2) * held_s, rel=0.02)
+    assert waits[1].ttft.slot_wait_s < 0.1 * waits[0].ttft.slot_wait_s
+
+
 def test_more_load_is_never_faster_and_ends() -> None:
     paces = [replica().at(share * replica().max_rate_per_s) for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
     times = [(pace.steady.itl_s, pace.ttft.total_s) for pace in paces if pace is not None]
