@@ -18,6 +18,7 @@ _LENIENT = {**_OPTIONS, "lenient": True}  # what cannot be held to is left out
 _MAX_DEPTH, _MAX_KEYS = 64, 1000
 _MAX_GRAMMAR_CHARS = 64 * 1024
 _ANY = "/(?s:.*)/"
+_ANY_TOKENS = "<[*]>*"
 
 
 class Lark:
@@ -85,6 +86,20 @@ class Lark:
         name = f"{kind}{len(self._lines)}"
         self._lines.append(f"{name}{attributes}: {body}")
         return name
+
+
+def anything(but_first: int | None = None) -> str:
+    """Any tokens, special ones too, of which the first is not this one."""
+    return _ANY_TOKENS if but_first is None else f"(<[^{but_first}]> {_ANY_TOKENS})?"
+
+
+def within(max_tokens: int, closing_id: int, end_ids: Iterable[int]) -> str:
+    """No more than so many tokens, none of which ends the output, then the one that closes them.
+
+    As a repetition: `max_tokens` of llguidance's own forbids to take guesses back.
+    """
+    inner = ",".join(map(str, (closing_id, *end_ids)))
+    return f"<[^{inner}]>{{0,{max_tokens}}} <[{closing_id}]>"
 
 
 def literal(text: str) -> str:

@@ -8,7 +8,7 @@ from llama4coder.inspection.template import ToolFormat, read_template
 from llama4coder.server.answer_format import AnswerFormat
 from llama4coder.server.constraints import Constraints
 from llama4coder.server.generation import Prompt
-from llama4coder.server.output_language import Calls, OutputLanguage, Thinking
+from llama4coder.server.output_language import Calls, OutputLanguage, ReasoningBudget, Thinking
 from llama4coder.server.reply.families import GRAMMARS, THINK_MARKS, think_marks_of, writes
 from llama4coder.server.reply.grammar import CallLimits, Grammar
 from llama4coder.server.reply.reply import ReplyFormat
@@ -37,8 +37,15 @@ class ChatExtras:
     answer_format: AnswerFormat | None = None  # None: any text
     format_field: str = "response_format"  # of the request, for what is wrong with it
     reasoning_effort: str | None = None
-    insists_on_effort: bool = True  # refuse an effort that could have no effect, instead of leaving the model as it is
+    reasoning_tokens: int | None = None  # after which reasoning is closed; None: as many as it takes
+    insists_on_effort: bool = True  # refuse what could have no effect on reasoning, or leave the model as it is
     template_settings: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def may_bind(self) -> bool:
+        """Whether outputs may have to be held to anything."""
+        bounds = (self.answer_format, self.reasoning_tokens)
+        return bool(self.tools) or self.tool_choice.is_required or any(bound is not None for bound in bounds)
 
 
 NO_EXTRAS = ChatExtras()
@@ -113,12 +120,26 @@ class Chats:
             InvalidRequest: a tool is to be called that is not offered.
             UnsupportedOption: see `Constraints.of`.
         """
+        budget = self._budget(extras)
         calls = self._calls(extras)
-        if extras.answer_format is None and calls is None:
+        if extras.answer_format is None and calls is None and budget is None:
             return None
         marks = self._think_marks
-        thinking = None if marks is None else Thinking(marks, self._is_thinking(prompt))
+        thinking = None if marks is None else Thinking(marks, self._is_thinking(prompt), budget)
         return self._constraints.of(OutputLanguage(extras.answer_format, calls, thinking), extras.format_field)
+
+    def _budget(self, extras: ChatExtras) -> ReasoningBudget | None:
+        if extras.reasoning_tokens is None:
+            return None
+        marks, id_of = self._think_marks, self._tokenizer.id_of
+        opening_id, closing_id = (None, None) if marks is None else (id_of(marks.opening), id_of(marks.closing))
+        if opening_id is not None and closing_id is not None:
+            end_ids = tuple(sorted(self._tokenizer.eos_token_ids))
+            return ReasoningBudget(extras.reasoning_tokens, opening_id, closing_id, end_ids)
+        if extras.insists_on_effort:
+            message = "this model has no tokens that open and close reasoning, so that no budget can be kept"
+            raise UnsupportedOption(message, "thinking_token_budget")
+        return None
 
     def _calls(self, extras: ChatExtras) -> Calls | None:
         """None where calls may be anything, or there are none."""

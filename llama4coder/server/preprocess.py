@@ -119,7 +119,7 @@ class Preprocessor:
         chats = self._the_chats()
         text = replace(options.text, reply=chats.reply_format(extras, prompt))
         constraint = None
-        if extras.tools or extras.tool_choice.is_required or extras.answer_format is not None:
+        if extras.may_bind:
             constraint = await asyncio.to_thread(chats.constraint, extras, prompt)
         return replace(options, text=text, constraint=constraint)
 

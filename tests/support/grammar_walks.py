@@ -21,20 +21,24 @@ class Walker:
         closing = (any(byte in _CLOSING for byte in tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size))
         self._closes = np.fromiter(closing, dtype=np.bool_)
 
+    def matcher(self, constraint: Constraint) -> OutputMatcher:
+        """At the beginning."""
+        return OutputMatcher(self.vocabulary, constraint)
+
     def allowed(self, matcher: OutputMatcher) -> list[int]:
         bits = np.frombuffer(matcher.parser.compute_bitmask(), dtype=np.uint8)
         return [int(i) for i in np.flatnonzero(np.unpackbits(bits, bitorder="little"))]
 
     def accepts(self, constraint: Constraint, text: str) -> bool:
         """Whether a text is a whole sentence, special tokens in it being such."""
-        matcher = OutputMatcher(self.vocabulary, constraint)
+        matcher = self.matcher(constraint)
         token_ids = self.tokenizer.encode(text, add_bos=False)
         return matcher.parser.try_consume_tokens(token_ids) == len(token_ids) and matcher.parser.is_accepting()
 
     def walk(self, constraint: Constraint, random: Random, begun: str = "", max_tokens: int = 400) -> str | None:
         """A whole output that begins with `begun`, its specials as text; None where it has not ended in time."""
         token_ids = self.tokenizer.encode(begun, add_bos=False)
-        matcher = OutputMatcher(self.vocabulary, constraint)
+        matcher = self.matcher(constraint)
         assert matcher.parser.try_consume_tokens(token_ids) == len(token_ids), "the beginning is not allowed"
         ends = self.tokenizer.eos_token_ids
         for _ in range(max_tokens):

@@ -32,7 +32,8 @@ def chat_extras(body: CountRequest) -> ChatExtras:
         answer_format=None if output_format is None else JsonSchema(output_format.schema_),
         format_field="output_config.format",
         reasoning_effort=_effort(body),
-        insists_on_effort=False,  # clients send one to whatever model there is
+        reasoning_tokens=_budget(body),
+        insists_on_effort=False,  # clients send it to whatever model there is
     )
 
 
@@ -67,6 +68,11 @@ def _effort(body: CountRequest) -> str | None:
     if thinking is None or thinking.type == "adaptive":
         return None
     return _effort_of_budget(thinking.budget_tokens)
+
+
+def _budget(body: CountRequest) -> int | None:
+    thinking = body.thinking
+    return thinking.budget_tokens if thinking is not None and thinking.type == "enabled" else None
 
 
 def _effort_of_budget(num_tokens: int | None) -> str:

@@ -46,7 +46,7 @@ class InputMessage(RequestModel):
 class Thinking(RequestModel):
     """Whether the model may think, about how long, and whether its thoughts are to be seen.
 
-    A budget is a wish for an effort: no model of ours keeps to a number.
+    A budget is a wish for an effort, and closes the reasoning of models that have tokens for it.
     """
 
     type: Literal["enabled", "disabled", "adaptive"]

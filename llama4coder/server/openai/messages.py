@@ -46,6 +46,7 @@ def chat_extras(body: ChatRequest) -> ChatExtras:
         answer_format=asked.answer_format,
         format_field=asked.field,
         reasoning_effort=body.reasoning_effort,
+        reasoning_tokens=None if body.thinking_token_budget == -1 else body.thinking_token_budget,
         template_settings=body.chat_template_kwargs or {},
     )
 

@@ -146,6 +146,7 @@ class ChatRequest(GenerationFields):
     tools: ToolFields | None = None
     tool_choice: ToolChoiceField | None = None
     parallel_tool_calls: bool | None = None
+    thinking_token_budget: Annotated[int, Field(ge=-1)] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     chat_template_kwargs: dict[str, object] | None = None
 
@@ -161,6 +162,7 @@ class CompletionRequest(GenerationFields, HoleFields):
         **_UNSUPPORTED,
         "chat_template_kwargs": (),
         "reasoning_effort": ("none",),
+        "thinking_token_budget": (-1,),
         "tool_choice": ("none", "auto"),
         "tools": (),
     }

@@ -12,7 +12,7 @@ from llama4coder.types import FinishReason
 from tests.server.answers import Answer, answer_of, events_in
 from tests.server.serving import Site
 from tests.server.tool_calls import HERMES, WRITTEN, prompt_of
-from tests.server.tool_sites import make_tool_site
+from tests.server.tool_sites import MARKERS, Vocabulary, make_tool_site
 from tests.support.fake_backend import Script
 
 PATH = "/v1/messages"
@@ -196,6 +196,14 @@ async def test_what_holds_outputs_is_asked_of_the_engine(site: Site, fields: dic
     assert response.status_code == 200, response.text
     (request,) = site.backend.requests
     assert request.constraint is not None
+
+
+@pytest.mark.parametrize(("kind", "is_bound"), [("enabled", True), ("disabled", False)])
+async def test_a_budget_of_thinking_is_asked_of_the_engine(tmp_path: Path, kind: str, is_bound: bool) -> None:
+    site = make_tool_site(tmp_path, "thinking", Vocabulary(MARKERS))
+    response = await send(site, thinking={"type": kind, "budget_tokens": 4})
+    assert response.status_code == 200, response.text
+    assert (site.backend.requests[-1].constraint is not None) == is_bound
 
 
 async def test_a_choice_needs_tools(site: Site) -> None:
