@@ -47,9 +47,11 @@ async def prepare_completion(endpoint: Endpoint, body: GenerateRequest) -> Job:
     """Check everything, cheap things first, then tokenise."""
     preprocessor = endpoint.preprocessor
     options = generation_options(body, endpoint.model.context_length)
-    for name in ("system", "format", "think"):
+    for name in ("system", "think"):
         if getattr(body, name) and (body.raw or body.suffix):
             raise InvalidRequest(f"'{name}' does not go together with 'raw' or 'suffix'", name)
+    if body.format and body.suffix:
+        raise InvalidRequest("'format' does not go together with 'suffix'", "format")
     check_think(preprocessor, body)
     if body.suffix:
         # `num_predict` is a bound, often a large one; making room for all of it would leave the hole without a file.
@@ -58,8 +60,11 @@ async def prepare_completion(endpoint: Endpoint, body: GenerateRequest) -> Job:
     else:
         body.refuse_without_hole()
         prompt = await _to_prompt(preprocessor, body, body.prompt or "")
+        extras = generation_extras(body)
         if body.is_chat(knows_chats=preprocessor.knows_chats):
-            options = await preprocessor.for_chat(options, generation_extras(body), prompt)
+            options = await preprocessor.for_chat(options, extras, prompt)
+        else:
+            options = await preprocessor.for_format(options, extras.answer_format, extras.format_field)
     return preprocessor.plan(f"ollama-{uuid.uuid4().hex}", (prompt,), options)
 
 

@@ -46,6 +46,13 @@ async def test_prompts(site: Site, fields: dict[str, object], prompt: str) -> No
     assert prompt_text(site) == prompt
 
 
+@pytest.mark.parametrize("raw", [None, True])
+@pytest.mark.parametrize("wanted", ["json", {"type": "integer"}])
+async def test_formats_are_asked_of_the_engine(site: Site, raw: bool | None, wanted: object) -> None:
+    assert (await generate(site, format=wanted, raw=raw)).status_code == 200
+    assert site.backend.requests[-1].constraint is not None
+
+
 async def test_models_without_a_template_take_the_prompt_as_it_is(make_site: MakeSite) -> None:
     site = make_site(has_template=False)
     assert (await generate(site)).status_code == 200
@@ -93,7 +100,7 @@ async def test_models_without_tokens_for_a_hole_say_so(site: Site) -> None:
         ({"template": "{{ .Prompt }}"}, "'template'"),
         ({"images": ["aGk="]}, "cannot see images"),
         ({"format": {"type": "thing"}}, "the output cannot be held to 'format'"),
-        ({"format": "json", "raw": True}, "'format' does not go together with 'raw' or 'suffix'"),
+        ({"format": "json", "suffix": "x"}, "'format' does not go together with 'suffix'"),
         ({"think": True, "suffix": "x"}, "'think' does not go together with 'raw' or 'suffix'"),
         ({"think": True}, "'think'"),
         ({"prompt": 5}, "prompt"),
