@@ -18,11 +18,14 @@ class GrammarVocabulary:
     limits: LLParserLimits
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, vocab_size: int) -> "GrammarVocabulary":
-        """For a model whose logits are so wide; where nothing ends its outputs, no grammar can either."""
+    def of(cls, tokenizer: Tokenizer, vocab_size: int) -> "GrammarVocabulary | None":
+        """For a model whose logits are so wide; None where no token ends its outputs, as then no grammar can either."""
         num_tokens = max(vocab_size, tokenizer.vocab_size)
-        wrapper = TokenizerWrapper(_Tokens(tokenizer, num_tokens))
-        tokens = LLTokenizer(wrapper, n_vocab=num_tokens, eos_token=sorted(tokenizer.eos_token_ids))
+        end_ids = sorted(token_id for token_id in tokenizer.eos_token_ids if 0 <= token_id < num_tokens)
+        if not end_ids:
+            return None
+        wrapper = TokenizerWrapper(_Tokens(tokenizer, num_tokens, end_ids))
+        tokens = LLTokenizer(wrapper, n_vocab=num_tokens, eos_token=end_ids)
         return cls(tokens, _limits())
 
     @property
@@ -49,12 +52,12 @@ def _limits() -> LLParserLimits:
 class _Tokens:
     """What llguidance asks of a tokenizer; its own reading of tokenizer.json need not agree with ours."""
 
-    def __init__(self, tokenizer: Tokenizer, num_tokens: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, num_tokens: int, end_ids: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        self.eos_token_id = min(tokenizer.eos_token_ids)
+        self.eos_token_id = end_ids[0]
         self.bos_token_id = tokenizer.bos_token_id
         self.tokens: Sequence[bytes] = [tokenizer.token_bytes(token_id) for token_id in range(num_tokens)]
-        self.special_token_ids = sorted(tokenizer.special_ids | tokenizer.eos_token_ids)
+        self.special_token_ids = sorted(tokenizer.special_ids.union(end_ids))
 
     def __call__(self, text: str | bytes) -> list[int]:
         """How the model's own tokenizer would write what a grammar leaves no choice about."""

@@ -216,8 +216,5 @@ def _held_outputs(config: ResolvedConfig, plan: RankPlan) -> HeldOutputs:
     folder = Path(config.model.path)
     if not (folder / "tokenizer.json").is_file():
         return HeldOutputs(None)
-    tokenizer = Tokenizer.from_folder(folder)
-    if not tokenizer.eos_token_ids:
-        return HeldOutputs(None)
-    vocabulary = GrammarVocabulary.of(tokenizer, plan.shape.vocab_size)
+    vocabulary = GrammarVocabulary.of(Tokenizer.from_folder(folder), plan.shape.vocab_size)
     return HeldOutputs(vocabulary, config.engine.num_threads)

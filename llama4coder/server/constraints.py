@@ -36,7 +36,7 @@ class Constraints:
             UnsupportedOption: it cannot be compiled within the limits, or nothing could match it; names the field of
             the answer's format, or that of tools.
         """
-        if not self._tokenizer.eos_token_ids:
+        if self._vocabulary is None:
             raise UnsupportedOption("this model has no token that ends an output", format_field)
         try:
             return self._compiled(language)
@@ -54,6 +54,7 @@ class Constraints:
 
     def _compiled(self, language: OutputLanguage) -> Constraint:
         constraint = language.constraint(Lark(self._tokenizer.special_id_of))
+        assert self._vocabulary is not None, "`of` has seen that"
         check_grammar(self._vocabulary, constraint)
         return constraint
 
@@ -84,7 +85,7 @@ class Constraints:
             raise UnsupportedOption(message, "tools")
 
     @cached_property
-    def _vocabulary(self) -> GrammarVocabulary:
+    def _vocabulary(self) -> GrammarVocabulary | None:
         return GrammarVocabulary.of(self._tokenizer, self._vocab_size)
 
 

@@ -17,7 +17,9 @@ class Walker:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.vocabulary = GrammarVocabulary.of(tokenizer, tokenizer.vocab_size)
+        vocabulary = GrammarVocabulary.of(tokenizer, tokenizer.vocab_size)
+        assert vocabulary is not None
+        self.vocabulary = vocabulary
         closing = (any(byte in _CLOSING for byte in tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size))
         self._closes = np.fromiter(closing, dtype=np.bool_)
 

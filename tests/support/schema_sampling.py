@@ -58,7 +58,9 @@ def embedded_subject() -> Iterator[Subject]:
     config = resolved(folder, num_blocks=1000, dtype="bfloat16", context_length=512, max_sequences=BATCH)
     engine = Engine(config, LocalExecutor(load_runner(config, NullProgress()).launch), NullObserver())
     tokenizer = Tokenizer.from_folder(folder)
-    yield Subject(engine, tokenizer, GrammarVocabulary.of(tokenizer, tokenizer.vocab_size))
+    vocabulary = GrammarVocabulary.of(tokenizer, tokenizer.vocab_size)
+    assert vocabulary is not None
+    yield Subject(engine, tokenizer, vocabulary)
     engine.close()
 
 
