@@ -67,9 +67,9 @@ def test_bad_messages(http: httpx.Client, messages: object) -> None:
 
 def test_an_unknown_field_is_ignored_and_an_unsupported_one_is_named(http: httpx.Client) -> None:
     assert http.post("/v1/completions", json={**COMPLETION, "frobnicate": 1}).status_code == 200
-    response = http.post("/v1/chat/completions", json={**CHAT, "response_format": {"type": "json_object"}})
+    response = http.post("/v1/chat/completions", json={**CHAT, "logits_processors": ["x"]})
     assert response.status_code == 400
-    assert response.json()["error"]["param"] == "response_format"
+    assert response.json()["error"]["param"] == "logits_processors"
 
 
 def test_an_unknown_model_is_a_404(http: httpx.Client) -> None:
