@@ -71,10 +71,20 @@ def test_what_makes_no_sense(options: tuple[str, ...], message: str) -> None:
     assert message in result.stderr
 
 
+def _heed_ctrl_c() -> None:
+    """Who is started in the background by a shell inherits that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_with_what_there_is() -> None:
     command = [sys.executable, "-c", PROGRAM, MODEL, "--rate", "20", "--duration", "3600", "--json"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "120"}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "120"},
+        preexec_fn=_heed_ctrl_c,
     )
     assert process.stderr is not None
     assert "llama-3.2-1b" in process.stderr.readline()
