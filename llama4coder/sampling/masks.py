@@ -23,23 +23,23 @@ class TokenMasks:
     rows: Sequence[int]  # of the logits, ascending
     bits: npt.NDArray[np.int32]
 
-    def apply(self, logits: Tensor, share: slice) -> None:
-        """Make the others impossible, in place, in logits `[num_rows, tokens of share]`; does not wait for the device.
+    def applied(self, logits: Tensor, share: slice) -> Tensor:
+        """A copy of logits `[num_rows, tokens of share]` where the others are impossible; does not wait for the device.
 
         `share` begins at a multiple of 32; tokens behind the masks' end may not come either. In parts, so that what is
         needed beside the logits does not grow with the rows.
         """
+        held = torch.empty_like(logits) if len(self.rows) == len(logits) else logits.clone()
         words = self.bits[:, share.start // _WORD_BITS : -(-share.stop // _WORD_BITS)]
         for first in range(0, len(self.rows), FILTERED_ROWS):
-            some = slice(first, first + FILTERED_ROWS)
-            _rule_out(logits, self.rows[some], _penalties_of(words[some], logits))
-
-
-def _rule_out(logits: Tensor, rows: Sequence[int], penalties: Tensor) -> None:
-    if rows[-1] - rows[0] == len(rows) - 1:
-        logits[rows[0] : rows[-1] + 1].add_(penalties)
-        return
-    logits.index_add_(0, indices(list(rows), logits.device), penalties)
+            rows = self.rows[first : first + FILTERED_ROWS]
+            penalties = _penalties_of(words[first : first + FILTERED_ROWS], logits)
+            if rows[-1] - rows[0] == len(rows) - 1:
+                some = slice(rows[0], rows[-1] + 1)
+                torch.add(logits[some], penalties, out=held[some])
+            else:
+                held.index_add_(0, indices(list(rows), logits.device), penalties)
+        return held
 
 
 def _penalties_of(words: npt.NDArray[np.int32], logits: Tensor) -> Tensor:

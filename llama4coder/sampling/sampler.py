@@ -57,10 +57,10 @@ class Sampler:
     def __call__(self, logits: Tensor, rows: Sequence[SamplingRow], masks: TokenMasks | None = None) -> Tensor:
         """Token ids `[num_rows]`, the same on every rank, for this rank's `logits` (float32, not changed)."""
         share = self.vocabulary.share
-        if masks is not None or any(row.is_adjusted for row in rows):
+        if any(row.is_adjusted for row in rows):
             logits = _adjusted(logits, rows, share)
         if masks is not None:
-            masks.apply(logits, share)
+            logits = masks.applied(logits, share)
         lowest = self._lowest(logits, [row.filter_row() for row in rows])
         drawn = self.draw(logits, [row.draw_row() for row in rows], lowest, share.start)
         return self.vocabulary.best(drawn.token_ids, drawn.values)
