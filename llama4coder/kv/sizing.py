@@ -22,6 +22,14 @@ INT4_PARAM_BYTES = 2  # float16: a scale, or a low
 STAGING_BYTES = 32 * 2**20  # in which blocks on their way to host memory and back are gathered, on the device
 TAILED_FORMATS: frozenset[KVFormat] = frozenset({"fp8", "int4"})  # that compress a block when it is full
 
+HEAD_QUANT: Mapping[QuantFormat, QuantFormat] = {  # how the head is kept beside layers in a format
+    "none": "none",
+    "int8": "int8",
+    "int4": "int8",
+    "fp8": "fp8",
+    "nf4": "none",
+}
+
 DTYPE_BYTES: dict[DType, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -85,7 +93,7 @@ def weight_bytes(plan: RankPlan, dtype: DType, quant: QuantFormat = "none", excl
     """
     table = MatrixShape(_length(plan.vocabulary), plan.shape.hidden_size)
     table_bytes = 0 if plan.shape.tied_embeddings else table.size * DTYPE_BYTES[dtype]
-    head_bytes = matrix_bytes(table, dtype, "none" if exclusions.hold(HEAD) else _HEAD_QUANT[quant])
+    head_bytes = matrix_bytes(table, dtype, "none" if exclusions.hold(HEAD) else HEAD_QUANT[quant])
     layer_bytes = sum(_layer_bytes(plan, dtype, quant, exclusions, index) for index in range(plan.shape.num_layers))
     vector_bytes = _num_vector_weights(plan) * DTYPE_BYTES[dtype]
     return layer_bytes + head_bytes + table_bytes + vector_bytes
@@ -138,13 +146,6 @@ def _nf4_bytes(matrix: MatrixShape) -> int:
     return matrix.size // 2 + 4 * matrix.size // NF4_GROUP  # one float32 per group
 
 
-_HEAD_QUANT: Mapping[QuantFormat, QuantFormat] = {
-    "none": "none",
-    "int8": "int8",
-    "int4": "int8",
-    "fp8": "fp8",
-    "nf4": "none",
-}
 _MATRIX_BYTES: Mapping[QuantFormat, Callable[[MatrixShape], int]] = {
     "int8": _byte_bytes,
     "fp8": _byte_bytes,

@@ -4,12 +4,11 @@ Williams et al., "Roofline" (CACM 2009), per operation, with the shares of the p
 of each kernel is what keeps small models and small shards from scaling.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llama4coder.config import QuantFormat
 from llama4coder.gpu.graph_sizes import GraphSizes
-from llama4coder.kv.sizing import BLOCK_SIZE, DTYPE_BYTES, kv_bytes_per_block, layer_matrices, matrix_bytes
+from llama4coder.kv.sizing import BLOCK_SIZE, DTYPE_BYTES, HEAD_QUANT, kv_bytes_per_block, layer_matrices, matrix_bytes
 from llama4coder.kv.step_sizing import ServedForm
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.plan import RankPlan
@@ -24,13 +23,6 @@ _REDUCTIONS_PER_LAYER = 2
 _FLOAT_BYTES = 4
 _HIDING_TOKENS = 512  # in whose kernels the host launches the next ones
 _UNPACKED_TOKENS = 64  # from which a 4-bit matrix is unpacked whole, before a product in bfloat16
-_HEAD_QUANT: Mapping[QuantFormat, QuantFormat] = {
-    "none": "none",
-    "fp8": "fp8",
-    "nf4": "none",
-    "int8": "int8",
-    "int4": "int8",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +69,7 @@ class Roofline:
         plan, quant = self._plan, self.form.quant
         layer_s = sum(self._product_s(matrix, quant, num_tokens) for matrix in layer_matrices(plan))
         head = MatrixShape(plan.vocabulary.stop - plan.vocabulary.start, self.shape.hidden_size)
-        return self.shape.num_layers * layer_s + self._product_s(head, _HEAD_QUANT[quant], num_sampled)
+        return self.shape.num_layers * layer_s + self._product_s(head, HEAD_QUANT[quant], num_sampled)
 
     def _product_s(self, matrix: MatrixShape, quant: QuantFormat, num_tokens: int) -> float:
         gpu, efficiency = self.gpu, self.efficiency

@@ -1,29 +1,29 @@
 """One replica before it is rented: the configuration that its engine gets, and how fast its ranks are."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from llama4coder.config import (
     DeploymentConfig,
+    EngineConfig,
     KVFormat,
+    ModelConfig,
     QuantFormat,
     ResolvedConfig,
-    ResolvedEngine,
-    ResolvedModel,
     SpeculationConfig,
     SpeculationMethod,
 )
 from llama4coder.gpu.graph_sizes import GraphSizes
-from llama4coder.kv.budget import Budget
+from llama4coder.kv.budget import with_pool
 from llama4coder.kv.demand import Demand
-from llama4coder.kv.sizing import BLOCK_SIZE
-from llama4coder.kv.step_sizing import ServedForm, StepLimits
-from llama4coder.parallel.layout import choose_layout
+from llama4coder.machine import Machine
 from llama4coder.planner.gpus import GpuKind
 from llama4coder.planner.roofline import Roofline
 from llama4coder.planner.shapes import PlannedModel
 from llama4coder.planner.step_time import StepTimes
+from llama4coder.resolve import resolve
 
-_BUDGET_SHARE = 0.9  # of a GPU's memory, as `engine.memory_budget: auto` has it
+_HOST_BYTES = 2**50  # of a node: as much as somebody asks for
 _HOST_BYTES_PER_S = 40e9  # of blocks on their way over PCIe 5, to host memory or back
 
 
@@ -67,86 +67,44 @@ class ServedReplica:
 
 
 def serve(model: PlannedModel, gpu: GpuKind, choices: ReplicaChoices) -> ServedReplica:
-    """A replica of a model on GPUs of one kind, timed by their data sheet.
+    """A replica of a model on GPUs of one kind, as `resolve` would have it there, timed by their data sheet.
 
     Raises:
-        ConfigError: there is no such layout.
+        ConfigError: a combination that cannot work, such as a layout that there is none of.
         NotEnoughMemory: it does not fit; says what would.
     """
-    layout = choose_layout(model.shape, choices.ranks, choices.kv_shards)
-    form = ServedForm("bfloat16", choices.quant, choices.kv_format, "cuda")
-    draft_tokens = 0 if choices.method == "none" else choices.max_draft_tokens
-    context_length = choices.context_length or model.shape.max_position
-    limits = StepLimits(context_length, choices.max_sequences, choices.max_step_tokens, draft_tokens)
-    demand = Demand.of(model.shape, layout, form, limits)
-    graphs = GraphSizes.to_verify(choices.max_sequences, draft_tokens)
-    price = gpu.price_per_hour
+    machine = Machine("cuda", gpu.memory_bytes, num_cpus=1, computes_bfloat16=True, host_memory_bytes=_HOST_BYTES)
+    config = resolve(_deployment(choices), Path(model.name), model.shape, machine)
+    demand = Demand.of_config(config, model.shape)
+    if choices.num_blocks is not None:
+        config = with_pool(config, choices.num_blocks, choices.num_blocks * demand.block_bytes)
+    graphs = GraphSizes.to_verify(choices.max_sequences, demand.limits.max_draft_tokens)
+    price, num_ranks = gpu.price_per_hour, demand.layout.num_ranks
     return ServedReplica(
-        config=_config(model.name, demand, _num_blocks(demand, gpu, choices), choices),
-        times=Roofline(gpu, model.shape, layout, form, graphs),
+        config=config,
+        times=Roofline(gpu, model.shape, demand.layout, demand.form, graphs),
         weight_bytes=demand.memory.weights,
         block_move_s=demand.block_bytes / _HOST_BYTES_PER_S,
-        num_gpus=layout.num_ranks,
-        price_per_hour=None if price is None else price * layout.num_ranks,
-        name=f"{model.name} on {layout.num_ranks} x {gpu.name}",
+        num_gpus=num_ranks,
+        price_per_hour=None if price is None else price * num_ranks,
+        name=f"{model.name} on {num_ranks} x {gpu.name}",
     )
 
 
-def _num_blocks(demand: Demand, gpu: GpuKind, choices: ReplicaChoices) -> int:
-    budget = Budget(int(_BUDGET_SHARE * gpu.memory_bytes), None, demand.layout.num_ranks)
-    return budget.num_blocks(demand) if choices.num_blocks is None else choices.num_blocks
-
-
-def _config(name: str, demand: Demand, num_blocks: int, choices: ReplicaChoices) -> ResolvedConfig:
-    others = DeploymentConfig()
-    model = ResolvedModel(
-        path=name,
-        name=name,
-        aliases=(),
-        dtype=demand.form.dtype,
-        quant=demand.form.quant,
-        quant_exclude=(),
-        verify=False,
-        context_length=demand.limits.context_length,
-    )
-    return ResolvedConfig(
-        model=model,
-        engine=_engine(demand, num_blocks, choices),
-        placement=others.placement,
+def _deployment(choices: ReplicaChoices) -> DeploymentConfig:
+    return DeploymentConfig(
+        model=ModelConfig(dtype="bfloat16", quant=choices.quant, context_length=choices.context_length or "auto"),
+        engine=EngineConfig(
+            device="cuda",
+            ranks=choices.ranks,
+            kv_shards=choices.kv_shards or "auto",
+            kv_format=choices.kv_format,
+            host_memory_bytes=choices.host_memory_bytes,
+            max_sequences=choices.max_sequences,
+            max_step_tokens=choices.max_step_tokens,
+            max_queued_requests=choices.max_queued_requests,
+            queue_timeout_s=choices.queue_timeout_s,
+            prefix_caching=choices.prefix_caching,
+        ),
         speculation=SpeculationConfig(method=choices.method, max_draft_tokens=choices.max_draft_tokens),
-        router=others.router,
-        server=others.server,
-        ingress_replicas=1,
-        target_replicas=1,
-    )
-
-
-def _engine(demand: Demand, num_blocks: int, choices: ReplicaChoices) -> ResolvedEngine:
-    others = DeploymentConfig().engine
-    num_host_blocks = choices.host_memory_bytes // demand.block_bytes
-    return ResolvedEngine(
-        device="cuda",
-        heads_shards=demand.layout.heads_shards,
-        kv_shards=demand.layout.kv_shards,
-        memory_budget_bytes=demand.memory.total + num_blocks * demand.block_bytes,
-        kv_memory_bytes=None,
-        num_blocks=num_blocks,
-        weight_bytes_per_rank=demand.memory.weights,
-        other_bytes_per_rank=demand.memory.total - demand.memory.weights,
-        kv_bytes_per_rank=num_blocks * demand.block_bytes,
-        num_host_blocks=num_host_blocks,
-        host_bytes_per_rank=num_host_blocks * demand.block_bytes,
-        block_size=BLOCK_SIZE,
-        kv_format=choices.kv_format,
-        max_sequences=choices.max_sequences,
-        max_step_tokens=choices.max_step_tokens,
-        max_queued_requests=choices.max_queued_requests,
-        queue_timeout_s=choices.queue_timeout_s,
-        batch_delay_s=others.batch_delay_s,
-        top_blocks=None,
-        block_bounds=False,
-        prefix_caching=choices.prefix_caching,
-        num_threads=1,
-        step_timeout_s=others.step_timeout_s,
-        heartbeat_timeout_s=others.heartbeat_timeout_s,
     )
