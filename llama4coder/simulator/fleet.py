@@ -71,10 +71,6 @@ class Fleet:
         """Replicas that take requests."""
         return sum(not replica.is_dead and not replica.is_draining for replica in self.replicas.values())
 
-    @property
-    def num_starting(self) -> int:
-        return self._num_starting
-
     def open(self, ears: FleetEars) -> None:
         """Have the first replicas ready, and whatever is to happen noted."""
         self._ears = ears

@@ -22,7 +22,6 @@ from llama4coder.server.openai.validators import (
 )
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-NonEmpty = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 CacheSalt = Annotated[str, Field(min_length=1, max_length=256)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
