@@ -32,10 +32,10 @@ def main() -> None:
 
 def pages() -> dict[Path, str]:
     """The generated pages and what they must hold."""
-    config, metrics = Path("llama4coder/config.py"), Path("llama4coder/obs/metrics.py")
+    config, metrics = Path("llama4coder/config.py"), Path("llama4coder/obs/declared")
     return {
         ROOT / "docs/configuration.md": configuration_page(config, (ROOT / config).read_text(encoding="utf-8")),
-        ROOT / "docs/metrics.md": metrics_page(metrics, (ROOT / metrics).read_text(encoding="utf-8")),
+        ROOT / "docs/metrics.md": metrics_page(metrics),
     }
 
 
@@ -55,8 +55,9 @@ def configuration_page(source: Path, text: str) -> str:
     return "\n".join(lines)
 
 
-def metrics_page(source: Path, text: str) -> str:
-    rows = sorted(_metrics(ast.parse(text)))
+def metrics_page(source: Path) -> str:
+    texts = (path.read_text(encoding="utf-8") for path in (ROOT / source).glob("*.py"))
+    rows = sorted(row for text in texts for row in _metrics(ast.parse(text)))
     return "\n".join(
         [
             "# Metrics\n",
