@@ -13,6 +13,7 @@ from typing import Self
 from llama4coder.backend import GenerationBackend
 from llama4coder.errors import ConstraintTooComplex, StreamLost, Unavailable
 from llama4coder.faults import log_fault
+from llama4coder.obs.requests import GenerationRecord
 from llama4coder.server.bounds import BoundedStream, TextBounds
 from llama4coder.server.disconnect import cancel_all
 from llama4coder.server.reply.reply import ReplyFormat
@@ -115,6 +116,7 @@ class Generation:
         self._num_accepted_tokens = 0
         self._num_rejected_tokens = 0
         self._started_s = self._first_s = self._last_s = 0.0
+        self._finish_reasons: dict[int, FinishReason] = {}
 
     async def __aenter__(self) -> Self:
         self._started_s = time.perf_counter()
@@ -153,6 +155,24 @@ class Generation:
             self._last_s - self._first_s,
         )
 
+    @property
+    def record(self) -> GenerationRecord | None:
+        """What may be told of it so far, once it has begun."""
+        if not self._started_s:
+            return None
+        usage = self.usage
+        return GenerationRecord(
+            self._started_s,
+            self._first_s or None,
+            self._last_s or None,
+            len(self.job.requests),
+            usage.num_prompt_tokens,
+            usage.num_cached_tokens,
+            usage.num_output_tokens,
+            tuple(self._finish_reasons[index] for index in sorted(self._finish_reasons)),
+            None if self._failure is None else type(self._failure).__name__,
+        )
+
     async def next_chunks(self, timeout_s: float | None = None) -> list[Chunk]:
         """All that has arrived, waiting for something; empty after `timeout_s`.
 
@@ -187,6 +207,7 @@ class Generation:
                 self._count(chunk)
                 if chunk.finish_reason is not None:
                     self._num_running -= 1
+                    self._finish_reasons[index] = chunk.finish_reason
                 self._arrived.append(chunk)
                 self._wake()
 
