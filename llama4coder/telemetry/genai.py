@@ -26,7 +26,7 @@ TIME_PER_OUTPUT_TOKEN, TIME_PER_OUTPUT_TOKEN_BOUNDS_S = (
 
 Attributes = dict[str, str | int | tuple[str, ...]]
 
-_FIRST_ERROR_STATUS, _FIRST_FAULT_STATUS, _OK = 400, 500, 200
+_OK, _FIRST_ERROR_STATUS, _CLIENT_GONE, _FIRST_FAULT_STATUS = 200, 400, 499, 500
 _OPERATIONS: Mapping[str, str] = MappingProxyType(
     {
         "chat_completions": "chat",
@@ -67,7 +67,7 @@ def operation_of(record: RequestRecord) -> str | None:
 def error_type(record: RequestRecord) -> str | None:
     """The kind of our error, or the HTTP status; 499 is a client that left. None if all went well."""
     generation = record.generation
-    if generation is not None and generation.failure is not None:
+    if generation is not None and generation.failure is not None and record.status != _CLIENT_GONE:
         return generation.failure
     return str(record.status) if record.status >= _FIRST_ERROR_STATUS else None
 
