@@ -48,6 +48,8 @@ class Screen:
             trouble = Text(self.trouble, style="bold red")
             yield trouble
             num_left = None if num_left is None else num_left - len(console.render_lines(trouble, options))
+        elif self.report is None:
+            yield Text("looking a second time, to compare ...", style="dim")
         if self.report is not None:
             yield from _fitting(self.report, num_left, console, options)
 
