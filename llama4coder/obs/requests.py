@@ -11,6 +11,7 @@ class GenerationRecord:
     """The sequences of a request; times are of `time.perf_counter`, and None where it did not come so far."""
 
     submitted_s: float
+    admitted_s: float | None  # by the engine's own account of how long it waited
     first_token_s: float | None
     last_token_s: float | None
     num_sequences: int

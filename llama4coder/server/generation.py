@@ -81,6 +81,7 @@ class Chunk:
     num_accepted: int = 0  # guesses among the tokens
     num_rejected: int = 0  # guesses that were wrong, or came after the end
     stop_string: str | None = None  # that ended the choice, on its last chunk
+    queue_time_s: float = 0.0  # on a choice's first chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Generation:
         self._num_accepted_tokens = 0
         self._num_rejected_tokens = 0
         self._started_s = self._first_s = self._last_s = 0.0
+        self._queue_time_s = 0.0  # of the sequence that came first
         self._finish_reasons: dict[int, FinishReason] = {}
 
     async def __aenter__(self) -> Self:
@@ -163,6 +165,7 @@ class Generation:
         usage = self.usage
         return GenerationRecord(
             self._started_s,
+            self._started_s + self._queue_time_s if self._first_s else None,
             self._first_s or None,
             self._last_s or None,
             len(self.job.requests),
@@ -213,7 +216,8 @@ class Generation:
 
     def _count(self, chunk: Chunk) -> None:
         self._last_s = time.perf_counter()
-        self._first_s = self._first_s or self._last_s
+        if not self._first_s:
+            self._first_s, self._queue_time_s = self._last_s, chunk.queue_time_s
         self._num_output_tokens += len(chunk.token_ids)
         self._num_accepted_tokens += chunk.num_accepted
         self._num_rejected_tokens += chunk.num_rejected
@@ -278,6 +282,7 @@ def _to_chunk(event: TokenEvent, index: int, text: TextStream, silent_ends: froz
         num_accepted=num_accepted,
         num_rejected=event.num_rejected + event.num_accepted - num_accepted,
         stop_string=text.stop_string,
+        queue_time_s=event.queue_time_s,
     )
 
 
@@ -316,6 +321,7 @@ def _join(chunks: list[Chunk]) -> Chunk:
         num_accepted=sum(chunk.num_accepted for chunk in chunks),
         num_rejected=sum(chunk.num_rejected for chunk in chunks),
         stop_string=chunks[-1].stop_string,
+        queue_time_s=chunks[0].queue_time_s,
     )
 
 

@@ -114,14 +114,17 @@ def _usage(generation: GenerationRecord) -> Attributes:
 
 
 def moments(record: RequestRecord) -> Iterator[Moment]:
-    """What the span's events are: the tokenised prompt goes to the backend, and tokens come from it."""
-    if record.generation is None:
-        return
-    yield Moment("llama4coder.submitted", record.generation.submitted_s)
-    if record.generation.first_token_s is not None:
-        yield Moment("llama4coder.first_token", record.generation.first_token_s)
-    if record.generation.last_token_s is not None:
-        yield Moment("llama4coder.last_token", record.generation.last_token_s)
+    """What the span's events are: its prompt goes to an engine, leaves the queue, and tokens come."""
+    generation = record.generation
+    if generation is not None:
+        yield Moment("llama4coder.submitted", generation.submitted_s)
+        for name, at_s in (
+            ("llama4coder.admitted", generation.admitted_s),
+            ("llama4coder.first_token", generation.first_token_s),
+            ("llama4coder.last_token", generation.last_token_s),
+        ):
+            if at_s is not None:
+                yield Moment(name, at_s)
 
 
 def latencies(record: RequestRecord) -> Latencies:

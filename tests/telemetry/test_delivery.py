@@ -40,7 +40,7 @@ print([name for name in sys.modules if name.startswith(("opentelemetry.exporter.
 
 
 def generation(num_output_tokens: int = 9, num_sequences: int = 1, failure: str | None = None) -> GenerationRecord:
-    return GenerationRecord(1.0, 1.5, 3.5, num_sequences, 4, 0, num_output_tokens, (FinishReason.STOP,), failure)
+    return GenerationRecord(1.0, 1.2, 1.5, 3.5, num_sequences, 4, 0, num_output_tokens, (FinishReason.STOP,), failure)
 
 
 def record(of: GenerationRecord | None = None, status: int = 200) -> RequestRecord:
