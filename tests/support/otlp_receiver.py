@@ -1,5 +1,6 @@
 """A collector: a real OTLP/HTTP receiver on loopback that keeps the bytes as they came."""
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from typing import Any
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+from tests.support.certificates import Certificates
 
 _PATIENCE_S = 10.0
 
@@ -113,8 +116,8 @@ def _value(value: "AnyValue") -> Any:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    """A running receiver."""
+def receiving(certificates: Certificates | None = None) -> Iterator[Receiver]:
+    """A running receiver; by https if it has certificates."""
     receiver = Receiver()
 
     class Handler(_Handler):
@@ -122,6 +125,11 @@ def receiving() -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     receiver.url = f"http://127.0.0.1:{server.server_port}"
+    if certificates is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates.cert, certificates.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        receiver.url = f"https://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

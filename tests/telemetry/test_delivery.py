@@ -22,6 +22,7 @@ from llama4coder.telemetry.losses import Losses
 from llama4coder.telemetry.otlp import OtlpTelemetry
 from llama4coder.types import FinishReason
 from tests.arch.source import read_sources
+from tests.support.certificates import write_certificates
 from tests.support.otlp_receiver import receiving
 
 OFF = """
@@ -101,6 +102,20 @@ def test_headers_come_from_a_file(tmp_path: Path) -> None:
         telemetry.close()
     assert {(seen["authorization"], seen["x-tenant"]) for seen in receiver.headers} == {("Bearer a:b", "us")}
     assert len(receiver.spans()) == 1
+
+
+def test_a_collector_must_be_who_it_says(tmp_path: Path) -> None:
+    certificates = write_certificates(tmp_path)
+    with receiving(certificates) as receiver:
+        stranger, dropped = made(receiver.url)
+        stranger.on_request(record(generation()))
+        stranger.close()
+        assert receiver.spans() == []
+        assert dropped("undelivered") == 1
+        known, _ = made(receiver.url, ca_file=str(certificates.authority))
+        known.on_request(record(generation()))
+        known.close()
+        assert len(receiver.spans()) == 1
 
 
 @pytest.mark.parametrize("line", ["secret", ": secret", "secret:"])
