@@ -104,6 +104,19 @@ def test_headers_come_from_a_file(tmp_path: Path) -> None:
     assert len(receiver.spans()) == 1
 
 
+def test_the_environments_proxy_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`llama4coder serve` names one that is not there, so that nobody leaves who was not told to."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with receiving() as receiver:
+        telemetry, _ = made(receiver.url)
+        telemetry.on_request(record(generation()))
+        telemetry.close()
+        assert len(receiver.spans()) == 1
+
+
 def test_a_collector_must_be_who_it_says(tmp_path: Path) -> None:
     certificates = write_certificates(tmp_path)
     with receiving(certificates) as receiver:
