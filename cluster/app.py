@@ -25,6 +25,7 @@ from cluster.survey import survey
 from cluster.target import TargetReplica
 from llama4coder.config import DeploymentConfig, ResolvedConfig
 from llama4coder.progress import NullProgress
+from llama4coder.telemetry.build import check_telemetry
 
 _MAX_ONGOING_REQUESTS = 100_000  # the engine's own bounded queue decides who waits and who is refused
 _HEALTH_CHECK_PERIOD_S = 1.0  # three failures in a row replace a replica
@@ -50,6 +51,7 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
         check_ray(host, is_locked=is_token_auth_enabled())
     config = resolve_on(survey(wanted), wanted, NullProgress())
     check_draft(config)
+    check_telemetry(config.telemetry)
     _log.info("resolved configuration: %s", config.model_dump_json())
     front = config.placement.front_labels
     hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind()

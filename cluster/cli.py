@@ -10,7 +10,7 @@ from rich.console import Console
 from cluster.serve_command import serve_locally
 from cluster.serve_file import Security, read_serve_file
 from cluster.tls import tls_files
-from llama4coder.cli import chat, inspect, keys, kv, perplexity, plan, quantize, simulate
+from llama4coder.cli import chat, inspect, keys, kv, perplexity, plan, quantize, simulate, top
 from llama4coder.errors import Llama4CoderError
 
 _DEFAULT_FILE = "embedded-cpu.yaml"
@@ -30,6 +30,7 @@ perplexity.register(app)
 plan.register(app)
 quantize.register(app)
 simulate.register(app)
+top.register(app)
 
 
 @app.callback()

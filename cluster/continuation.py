@@ -45,7 +45,7 @@ class Continuation:
         self._token_ids += event.token_ids
         seen = replace(event, request_id=self._original.request_id)
         if self._has_begun:
-            seen = replace(seen, num_cached_tokens=0, prompt_logprobs=())
+            seen = replace(seen, num_cached_tokens=0, queue_time_s=0.0, prompt_logprobs=())
         self._has_begun = True
         self._num_fruitless = 0
         self._pause_s = _FIRST_PAUSE_S

@@ -1,5 +1,6 @@
 """The ingress replica: the HTTP server in front of the cluster."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from llama4coder.obs.metrics import Metrics
 from llama4coder.router.build import build_policy
 from llama4coder.router.router import Router
 from llama4coder.server.app import create_app
+from llama4coder.server.observe import Tell
 from llama4coder.shape import ModelShape, read_shape
+from llama4coder.telemetry.build import build_telemetry
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from llama4coder.types import ModelDetails, ServedModel
@@ -32,7 +35,9 @@ class Ingress:
         self, config: ResolvedConfig, target: DeploymentHandle[Any], hub: DeploymentHandle[Any]
     ) -> None:
         metrics = Metrics(CollectorRegistry())
-        self._pusher = MetricsPusher(hub, serve.get_replica_context().replica_id.unique_id, metrics.render)
+        process = serve.get_replica_context().replica_id.unique_id
+        self._telemetry = build_telemetry(config.telemetry, process, metrics.telemetry_dropped)
+        self._pusher = MetricsPusher(hub, process, metrics.render)
         self._receiver = TokenReceiver(node_address())
         router = Router(build_policy(config.router.policy), config.engine.block_size)
         routing = Routing(router, metrics)
@@ -49,6 +54,8 @@ class Ingress:
             config=config.server,
             metrics=metrics,
         )
+        if self._telemetry is not None:
+            self._app.add_middleware(Tell, observer=self._telemetry)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve after `__init__`."""
@@ -60,6 +67,8 @@ class Ingress:
             await self._reports.stop()
             await self._receiver.close()
             await self._pusher.stop()
+            if self._telemetry is not None:
+                await asyncio.to_thread(self._telemetry.close)
 
 
 def served_model(config: ResolvedConfig, eos_token_ids: frozenset[int]) -> ServedModel:

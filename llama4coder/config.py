@@ -18,6 +18,7 @@ PlacementStrategy = Literal["STRICT_PACK", "PACK"]
 RoutingPolicy = Literal["kv_aware", "least_load", "round_robin"]
 SpeculationMethod = Literal["none", "ngram", "local", "pool"]
 AbsolutePath = Annotated[str, Field(pattern=r"^/.+")]
+CollectorUrl = Annotated[str, Field(pattern=r"^https?://[^/@\s?#]+(/[^@\s?#]*)?$")]  # it is printed: no password
 Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?$")]
 TopBlocks = Annotated[int, Field(ge=4, le=1_000_000)]  # from the first, the last two and one to choose, to all
 
@@ -224,6 +225,26 @@ class ServerConfig(_Frozen):
     """Most log-probabilities per token that a request may ask for."""
 
 
+class TelemetryConfig(_Frozen):
+    """Spans and histograms of requests for an OpenTelemetry collector of one's own: numbers and ids, never content."""
+
+    otlp_endpoint: CollectorUrl | None = None
+    """Base URL of the collector's OTLP/HTTP receiver, such as `http://127.0.0.1:4318`. None by default: nothing is
+    loaded and nothing is sent. It needs the extra `otlp`."""
+    headers_file: AbsolutePath | None = None
+    """Headers for the collector, such as a token: a file with one `name: value` a line, on every node that holds an
+    ingress; read at start."""
+    ca_file: AbsolutePath | None = None
+    """Certificates of the authorities that the collector's own is trusted by (PEM); the usual ones by default."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of requests that have a span, by their trace; a client's `traceparent` can take its request out, not in.
+    Histograms count all."""
+    interval_s: Annotated[float, Field(ge=1)] = 15.0
+    """Between two reports of the histograms."""
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """How long the collector may take; and how long an ingress that ends waits for the last report."""
+
+
 class DeploymentConfig(_Frozen):
     """The whole of one deployment: the `args` of the Serve application."""
 
@@ -233,6 +254,7 @@ class DeploymentConfig(_Frozen):
     speculation: SpeculationConfig = SpeculationConfig()
     router: RouterConfig = RouterConfig()
     server: ServerConfig = ServerConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     ingress_replicas: PositiveInt = 1
     """Processes that speak HTTP, tokenise and detokenise."""
     target_replicas: PositiveInt = 1
@@ -314,5 +336,6 @@ class ResolvedConfig(_Frozen):
     speculation: SpeculationConfig
     router: RouterConfig
     server: ServerConfig
+    telemetry: TelemetryConfig
     ingress_replicas: int
     target_replicas: int

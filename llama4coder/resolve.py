@@ -85,6 +85,7 @@ def resolve(
         speculation=config.speculation,
         router=config.router,
         server=_server(config),
+        telemetry=config.telemetry,
         ingress_replicas=config.ingress_replicas,
         target_replicas=config.target_replicas,
     )

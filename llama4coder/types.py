@@ -108,8 +108,8 @@ class TokenEvent:
 
     `offset` is the number of output tokens before this event, so that a receiver can prove that none was lost.
     The last event of a request, and only that one, has a `finish_reason`; it may carry no token.
-    `num_cached_tokens` and `prompt_logprobs` are set on the first event. Of the guesses that the step checked,
-    `num_accepted` are among the event's tokens and `num_rejected` were wrong or came after the end.
+    `num_cached_tokens`, `queue_time_s` and `prompt_logprobs` are set on the first event. Of the guesses that the step
+    checked, `num_accepted` are among the event's tokens and `num_rejected` were wrong or came after the end.
     """
 
     request_id: str
@@ -121,6 +121,7 @@ class TokenEvent:
     prompt_logprobs: tuple[PositionLogprobs | None, ...] = ()  # one per prompt token, None for the first
     num_accepted: int = 0
     num_rejected: int = 0
+    queue_time_s: float = field(default=0.0, compare=False)  # equal requests wait differently
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ SECTIONS = {
     "PoolConfig": "speculation.pool.",
     "RouterConfig": "router.",
     "ServerConfig": "server.",
+    "TelemetryConfig": "telemetry.",
     "DeploymentConfig": "",
 }
 

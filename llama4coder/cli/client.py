@@ -17,12 +17,21 @@ CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 600.0
 METRICS_TIMEOUT_S = 10.0
 _UNAUTHORIZED = 401
+_MAY_MEND = frozenset({408, 429})
+_FIRST_FAULT_STATUS = 500
 
 _Body = TypeVar("_Body")
 
 
 class EndpointError(Llama4CoderError):
-    """The endpoint cannot be reached, refused, or broke off; one line for the user."""
+    """The endpoint cannot be reached, refused, or broke off; one line for the user.
+
+    `is_final` says that asking again as before is of no use.
+    """
+
+    def __init__(self, message: str, *, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.is_final = is_final
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -135,15 +144,19 @@ class EndpointClient:
 
     def _unreachable(self, error: Exception) -> EndpointError:
         reason = _one_line(str(error)) or type(error).__name__
-        return EndpointError(f"cannot reach {self.url}: {reason}; is it running? Name another with --url")
+        is_final = isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol)
+        message = f"cannot reach {self.url}: {reason}; is it running? Name another with --url"
+        return EndpointError(message, is_final=is_final)
 
     def _refused(self, response: httpx.Response) -> EndpointError:
+        status = response.status_code
+        is_final = status < _FIRST_FAULT_STATUS and status not in _MAY_MEND
         try:
             error = msgspec.json.decode(response.content, type=_Refusal).error
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return EndpointError(f"{self.url} answered with HTTP {response.status_code}")
-        hint = f"; {API_KEY_VARIABLE} holds the one to show" if response.status_code == _UNAUTHORIZED else ""
-        return EndpointError(f"{_one_line(error)} (HTTP {response.status_code}){hint}")
+            return EndpointError(f"{self.url} answered with HTTP {status}", is_final=is_final)
+        hint = f"; {API_KEY_VARIABLE} holds the one to show" if status == _UNAUTHORIZED else ""
+        return EndpointError(f"{_one_line(error)} (HTTP {status}){hint}", is_final=is_final)
 
 
 class _Model(msgspec.Struct):

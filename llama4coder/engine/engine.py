@@ -203,6 +203,7 @@ class Engine:
         self._forecast.observe(now_s, len(admissions) + len(readmissions), self.scheduler.num_waiting)
         for one in admissions:
             queue_time_s = now_s - one.arrival_s
+            self.scheduler.note_queue_time(one.request_id, queue_time_s)
             self.observer.on_admitted(queue_time_s, one.num_prompt_tokens, one.num_cached_tokens, one.num_host_tokens)
         for readmission in readmissions:
             self.observer.on_readmitted(readmission.num_restored_tokens, readmission.num_recomputed_tokens)

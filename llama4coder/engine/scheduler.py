@@ -135,6 +135,10 @@ class Scheduler:
         self._by_id[seq.seq_id] = seq
         self._waiting.add(seq)
 
+    def note_queue_time(self, request_id: str, queue_time_s: float) -> None:
+        """Let its first event say how long a request has waited that was just admitted."""
+        self._by_request[request_id].queue_time_s = queue_time_s
+
     def abort(self, request_id: str) -> Aborted | None:
         """Forget a request between steps; its blocks are free at once. None for an unknown id."""
         seq = self._by_request.get(request_id)

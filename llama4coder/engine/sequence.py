@@ -28,6 +28,7 @@ class Sequence:
     num_computed: int = 0
     num_planned: int = 0  # tokens that plans have put through the model, computed ones included
     num_awaited: int = 0  # tokens that planned steps will sample
+    queue_time_s: float = 0.0  # until its first admission
     num_cached: int = 0  # computed tokens that came from the prefix cache at first admission
     block_ids: list[int] = field(default_factory=list)
     num_reserved: int = 0  # blocks that it holds or has been promised
@@ -111,6 +112,7 @@ class Sequence:
             prompt_logprobs=(None, *self.prompt_logprobs) if is_first and self.wants_prompt_logprobs else (),
             num_accepted=num_accepted,
             num_rejected=len(row.draft_token_ids) - num_accepted,
+            queue_time_s=self.queue_time_s if is_first else 0.0,
         )
 
     def _finish_reason(self) -> FinishReason | None:

@@ -17,6 +17,7 @@ from llama4coder.keys.quota import Quotas
 from llama4coder.obs.backend import MeasuredBackend
 from llama4coder.obs.metrics import Metrics
 from llama4coder.server.anthropic.messages import messages_router
+from llama4coder.server.current import CurrentGeneration
 from llama4coder.server.description import description_router
 from llama4coder.server.embeddings import embeddings_router
 from llama4coder.server.endpoint import Endpoint
@@ -54,12 +55,12 @@ def create_app(
     metrics: Metrics,
 ) -> FastAPI:
     """The endpoint over `backend`, in every dialect; holds no state of its own and needs no lifespan events."""
-    tenant = CurrentTenant()
+    tenant, current = CurrentTenant(), CurrentGeneration()
     backend = MeasuredBackend(backend, metrics)
     if config.keys_file is not None:
         backend = TenantBackend(backend, tenant, shares_prefixes=config.share_prefixes)
     preprocessor = Preprocessor(model, tokenizer, chat_template, config, tenant)
-    endpoint = Endpoint(backend, model, tokenizer, preprocessor, config, tenant)
+    endpoint = Endpoint(backend, model, tokenizer, preprocessor, config, tenant, current)
     # The documentation pages would load their scripts from the internet, and FastAPI's document would know no bodies.
     app = FastAPI(title="llama4coder", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     for router in (
@@ -79,7 +80,7 @@ def create_app(
             KeyStore(Path(config.keys_file)), Quotas(num_processes), tenant, names, metrics, config.tenant_metrics
         )
         app.add_middleware(Gate, locks=locks)
-    app.add_middleware(Observe, metrics=metrics, model_name=model.name)
+    app.add_middleware(Observe, metrics=metrics, model_name=model.name, current=current)
     app.add_middleware(Barrier)
     app.add_middleware(RequestId)
     if config.cors_origins:

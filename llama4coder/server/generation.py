@@ -13,6 +13,7 @@ from typing import Self
 from llama4coder.backend import GenerationBackend
 from llama4coder.errors import ConstraintTooComplex, StreamLost, Unavailable
 from llama4coder.faults import log_fault
+from llama4coder.obs.requests import GenerationRecord
 from llama4coder.server.bounds import BoundedStream, TextBounds
 from llama4coder.server.disconnect import cancel_all
 from llama4coder.server.reply.reply import ReplyFormat
@@ -80,6 +81,7 @@ class Chunk:
     num_accepted: int = 0  # guesses among the tokens
     num_rejected: int = 0  # guesses that were wrong, or came after the end
     stop_string: str | None = None  # that ended the choice, on its last chunk
+    queue_time_s: float = 0.0  # on a choice's first chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ class Generation:
         self._num_accepted_tokens = 0
         self._num_rejected_tokens = 0
         self._started_s = self._first_s = self._last_s = 0.0
+        self._queue_time_s = 0.0  # of the sequence that came first
+        self._finish_reasons: dict[int, FinishReason] = {}
 
     async def __aenter__(self) -> Self:
         self._started_s = time.perf_counter()
@@ -153,6 +157,25 @@ class Generation:
             self._last_s - self._first_s,
         )
 
+    @property
+    def record(self) -> GenerationRecord | None:
+        """What may be told of it so far, once it has begun."""
+        if not self._started_s:
+            return None
+        usage = self.usage
+        return GenerationRecord(
+            self._started_s,
+            self._started_s + self._queue_time_s if self._first_s else None,
+            self._first_s or None,
+            self._last_s or None,
+            len(self.job.requests),
+            usage.num_prompt_tokens,
+            usage.num_cached_tokens,
+            usage.num_output_tokens,
+            tuple(self._finish_reasons[index] for index in sorted(self._finish_reasons)),
+            None if self._failure is None else type(self._failure).__name__,
+        )
+
     async def next_chunks(self, timeout_s: float | None = None) -> list[Chunk]:
         """All that has arrived, waiting for something; empty after `timeout_s`.
 
@@ -187,12 +210,14 @@ class Generation:
                 self._count(chunk)
                 if chunk.finish_reason is not None:
                     self._num_running -= 1
+                    self._finish_reasons[index] = chunk.finish_reason
                 self._arrived.append(chunk)
                 self._wake()
 
     def _count(self, chunk: Chunk) -> None:
         self._last_s = time.perf_counter()
-        self._first_s = self._first_s or self._last_s
+        if not self._first_s:
+            self._first_s, self._queue_time_s = self._last_s, chunk.queue_time_s
         self._num_output_tokens += len(chunk.token_ids)
         self._num_accepted_tokens += chunk.num_accepted
         self._num_rejected_tokens += chunk.num_rejected
@@ -257,6 +282,7 @@ def _to_chunk(event: TokenEvent, index: int, text: TextStream, silent_ends: froz
         num_accepted=num_accepted,
         num_rejected=event.num_rejected + event.num_accepted - num_accepted,
         stop_string=text.stop_string,
+        queue_time_s=event.queue_time_s,
     )
 
 
@@ -295,6 +321,7 @@ def _join(chunks: list[Chunk]) -> Chunk:
         num_accepted=sum(chunk.num_accepted for chunk in chunks),
         num_rejected=sum(chunk.num_rejected for chunk in chunks),
         stop_string=chunks[-1].stop_string,
+        queue_time_s=chunks[0].queue_time_s,
     )
 
 

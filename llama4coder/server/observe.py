@@ -1,4 +1,4 @@
-"""What surrounds every request, as ASGI middleware: its id, its metrics, and the last barrier for errors."""
+"""What surrounds every request, as ASGI middleware: its id, metrics and record, and the last barrier for errors."""
 
 import asyncio
 import logging
@@ -13,6 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llama4coder.faults import log_fault
 from llama4coder.obs.metrics import Metrics
+from llama4coder.obs.requests import GenerationRecord, RequestObserver, RequestRecord
+from llama4coder.server.current import CurrentGeneration
+from llama4coder.server.dialect import dialect_at
 from llama4coder.server.error_bodies import error_response
 from llama4coder.server.errors import to_refusal
 from llama4coder.server.sse import STREAM_TYPES
@@ -20,6 +23,7 @@ from llama4coder.server.sse import STREAM_TYPES
 _log = logging.getLogger(__name__)
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _CLIENT_GONE = 499
 _API_OF_ROUTE = {
     "/v1/chat/completions": "chat_completions",
@@ -47,6 +51,7 @@ _API_OF_ROUTE = {
     "/api/ps": "ollama_models",
 }
 _UNCOUNTED_PATHS = frozenset({"/health", "/ready", "/metrics"})
+_RECORD = "request_record"  # in the scope's state, for those who surround the application
 
 
 class RequestId:
@@ -107,28 +112,47 @@ class Barrier:
 
 
 class Observe:
-    """Counts requests, their durations, open streams, and clients that left."""
+    """Counts requests, their durations, open streams, and clients that left; leaves a record for `Tell`."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, model_name: str) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, model_name: str, current: CurrentGeneration) -> None:
         self._app = app
         self._metrics = metrics
         self._model_name = model_name
+        self._current = current
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _UNCOUNTED_PATHS:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(self._metrics, send)
+        with self._current.watching() as watched:
+            try:
+                await self._app(scope, receive, exchange.send)
+            except (ClientDisconnect, asyncio.CancelledError):
+                exchange.status = _CLIENT_GONE
+                self._metrics.client_disconnects.inc()
+                raise
+            finally:
+                generation = None if watched.generation is None else watched.generation.record
+                record = exchange.record(scope, self._model_name, generation)
+                exchange.finish(record)
+                scope["state"][_RECORD] = record
+
+
+class Tell:
+    """Tells an observer of every request that `Observe` has seen; surrounds the whole application."""
+
+    def __init__(self, app: ASGIApp, observer: RequestObserver) -> None:
+        self._app = app
+        self._observer = observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._app(scope, receive, exchange.send)
-        except (ClientDisconnect, asyncio.CancelledError):
-            exchange.status = _CLIENT_GONE
-            self._metrics.client_disconnects.inc()
-            raise
+            await self._app(scope, receive, send)
         finally:
-            # The router notes the route in the scope; paths themselves would be an open set of labels.
-            api = _API_OF_ROUTE.get(getattr(scope.get("route"), "path", ""), "other")
-            exchange.finish(api, self._model_name)
+            record = scope.get("state", {}).get(_RECORD)
+            if record is not None:
+                self._observer.on_request(record)
 
 
 class _Exchange:
@@ -136,7 +160,8 @@ class _Exchange:
         self.status = 500  # until something else has been sent
         self._metrics = metrics
         self._send = send
-        self._started_s = time.perf_counter()
+        self._began_unix_s = time.time()
+        self._began_s = time.perf_counter()
         self._is_stream = False
 
     async def send(self, message: Message) -> None:
@@ -148,8 +173,26 @@ class _Exchange:
                 self._metrics.active_streams.inc()
         await self._send(message)
 
-    def finish(self, api: str, model_name: str) -> None:
+    def record(self, scope: Scope, model_name: str, generation: GenerationRecord | None) -> RequestRecord:
+        """The request as it stands at its end."""
+        trace_parent = Headers(scope=scope).get("traceparent", "")
+        return RequestRecord(
+            # The router notes the route in the scope, if it comes so far; paths would be an open set of labels.
+            api=_API_OF_ROUTE.get(str(getattr(scope.get("route"), "path", scope["path"])), "other"),
+            dialect=dialect_at(scope["path"]).value,
+            model=model_name,
+            request_id=scope["state"]["request_id"],
+            trace_parent=trace_parent if _TRACE_PARENT.fullmatch(trace_parent) else None,
+            status=self.status,
+            is_stream=self._is_stream,
+            began_unix_s=self._began_unix_s,
+            began_s=self._began_s,
+            ended_s=time.perf_counter(),
+            generation=generation,
+        )
+
+    def finish(self, record: RequestRecord) -> None:
         if self._is_stream:
             self._metrics.active_streams.dec()
-        self._metrics.requests.labels(api=api, model=model_name, code=str(self.status)).inc()
-        self._metrics.request_duration.labels(api=api).observe(time.perf_counter() - self._started_s)
+        self._metrics.requests.labels(api=record.api, model=record.model, code=str(record.status)).inc()
+        self._metrics.request_duration.labels(api=record.api).observe(record.ended_s - record.began_s)

@@ -1,10 +1,10 @@
 """The layer rule as data, and its checkers; each returns one line per breach.
 
 The layers are the design's. Packages that its table does not name are placed by what they need: `env`, `faults`,
-`progress` and `shape` (a model's dimensions, read from config.json) need nothing; `machine`, `resolve` and
-`checkpoint` (which finds and converts model folders) need those and `kv.sizing`, and no torch; so do `inspection`,
-which tells what a model is, and `constraint`, which parses outputs; `llm` is the offline counterpart of `server`, and
-`perplexity` beside it uses the engine to compare formats.
+`progress` and `shape` (a model's dimensions, read from config.json) need nothing, and `telemetry` needs `obs`;
+`machine`, `resolve` and `checkpoint` (which finds and converts model folders) need those and `kv.sizing`, and no torch;
+so do `inspection`, which tells what a model is, and `constraint`, which parses outputs; `llm` is the offline
+counterpart of `server`, and `perplexity` beside it uses the engine to compare formats.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,6 +43,7 @@ LAYERS: Mapping[str, int] = {
                 "families",
                 "shape",
                 "exclusions",
+                "telemetry",
             ),
             (
                 "tokenizer",

@@ -55,6 +55,18 @@ def test_greedy_equals_hugging_face(folder: Path) -> None:
         assert results[str(index)].token_ids[: len(expected)] == expected
 
 
+def test_the_first_event_says_how_long_its_request_has_waited(folder: Path) -> None:
+    one_at_a_time = engine(folder, max_sequences=1)
+    for name in ("first", "second"):
+        one_at_a_time.add(greedy_request(name, prompt(1, 5), 4))
+    times_s: dict[str, list[float]] = {"first": [], "second": []}
+    while one_at_a_time.has_work:
+        for event in one_at_a_time.step():
+            times_s[event.request_id].append(event.queue_time_s)
+    assert 0 < times_s["first"][0] < times_s["second"][0]
+    assert [time_s for of_one in times_s.values() for time_s in of_one[1:]] == [0.0] * 6
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

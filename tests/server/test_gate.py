@@ -158,7 +158,7 @@ async def test_unknown_revoked_and_expired_keys_cannot_be_told_apart(
     assert heads[0] == heads[1] == heads[2]
     for reason in ("unknown", "revoked", "expired"):
         assert locked.metric("key_refusals_total", reason=reason) == 1
-    assert locked.metric("requests_total", api="other", model="org/tiny", code="401") == 3
+    assert locked.metric("requests_total", api="models", model="org/tiny", code="401") == 3
     assert "wrong-secret" not in answers[0].text + caplog.text
 
 

@@ -26,6 +26,7 @@ from tests.silence.deck import Sent, deck
 from tests.silence.secret import Secret, traces, traces_in_deleted
 from tests.support import live_server
 from tests.support.live_server import LiveServer, write_serve_file
+from tests.support.otlp_receiver import Receiver, receiving
 from tests.support.watching import processes_named, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -80,6 +81,7 @@ class Deployment:
     folders: tuple[Path, ...]
     started_s: float
     deaths: tuple[tuple[bytes, signal.Signals], ...]
+    collector: Receiver
 
 
 def write_loud_file(folder: Path, args: Mapping[str, Any]) -> Path:
@@ -107,14 +109,17 @@ def running(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     places = {"HOME": str(home), "TMPDIR": str(temp), "LLAMA4CODER_CACHE": str(cache_dir())}
     with contextlib.suppress(ValueError):  # only root may
         resource.setrlimit(resource.RLIMIT_CORE, (-1, -1))  # importing `cluster` has forbidden cores to the tests, too
-    server = live_server.start_server(tmp_path, ARGS, **places, **(LOUD | OWN_PROXY if is_loud else {}))
     folders = (tmp_path, temp, cache_dir(), Path("/tmp/ray"), Path("/var/log"), Path.cwd())
-    try:
-        server.wait_until_ready()
-        yield Deployment(server, folders, started_s, DEATHS + (OWN_PROXY_DEATHS if is_loud else HAPROXY_DEATHS))
-    finally:
-        server.stop()
-        shutil.rmtree(temp, ignore_errors=True)
+    deaths = DEATHS + (OWN_PROXY_DEATHS if is_loud else HAPROXY_DEATHS)
+    with receiving() as collector:
+        args = ARGS | {"telemetry": {"otlp_endpoint": collector.url}}
+        server = live_server.start_server(tmp_path, args, **places, **(LOUD | OWN_PROXY if is_loud else {}))
+        try:
+            server.wait_until_ready()
+            yield Deployment(server, folders, started_s, deaths, collector)
+        finally:
+            server.stop()
+            shutil.rmtree(temp, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -182,5 +187,8 @@ def assert_silent(running: Deployment, secret: Secret, seen: set[Process]) -> No
     found = traces(secret, running.folders, running.started_s)
     found += traces_in_deleted(secret, seen)
     found += secret.traces_in(running.server.output().encode(), "output")
+    collector = running.collector
+    collector.until(lambda seen: len(seen.spans()) > NUM_REQUESTS // 4 and seen.bodies["/v1/metrics"] != [])
+    found += secret.traces_in(collector.raw, "collector")
     assert found == [], json.dumps([f"{trace.path}: {trace.form}: {trace.context}" for trace in found], indent=1)
     assert not [path for folder in running.folders[:2] for path in folder.rglob("core*") if path.is_file()]

@@ -21,6 +21,7 @@ class Script:
     death: Exception | None = None  # raised after `death_after` tokens
     death_after: int = 0
     num_cached_tokens: int = 0
+    queue_time_s: float = 0.0
     offset_gap: int = 0  # tokens that get lost before the second event
     num_rejected: int = 0  # guesses in each event that were wrong; of its tokens all but the last were guessed then
 
@@ -107,7 +108,10 @@ def _events(request: GenerateRequest, script: Script) -> list[TokenEvent]:
         for start in range(0, len(token_ids), script.tokens_per_event)
     ] or [TokenEvent(request.request_id, offset=0)]
     events[0] = replace(
-        events[0], num_cached_tokens=script.num_cached_tokens, prompt_logprobs=_prompt_logprobs(request)
+        events[0],
+        num_cached_tokens=script.num_cached_tokens,
+        queue_time_s=script.queue_time_s,
+        prompt_logprobs=_prompt_logprobs(request),
     )
     events[1:] = [replace(event, offset=event.offset + script.offset_gap) for event in events[1:]]
     events[-1] = replace(events[-1], finish_reason=reason)
