@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from llama4coder.cli.checked import checked_as
 from llama4coder.config import KVFormat, QuantFormat, RoutingPolicy, SpeculationMethod
 from llama4coder.errors import ConfigError
 from llama4coder.planner.gpus import GPUS
@@ -116,12 +117,7 @@ def checked(params: Mapping[str, Any]) -> Given:
     Raises:
         ConfigError: one of them makes no sense; names it.
     """
-    try:
-        return msgspec.convert(params, Given)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).rpartition(" - at ")
-        option = where.strip("`$.").replace("_", "-")
-        raise ConfigError(f"--{option}: {what[:1].lower()}{what[1:]}; see `llama4coder simulate --help`") from error
+    return checked_as(params, Given, "simulate")
 
 
 def chances(text: str) -> tuple[float, ...]:

@@ -57,6 +57,7 @@ class ServedReplica:
     block_move_s: float  # of one block to host memory, or back
     num_gpus: int = 1
     price_per_hour: float | None = None  # of one replica
+    front_s: float = 0.0  # of each request outside the engine, before its first token
     name: str = field(default="a replica")
 
     @property
