@@ -17,6 +17,9 @@ from llama4coder.planner.step_load import StepLoad
 _KNOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192, 16384)
 _FEWEST_SIZES = 3
 _NUM_EXTRA = 3  # sampled tokens, read tokens, pairs
+_ROUNDS = 20
+_SMALL_ERROR = 0.01  # below which errors count by their squares
+_LEAST_S = 1e-7  # of a step
 
 
 class StepKind(StrEnum):
@@ -90,8 +93,7 @@ def fit_steps(cells: Sequence[Cell]) -> Fit:
     knots = _knots(sizes)
     times_s = np.array([cell.middle.time_s for cell in cells])
     features = np.array([_features(cell.middle.load, knots) for cell in cells])
-    solved = solve_non_negative(features / times_s[:, None], np.ones(len(cells)))
-    steps = _steps(solved, knots)
+    steps = _steps(_least_relative(features, times_s), knots)
     return Fit(steps, _errors(cells, CalibratedTimes(steps)))
 
 
@@ -102,6 +104,22 @@ def _knots(sizes: set[int]) -> list[int]:
         if knots[-1] < knot <= max(sizes) and any(knots[-1] < size <= knot for size in sizes):
             knots.append(knot)
     return knots
+
+
+def _least_relative(features: Floats, times_s: Floats) -> Floats:
+    """Coefficients with the least sum of relative errors, by least squares whose weights follow from those before.
+
+    Errors are of what is predicted, and not squared: a step that something else has held up, or one that was over when
+    somebody looked, would count for more than many others.
+    """
+    weights = 1 / times_s
+    solved = np.zeros(features.shape[1])
+    for _ in range(_ROUNDS):
+        solved = solve_non_negative(features * weights[:, None], times_s * weights)
+        predicted_s = np.maximum(features @ solved, _LEAST_S)
+        errors = np.maximum(np.abs(times_s / predicted_s - 1), _SMALL_ERROR)
+        weights = 1 / (predicted_s * np.sqrt(errors))
+    return solved
 
 
 def _features(load: StepLoad, knots: Sequence[int]) -> list[float]:

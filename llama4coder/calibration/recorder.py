@@ -44,7 +44,10 @@ class StepRecorder(NullObserver):
         self._executor.close()
 
     def on_step(self, stats: StepStats) -> None:
-        """Keep a step that has been committed; those that only tell the ranks what to forget compute nothing."""
+        """Keep a step that has been committed; those that only tell the ranks what to forget compute nothing.
+
+        A step that was over before the one before it was collected has taken its ranks' time all the same.
+        """
         load = self._loads.popleft()
         if load.num_tokens:
-            self.steps.append(TimedStep(load, stats.step_time_s))
+            self.steps.append(TimedStep(load, max(stats.step_time_s, stats.model_time_s)))

@@ -26,6 +26,8 @@ QueueTimeout = Annotated[float, typer.Option(help="engine.queue_timeout_s.")]
 HostGib = Annotated[float, typer.Option(help="Host memory of each rank for KV blocks, in GiB.")]
 Caching = Annotated[bool, typer.Option("--cache/--no-cache", help="engine.prefix_caching.")]
 
+Calibrated = Annotated[Path | None, typer.Option(help="Of `llama4coder calibrate`, in place of the GPU's data sheet.")]
+
 Workload = Annotated[str, typer.Option(help="`coder`, or a trace: a JSON object per line (docs/simulation.md).")]
 Rate = Annotated[float, typer.Option(help="Requests per second of the coder workload.")]
 Duration = Annotated[float, typer.Option(help="Seconds of it.")]
@@ -81,6 +83,7 @@ class Given(msgspec.Struct, frozen=True):
     queue_timeout: _Positive
     host_gib: _Span
     cache: bool
+    calibration: Path | None
     workload: str
     rate: _Positive
     duration: _Positive

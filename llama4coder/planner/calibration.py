@@ -28,6 +28,7 @@ class Subject(_Frozen):
     shape: dict[str, int]
     dtype: DType
     quant: QuantFormat
+    quant_exclude: tuple[str, ...]
     kv_format: KVFormat
     heads_shards: int
     kv_shards: int
@@ -38,6 +39,7 @@ class Subject(_Frozen):
             shape={name: getattr(shape, name) for name in _SHAPE},
             dtype=form.dtype,
             quant=form.quant,
+            quant_exclude=form.exclusions.patterns,
             kv_format=form.kv_format,
             heads_shards=layout.heads_shards,
             kv_shards=layout.kv_shards,
