@@ -44,11 +44,11 @@ def explain(
     if len(loads) < FEWEST_LOADS:
         raise ConfigError(f"{len(loads)} loads cannot tell slow steps from a slow way: measure {FEWEST_LOADS} or more")
     fitting = _Fitting(served, steps, loads)
-    found = np.array([1.0, 0.0, 0.0])
+    tried = [np.array([1.0, 0.0, 0.0])]
     for _ in range(ROUNDS):
-        found = fitting.improved(found)
+        tried.append(fitting.improved(tried[-1]))
         progress.advance(1)
-    around = fitting.around(found)
+    around = fitting.around(min(tried, key=fitting.distance))  # queues jump: the last need not be the best
     return Explained(around, tuple(fitting.predict(around)))
 
 
@@ -95,6 +95,10 @@ class _Fitting:
         here = self._errors(found)
         slopes = np.array([(self._errors(found + nudge) - here) / _NUDGE for nudge in _NUDGE * np.eye(len(found))]).T
         return solve_non_negative(slopes, slopes @ found - here)
+
+    def distance(self, found: Floats) -> float:
+        """How far all loads are from what was measured."""
+        return float(np.linalg.norm(self._errors(found)))
 
     def _errors(self, found: Floats) -> Floats:
         return self._flat(self.predict(self.around(found))) / self._measured - 1

@@ -54,7 +54,7 @@ def test_plan_and_simulate_use_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["plan", "simulate"])
 def test_a_table_for_something_else(tmp_path: Path, command: str) -> None:
     calibration().write(tmp_path / "table.yaml")
-    result = run(command, "llama-3.2-3b", "--calibration", tmp_path / "table.yaml", "--context", 4096)
+    result = run(command, "llama-3.2-3b", "--calibration", tmp_path / "table.yaml", "--context", 8192)
     assert_one_line(result, "the calibration was made for hidden_size 2048 instead of 3072")
 
 
