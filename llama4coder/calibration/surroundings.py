@@ -1,7 +1,8 @@
 """What of a running endpoint's times the engine alone does not explain.
 
 Loads on the endpoint are simulated with the product's own scheduler and the steps that were measured; the surroundings
-are those for which the simulated times are nearest to the measured ones (Gauss and Newton, none of them negative).
+are those for which the simulated times are nearest to the measured ones (Gauss and Newton, none of them negative, and
+only as far in each round as it helps, since queues jump).
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,9 @@ from llama4coder.simulator.served import ServedReplica
 from llama4coder.simulator.simulation import Scenario, Simulation
 
 FEWEST_LOADS = 2
-ROUNDS = 5
-_NUDGE = 0.03  # of a parameter, in units of the time of a token
+_NUDGES = (0.1, 0.1, *(0.03,) * 6)  # of a parameter, round by round, by which its slope is found
+ROUNDS = len(_NUDGES)
+_SHARES = (1.0, 0.5, 0.25)  # of a step that are tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,11 @@ def explain(
     if len(loads) < FEWEST_LOADS:
         raise ConfigError(f"{len(loads)} loads cannot tell slow steps from a slow way: measure {FEWEST_LOADS} or more")
     fitting = _Fitting(served, steps, loads)
-    tried = [np.array([1.0, 0.0, 0.0])]
-    for _ in range(ROUNDS):
-        tried.append(fitting.improved(tried[-1]))
+    found = np.array([1.0, 0.0, 0.0])
+    for nudge in _NUDGES:
+        found = fitting.improved(found, nudge)
         progress.advance(1)
-    around = fitting.around(min(tried, key=fitting.distance))  # queues jump: the last need not be the best
+    around = fitting.around(found)
     return Explained(around, tuple(fitting.predict(around)))
 
 
@@ -90,15 +92,13 @@ class _Fitting:
         served = replace(self._served, times=CalibratedTimes(self._steps, around), front_s=around.front_s)
         return [predict(served, load) for load in self._loads]
 
-    def improved(self, found: Floats) -> Floats:
-        """Where the relative errors would be least if they changed with the parameters as they do here."""
+    def improved(self, found: Floats, nudge: float) -> Floats:
+        """Towards where relative errors would be least if they changed with the parameters as here, if that is less."""
         here = self._errors(found)
-        slopes = np.array([(self._errors(found + nudge) - here) / _NUDGE for nudge in _NUDGE * np.eye(len(found))]).T
-        return solve_non_negative(slopes, slopes @ found - here)
-
-    def distance(self, found: Floats) -> float:
-        """How far all loads are from what was measured."""
-        return float(np.linalg.norm(self._errors(found)))
+        slopes = np.array([(self._errors(found + each) - here) / nudge for each in nudge * np.eye(len(found))]).T
+        wanted = solve_non_negative(slopes, slopes @ found - here)
+        tried = [found, *(found + share * (wanted - found) for share in _SHARES)]
+        return min(tried, key=lambda each: float(np.linalg.norm(self._errors(each))))
 
     def _errors(self, found: Floats) -> Floats:
         return self._flat(self.predict(self.around(found))) / self._measured - 1

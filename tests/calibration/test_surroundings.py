@@ -38,17 +38,17 @@ def served_by(around: Surroundings, load: Load) -> list[TimedRequest]:
 
 def test_two_loads_tell_what_serving_adds() -> None:
     true = Surroundings(scale=1.15, row_s=0.003, front_s=0.04)
-    loads = [served_by(true, Load(rate, 12.0, 100, 20, seed=seed)) for seed, rate in enumerate((0.8, 3.0))]
+    loads = [served_by(true, Load(rate, 8.0, 100, 20, seed=seed)) for seed, rate in enumerate((0.8, 3.0))]
     found = explain(SERVED, STEPS, loads, NullProgress())
     assert found.around.scale > 1 and found.around.front_s == pytest.approx(0.04, rel=0.3)
     for load, predicted in zip(loads, found.predicted, strict=True):
         assert predicted.ttft_s == pytest.approx(times_of(load).ttft_s, rel=0.03)
         assert predicted.itl_s == pytest.approx(times_of(load).itl_s, rel=0.03)
-    unseen = served_by(true, Load(2.0, 12.0, 200, 30, seed=7))
+    unseen = served_by(true, Load(2.0, 8.0, 200, 30, seed=7))
     times = CalibratedTimes(STEPS, found.around)
     predicted = predict(replace(SERVED, times=times, front_s=found.around.front_s), unseen)
-    assert predicted.ttft_s == pytest.approx(times_of(unseen).ttft_s, rel=0.05)
-    assert predicted.itl_s == pytest.approx(times_of(unseen).itl_s, rel=0.05)
+    assert predicted.ttft_s == pytest.approx(times_of(unseen).ttft_s, rel=0.1)
+    assert predicted.itl_s == pytest.approx(times_of(unseen).itl_s, rel=0.1)
 
 
 def test_one_load_does_not_tell() -> None:
