@@ -36,6 +36,8 @@ def served_by(around: Surroundings, load: Load) -> list[TimedRequest]:
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_two_loads_tell_what_serving_adds() -> None:
     true = Surroundings(scale=1.15, row_s=0.003, front_s=0.04)
     loads = [served_by(true, Load(rate, 8.0, 100, 20, seed=seed)) for seed, rate in enumerate((0.8, 3.0))]
