@@ -10,7 +10,7 @@ from rich.console import Console
 from cluster.serve_command import serve_locally
 from cluster.serve_file import Security, read_serve_file
 from cluster.tls import tls_files
-from llama4coder.cli import chat, inspect, keys, kv, perplexity, plan, quantize, simulate, top
+from llama4coder.cli import calibrate, chat, inspect, keys, kv, perplexity, plan, quantize, simulate, top
 from llama4coder.errors import Llama4CoderError
 
 _DEFAULT_FILE = "embedded-cpu.yaml"
@@ -22,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+calibrate.register(app)
 chat.register(app)
 kv.register(app)
 keys.register(app)

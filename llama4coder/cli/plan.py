@@ -13,6 +13,7 @@ from llama4coder.cli import audit_view
 from llama4coder.cli.plan_view import view
 from llama4coder.errors import ConfigError, Llama4CoderError
 from llama4coder.planner.audit import Audit, audit_of
+from llama4coder.planner.calibration import read_calibration
 from llama4coder.planner.candidate import Wish, kv_format_of, quant_of
 from llama4coder.planner.drafting import HIT_RATE
 from llama4coder.planner.emit import emit_plan, write_file
@@ -59,6 +60,9 @@ def plan(  # noqa: PLR0913 - a command's options
     draft: Annotated[str | None, typer.Option(help="Draft model of a pool, such as llama-3.2-3b.")] = None,
     hit_rate: Annotated[float, typer.Option(help="Share of outcomes that the pool has guessed for.")] = HIT_RATE,
     price_per_hour: Annotated[float | None, typer.Option(help="Of one GPU, in any currency.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Of `llama4coder calibrate`, in place of the GPU's data sheet.")
+    ] = None,
     audit: Annotated[bool, typer.Option("--audit", help="Every format on 1 to 16 ranks: what fits.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
     plot: Annotated[Path | None, typer.Option(help="An .svg file to write a picture to.")] = None,
@@ -84,6 +88,7 @@ def plan(  # noqa: PLR0913 - a command's options
             draft=asked.draft(),
             ranks_are_free=ranks is None,
             stored=asked.stored(),
+            calibration=None if calibration is None else read_calibration(calibration),
         )
         answer = make_plan(question)
         wanted.show_plan(answer)

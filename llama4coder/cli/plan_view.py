@@ -19,7 +19,9 @@ def view(report: Report) -> RenderableType:
         parts.append(_alternatives(report.nearest))
     if report.speed is not None and report.needs is not None:
         parts += [_speed(report.speed), _needs(report.needs)]
-    parts.append(Text(f"times: shares of the data sheet from {report.subject.efficiency}", style="dim"))
+    subject = report.subject
+    times = subject.calibration or f"shares of the data sheet from {subject.efficiency}"
+    parts.append(Text(f"times: {times}", style="dim"))
     return Group(*parts)
 
 
@@ -79,8 +81,10 @@ def _speed_lines(speed: Speed) -> Iterator[tuple[str, str, str, str]]:
         ("  waits for prompts before", speed.prefill_wait_s),
         ("  waits for the running step", speed.step_wait_s),
         ("  its own prompt", speed.prefill_s),
+        ("  the way to the engine and back", speed.front_s or None),  # where it was measured
     ):
-        yield name, "", _ms(seconds), ""
+        if seconds is not None:
+            yield name, "", _ms(seconds), ""
     yield "between tokens, ms", _ms(speed.idle_itl_s), _ms(speed.itl_s), speed.itl_bound
     yield "tokens/s/user", f"{1 / speed.idle_itl_s:.1f}", f"{speed.tokens_per_s_per_user:.1f}", speed.itl_bound
     yield "tokens/s/GPU", "", f"{speed.tokens_per_s_per_gpu:,.0f}", speed.capacity_bound

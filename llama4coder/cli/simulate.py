@@ -17,6 +17,7 @@ from llama4coder.errors import ConfigError, Llama4CoderError
 from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.kv.step_sizing import ServedForm
 from llama4coder.parallel.layout import ParallelLayout
+from llama4coder.planner.calibration import read_calibration
 from llama4coder.planner.gpus import GpuKind, find_gpu
 from llama4coder.planner.roofline import Roofline
 from llama4coder.planner.shapes import find_model
@@ -58,6 +59,7 @@ def simulate(  # noqa: PLR0913 - a command's options
     queue_timeout: options.QueueTimeout = 120.0,
     host_gib: options.HostGib = 0.0,
     cache: options.Caching = True,
+    calibration: options.Calibrated = None,
     workload: options.Workload = "coder",
     rate: options.Rate = 1.0,
     duration: options.Duration = 60.0,
@@ -97,7 +99,8 @@ def simulate(  # noqa: PLR0913 - a command's options
 
 def _simulate(given: Given) -> None:
     gpu = find_gpu(given.gpu)
-    served = serve(find_model(given.model), gpu, _choices(given))
+    calibration = None if given.calibration is None else read_calibration(given.calibration)
+    served = serve(find_model(given.model), gpu, _choices(given), calibration)
     scenario = Scenario(
         served=served,
         fleet=_fleet(given),

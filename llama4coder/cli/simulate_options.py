@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from llama4coder.cli.checked import checked_as
 from llama4coder.config import KVFormat, QuantFormat, RoutingPolicy, SpeculationMethod
 from llama4coder.errors import ConfigError
 from llama4coder.planner.gpus import GPUS
@@ -24,6 +25,8 @@ MaxQueued = Annotated[int, typer.Option(help="engine.max_queued_requests.")]
 QueueTimeout = Annotated[float, typer.Option(help="engine.queue_timeout_s.")]
 HostGib = Annotated[float, typer.Option(help="Host memory of each rank for KV blocks, in GiB.")]
 Caching = Annotated[bool, typer.Option("--cache/--no-cache", help="engine.prefix_caching.")]
+
+Calibrated = Annotated[Path | None, typer.Option(help="Of `llama4coder calibrate`, in place of the GPU's data sheet.")]
 
 Workload = Annotated[str, typer.Option(help="`coder`, or a trace: a JSON object per line (docs/simulation.md).")]
 Rate = Annotated[float, typer.Option(help="Requests per second of the coder workload.")]
@@ -80,6 +83,7 @@ class Given(msgspec.Struct, frozen=True):
     queue_timeout: _Positive
     host_gib: _Span
     cache: bool
+    calibration: Path | None
     workload: str
     rate: _Positive
     duration: _Positive
@@ -116,12 +120,7 @@ def checked(params: Mapping[str, Any]) -> Given:
     Raises:
         ConfigError: one of them makes no sense; names it.
     """
-    try:
-        return msgspec.convert(params, Given)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).rpartition(" - at ")
-        option = where.strip("`$.").replace("_", "-")
-        raise ConfigError(f"--{option}: {what[:1].lower()}{what[1:]}; see `llama4coder simulate --help`") from error
+    return checked_as(params, Given, "simulate")
 
 
 def chances(text: str) -> tuple[float, ...]:

@@ -60,7 +60,7 @@ def _contexts(longest: int) -> Iterator[int]:
 def _speed_chart(plan: Plan, replica: Replica) -> Chart:
     lines = [Series("this plan", _curve(plan.fit, replica), PALETTE[0])]
     if plan.plain is not None:
-        plain = replica_of(plan.fit, plan.question.work, None, plan.efficiency)
+        plain = replica_of(plan.fit, plan.question.work, None, plan.efficiency, plan.question.calibration)
         lines.append(Series("without guesses", _curve(plan.fit, plain), PALETTE[1], is_dashed=True))
     if plan.fleet is not None:
         speed, width = plan.fleet.pace.tokens_per_s_per_user, replica.idle

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llama4coder.gpu.graph_sizes import GraphSizes
+from llama4coder.planner.calibration import Calibration, Subject
 from llama4coder.planner.candidate import Candidate
 from llama4coder.planner.efficiency import MEASURED, Efficiency
 from llama4coder.planner.fit import Fit
@@ -43,18 +44,34 @@ def make_plan(question: Question, efficiency: Efficiency = MEASURED) -> Plan:
     fit = fitting_candidate(question)
     if not fit.does_fit:
         return Plan(question, fit, nearest_plans(fit, question.hardware.num_gpus), efficiency)
-    replica = replica_of(fit, question.work, guessing, efficiency)
-    plain = None if guessing is None else _fleet(question, fit, replica_of(fit, question.work, None, efficiency))
+    calibration = question.calibration
+    replica = replica_of(fit, question.work, guessing, efficiency, calibration)
+    plain = None
+    if guessing is not None:
+        plain = _fleet(question, fit, replica_of(fit, question.work, None, efficiency, calibration))
     return Plan(question, fit, (), efficiency, replica, _fleet(question, fit, replica), plain)
 
 
-def replica_of(fit: Fit, work: Work, guessing: Guessing | None = None, efficiency: Efficiency = MEASURED) -> Replica:
-    """The replica that a fit describes, with the requests that it gets."""
-    limits = fit.candidate.limits
+def replica_of(
+    fit: Fit,
+    work: Work,
+    guessing: Guessing | None = None,
+    efficiency: Efficiency = MEASURED,
+    calibration: Calibration | None = None,
+) -> Replica:
+    """The replica that a fit describes, with the requests that it gets.
+
+    Raises:
+        ConfigError: a request is longer than the context, or the calibration was made for something else.
+    """
+    candidate, limits = fit.candidate, fit.candidate.limits
     work.check_fits(limits.context_length)
-    times = step_times(fit.candidate, efficiency)
     most_rows = min(limits.max_sequences, fit.num_sequences(work.total_tokens))
-    return Replica(times, work, limits.max_step_tokens, most_rows, guessing)
+    if calibration is None:
+        return Replica(step_times(candidate, efficiency), work, limits.max_step_tokens, most_rows, guessing)
+    calibration.check(Subject.of(candidate.model.shape, candidate.layout, candidate.form))
+    times = calibration.times
+    return Replica(times, work, limits.max_step_tokens, most_rows, guessing, times.around.front_s)
 
 
 def step_times(candidate: Candidate, efficiency: Efficiency = MEASURED) -> Roofline:

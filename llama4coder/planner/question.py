@@ -8,6 +8,7 @@ from llama4coder.kv.sizing import weight_bytes
 from llama4coder.kv.step_sizing import ServedForm
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.plan import RankPlan
+from llama4coder.planner.calibration import Calibration
 from llama4coder.planner.candidate import Candidate, Wish
 from llama4coder.planner.drafting import HIT_RATE, DraftPool
 from llama4coder.planner.fit import Fit
@@ -63,6 +64,7 @@ class Question:
     draft: Draft | None = None
     ranks_are_free: bool = True  # the fewest that fit are taken, at least `wish.ranks`
     stored: StoredQuant | None = None  # how the checkpoint is quantised
+    calibration: Calibration | None = None  # in place of the data sheet; what it was made for must be what is asked
 
     def __post_init__(self) -> None:
         check_positive("--rate", self.rate_per_s)

@@ -24,10 +24,11 @@ class Ttft:
     prefill_wait_s: float  # for prompts that came before
     step_wait_s: float  # for the step that runs
     prefill_s: float
+    front_s: float = 0.0  # HTTP and the way to the engine and back, where they were measured
 
     @property
     def total_s(self) -> float:
-        return self.slot_wait_s + self.prefill_wait_s + self.step_wait_s + self.prefill_s
+        return self.slot_wait_s + self.prefill_wait_s + self.step_wait_s + self.prefill_s + self.front_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Replica:
     max_step_tokens: int
     most_rows: int
     guessing: Guessing | None = None
+    front_s: float = 0.0  # see `Ttft`
 
     @cached_property
     def variants(self) -> Sequence[SteadyReplica]:
@@ -123,6 +125,7 @@ class Replica:
             prefill_wait_s=busy / (1 - busy) * full_s if busy < 1 else math.inf,
             step_wait_s=0.5 * (steady.busy * steady.chunk.total_s + _running(steady) * steady.decode.total_s),
             prefill_s=-(-self.work.new_tokens // room) * chunk_s,
+            front_s=self.front_s,
         )
 
     def _slot_wait_s(self, steady: Steady, utilisation: float) -> float:

@@ -33,6 +33,7 @@ class Subject:
     max_step_tokens: int
     max_draft_tokens: int
     efficiency: str  # where the shares of the data sheet come from
+    calibration: str | None  # where measured steps come from that take their place
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Speed:
     prefill_wait_s: float
     step_wait_s: float
     prefill_s: float
+    front_s: float
     itl_s: float
     itl_bound: str
     tokens_per_s_per_user: float
@@ -146,7 +148,7 @@ def report_of(plan: Plan) -> Report:
 
 def _subject(plan: Plan) -> Subject:
     candidate, hardware = plan.fit.candidate, plan.question.hardware
-    limits, form = candidate.limits, candidate.form
+    limits, form, calibration = candidate.limits, candidate.form, plan.question.calibration
     return Subject(
         model=candidate.model.name,
         gpu=candidate.gpu.name,
@@ -160,6 +162,7 @@ def _subject(plan: Plan) -> Subject:
         max_step_tokens=limits.max_step_tokens,
         max_draft_tokens=limits.max_draft_tokens,
         efficiency=plan.efficiency.source,
+        calibration=None if calibration is None else calibration.told_source,
     )
 
 
@@ -219,6 +222,7 @@ def _speed(plan: Plan, fleet: Fleet) -> Speed:
         prefill_wait_s=ttft.prefill_wait_s,
         step_wait_s=ttft.step_wait_s,
         prefill_s=ttft.prefill_s,
+        front_s=ttft.front_s,
         itl_s=steady.itl_s,
         itl_bound=str((steady.decode if steady.busy < 0.5 else steady.chunk).bound),
         tokens_per_s_per_user=pace.tokens_per_s_per_user,

@@ -50,8 +50,9 @@ class CoarseSimulation:
         is_whole = True
         try:
             for arrival in self._arrivals:
-                self._advance(arrival.arrival_s)
-                self._arrive(arrival)
+                at_engine_s = arrival.arrival_s + self._served.front_s
+                self._advance(at_engine_s)
+                self._arrive(arrival, at_engine_s)
                 told.advance(1)
             self._advance(float("inf"))
         except KeyboardInterrupt:
@@ -79,9 +80,9 @@ class CoarseSimulation:
                 self._note(request, End.EXPIRED)
             self._expect(number)
 
-    def _arrive(self, arrival: Arrival) -> None:
-        self._look(arrival.arrival_s)
-        self.now_s = arrival.arrival_s
+    def _arrive(self, arrival: Arrival, now_s: float) -> None:
+        self._look(now_s)
+        self.now_s = now_s
         engine = self._served.config.engine
         if arrival.num_prompt_tokens + arrival.output.num_tokens > self._served.config.model.context_length:
             self._note(CoarseRequest(arrival, arrival.num_prompt_tokens), End.TOO_LONG)

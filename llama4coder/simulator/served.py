@@ -17,6 +17,7 @@ from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.kv.budget import with_pool
 from llama4coder.kv.demand import Demand
 from llama4coder.machine import Machine
+from llama4coder.planner.calibration import Calibration, Subject
 from llama4coder.planner.gpus import GpuKind
 from llama4coder.planner.roofline import Roofline
 from llama4coder.planner.shapes import PlannedModel
@@ -57,6 +58,7 @@ class ServedReplica:
     block_move_s: float  # of one block to host memory, or back
     num_gpus: int = 1
     price_per_hour: float | None = None  # of one replica
+    front_s: float = 0.0  # of each request outside the engine, before its first token
     name: str = field(default="a replica")
 
     @property
@@ -66,11 +68,16 @@ class ServedReplica:
         return engine.num_blocks * engine.kv_shards * engine.block_size
 
 
-def serve(model: PlannedModel, gpu: GpuKind, choices: ReplicaChoices) -> ServedReplica:
-    """A replica of a model on GPUs of one kind, as `resolve` would have it there, timed by their data sheet.
+def serve(
+    model: PlannedModel, gpu: GpuKind, choices: ReplicaChoices, calibration: Calibration | None = None
+) -> ServedReplica:
+    """A replica of a model on GPUs of one kind, as `resolve` would have it there.
+
+    It is timed by the GPUs' data sheet, or by steps that were measured.
 
     Raises:
-        ConfigError: a combination that cannot work, such as a layout that there is none of.
+        ConfigError: a combination that cannot work, such as a layout that there is none of; or a calibration for
+            something else.
         NotEnoughMemory: it does not fit; says what would.
     """
     machine = Machine("cuda", gpu.memory_bytes, num_cpus=1, computes_bfloat16=True, host_memory_bytes=_HOST_BYTES)
@@ -78,16 +85,25 @@ def serve(model: PlannedModel, gpu: GpuKind, choices: ReplicaChoices) -> ServedR
     demand = Demand.of_config(config, model.shape)
     if choices.num_blocks is not None:
         config = with_pool(config, choices.num_blocks, choices.num_blocks * demand.block_bytes)
-    graphs = GraphSizes.to_verify(choices.max_sequences, demand.limits.max_draft_tokens)
     price, num_ranks = gpu.price_per_hour, demand.layout.num_ranks
+    front_s, name = 0.0, f"{model.name} on {num_ranks} x {gpu.name}"
+    times: StepTimes
+    if calibration is None:
+        graphs = GraphSizes.to_verify(choices.max_sequences, demand.limits.max_draft_tokens)
+        times = Roofline(gpu, model.shape, demand.layout, demand.form, graphs)
+    else:
+        calibration.check(Subject.of(model.shape, demand.layout, demand.form))
+        times, front_s = calibration.times, calibration.times.around.front_s
+        name = f"{model.name} on {num_ranks} x {calibration.source.machine}"
     return ServedReplica(
         config=config,
-        times=Roofline(gpu, model.shape, demand.layout, demand.form, graphs),
+        times=times,
         weight_bytes=demand.memory.weights,
         block_move_s=demand.block_bytes / _HOST_BYTES_PER_S,
         num_gpus=num_ranks,
         price_per_hour=None if price is None else price * num_ranks,
-        name=f"{model.name} on {num_ranks} x {gpu.name}",
+        front_s=front_s,
+        name=name,
     )
 
 

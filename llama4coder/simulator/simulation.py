@@ -106,7 +106,8 @@ class Simulation:
         arrival = next(self._arrivals, None)
         self._num_left = 0 if arrival is None else 1
         if arrival is not None:
-            self._agenda.at(arrival.arrival_s, lambda: self._arrive(arrival, advance))
+            at_engine_s = arrival.arrival_s + self._scenario.served.front_s
+            self._agenda.at(at_engine_s, lambda: self._arrive(arrival, advance))
 
     def _arrive(self, arrival: Arrival, advance: Callable[[int], None]) -> None:
         self._note_next(advance)

@@ -4,7 +4,7 @@ The layers are the design's. Packages that its table does not name are placed by
 `progress` and `shape` (a model's dimensions, read from config.json) need nothing, and `telemetry` needs `obs`;
 `machine`, `resolve` and `checkpoint` (which finds and converts model folders) need those and `kv.sizing`, and no torch;
 so do `inspection`, which tells what a model is, and `constraint`, which parses outputs; `llm` is the offline
-counterpart of `server`, and `perplexity` beside it uses the engine to compare formats.
+counterpart of `server`, `perplexity` beside it uses the engine to compare formats, and `calibration` to time its steps.
 """
 
 from collections.abc import Iterable, Mapping
@@ -65,7 +65,7 @@ LAYERS: Mapping[str, int] = {
             ),
             ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "convert", *KV_MEMORY, *PARALLEL),
             ("engine", "router", "planner", "workflows"),
-            ("spec", "server", "cli", "llm", "perplexity", "simulator"),
+            ("spec", "server", "cli", "llm", "perplexity", "simulator", "calibration"),
         )
     )
     for name in names
@@ -96,7 +96,7 @@ NEEDS_TORCH = tuple(
         "engine.constraints",
         *("engine.forward", "engine.graph_pass", "engine.pending", "engine.loading_rank", "engine.memory_meter", "llm"),
         *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.session", "spec.sessions"),
-        *("spec.drafter", "spec.local", "spec.local_loading", "perplexity.measure"),
+        *("spec.drafter", "spec.local", "spec.local_loading", "perplexity.measure", "calibration.measure"),
     )
 )
 

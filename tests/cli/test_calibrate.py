@@ -1,0 +1,89 @@
+"""The calibrate command on a tiny model, what `plan` and `simulate` make of its file, and every error in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from llama4coder.cli import calibrate, plan, simulate
+from llama4coder.planner.calibration import read_calibration
+from tests.support.calibrations import SERVING, calibration
+from tests.support.models import write_tiny_llama
+
+SMALL = ("--max-sequences", "4", "--max-step-tokens", "32", "--context", "128")
+
+
+def run(*arguments: object) -> Result:
+    app = typer.Typer()
+    for command in (calibrate, plan, simulate):
+        command.register(app)
+    return CliRunner(env={"COLUMNS": "160"}).invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_real_engine(tmp_path: Path) -> None:
+    write_tiny_llama(tmp_path / "tiny", tokenizer=True)
+    result = run("calibrate", tmp_path / "tiny", "--out", tmp_path / "table.yaml", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert "timing steps" in result.stderr
+    found = read_calibration(tmp_path / "table.yaml")
+    assert (found.source.model, found.source.device, found.serving) == ("tiny", "cpu", None)
+    assert {each.kind for each in found.source.residuals} == {"decode", "prefill", "mixed"}
+    assert found.steps.tokens[0] == 1 and found.steps.tokens[-1] == 32
+    assert sum(each.num_steps for each in found.source.residuals) == found.source.num_steps > 50
+    for kind in ("decode", "prefill", "mixed"):
+        assert kind in result.stdout
+
+
+def test_plan_and_simulate_use_it(tmp_path: Path) -> None:
+    table, trace = tmp_path / "table.yaml", tmp_path / "trace.jsonl"
+    calibration(serving=SERVING).write(table)
+    trace.write_text('{"arrival_s": 0, "prompt_tokens": 100, "output_tokens": 11}\n')
+    options = ("llama-3.2-1b", "--calibration", table, "--context", "4096", "--json")
+    simulated = json.loads(run("simulate", *options, "--workload", trace).stdout)
+    assert simulated["itl"]["p50_s"] == pytest.approx(0.101 - 0.001, rel=0.02)
+    assert simulated["ttft"]["p50_s"] == pytest.approx(0.25 + 0.199, rel=0.02)
+    counted = json.loads(run("simulate", *options, "--workload", trace, "--coarse").stdout)
+    assert counted["ttft"]["p50_s"] == pytest.approx(0.25 + 0.199, rel=0.02)
+    planned = json.loads(run("plan", *options, "--prompt-tokens", 100, "--output-tokens", 11, "--rate", 0.01).stdout)
+    assert planned["speed"]["front_s"] == 0.25
+    assert "Abacus 3" in planned["subject"]["calibration"]
+
+
+@pytest.mark.parametrize("command", ["plan", "simulate"])
+def test_a_table_for_something_else(tmp_path: Path, command: str) -> None:
+    calibration().write(tmp_path / "table.yaml")
+    result = run(command, "llama-3.2-3b", "--calibration", tmp_path / "table.yaml", "--context", 8192)
+    assert_one_line(result, "the calibration was made for hidden_size 2048 instead of 3072")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--max-sequences", "0"), "--max-sequences: expected `int` >= 1"),
+        (("--quant", "fp7"), "--quant: invalid enum value"),
+        (("--rate", "1"), "--table and --rate are for a running endpoint: name it with --url"),
+        (("--url", "http://127.0.0.1:1/v1"), "--url needs --table"),
+        (("--url", "http://127.0.0.1:1/v1", "--table", "nothing.yaml"), "nothing.yaml cannot be read"),
+    ],
+)
+def test_options_that_cannot_be(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    assert_one_line(run("calibrate", "embedded", "--out", tmp_path / "table.yaml", *options), message)
+
+
+def test_nowhere_to_write(tmp_path: Path) -> None:
+    assert_one_line(run("calibrate", "embedded", "--out", tmp_path / "none" / "a.yaml"), "there is no folder")
+
+
+def test_no_model_and_no_endpoint(tmp_path: Path) -> None:
+    assert_one_line(run("calibrate", tmp_path / "nowhere", "--out", tmp_path / "a.yaml"), "does not exist")
+    calibration().write(tmp_path / "table.yaml")
+    options = ("--url", "http://127.0.0.1:1/v1", "--table", tmp_path / "table.yaml")
+    assert_one_line(run("calibrate", "embedded", "--out", tmp_path / "a.yaml", *options), "cannot reach")
+
+
+def assert_one_line(result: Result, message: str) -> None:
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
