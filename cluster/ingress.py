@@ -13,6 +13,7 @@ from cluster.backend import ClusterBackend, Recovery
 from cluster.channel.token_receiver import TokenReceiver
 from cluster.metrics_hub import MetricsPusher
 from cluster.node import node_address
+from cluster.placement import uses_pool
 from cluster.routing import LiveReports, Routing
 from llama4coder.config import ResolvedConfig
 from llama4coder.obs.metrics import Metrics
@@ -32,6 +33,7 @@ class Ingress:
         self, config: ResolvedConfig, target: DeploymentHandle[Any], hub: DeploymentHandle[Any]
     ) -> None:
         metrics = Metrics(CollectorRegistry())
+        _show_intent(metrics, config)
         self._pusher = MetricsPusher(hub, serve.get_replica_context().replica_id.unique_id, metrics.render)
         self._receiver = TokenReceiver(node_address())
         router = Router(build_policy(config.router.policy), config.engine.block_size)
@@ -60,6 +62,13 @@ class Ingress:
             await self._reports.stop()
             await self._receiver.close()
             await self._pusher.stop()
+
+
+def _show_intent(metrics: Metrics, config: ResolvedConfig) -> None:
+    """What the operator wants, beside which the other metrics stand."""
+    metrics.show_configured(config.target_replicas, config.speculation.pool.min_replicas if uses_pool(config) else 0)
+    if config.plan is not None:
+        metrics.show_plan(config.plan)
 
 
 def served_model(config: ResolvedConfig, eos_token_ids: frozenset[int]) -> ServedModel:

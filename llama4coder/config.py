@@ -224,6 +224,31 @@ class ServerConfig(_Frozen):
     """Most log-probabilities per token that a request may ask for."""
 
 
+class PlanConfig(_Frozen):
+    """What `llama4coder plan --emit` promised of this deployment; served as metrics beside what is, and not obeyed."""
+
+    requests_per_s: Annotated[float, Field(gt=0)]
+    """Requests/s of all clients that the plan was made for."""
+    max_requests_per_s: Annotated[float, Field(gt=0)]
+    """Requests/s that the target replicas carry at most."""
+    output_tokens_per_s: Annotated[float, Field(gt=0)]
+    """Output tokens/s of all clients, at `requests_per_s`."""
+    target_replicas: PositiveInt
+    """Target replicas."""
+    draft_replicas: NonNegativeInt = 0
+    """Replicas of the draft pool."""
+    sequences: Annotated[float, Field(gt=0)]
+    """Sequences that generate at once on a target replica, at `requests_per_s`."""
+    max_sequences: PositiveInt
+    """Sequences that a target replica holds at most."""
+    kv_bytes_per_rank: PositiveInt
+    """KV memory of a rank."""
+    ttft_s: Annotated[float, Field(gt=0)]
+    """Mean seconds to the first token, at `requests_per_s`."""
+    itl_s: Annotated[float, Field(gt=0)]
+    """Mean seconds per output token of one sequence, at `requests_per_s`."""
+
+
 class DeploymentConfig(_Frozen):
     """The whole of one deployment: the `args` of the Serve application."""
 
@@ -233,6 +258,7 @@ class DeploymentConfig(_Frozen):
     speculation: SpeculationConfig = SpeculationConfig()
     router: RouterConfig = RouterConfig()
     server: ServerConfig = ServerConfig()
+    plan: PlanConfig | None = None
     ingress_replicas: PositiveInt = 1
     """Processes that speak HTTP, tokenise and detokenise."""
     target_replicas: PositiveInt = 1
@@ -316,3 +342,4 @@ class ResolvedConfig(_Frozen):
     server: ServerConfig
     ingress_replicas: int
     target_replicas: int
+    plan: PlanConfig | None = None

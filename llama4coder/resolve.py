@@ -87,6 +87,7 @@ def resolve(
         server=_server(config),
         ingress_replicas=config.ingress_replicas,
         target_replicas=config.target_replicas,
+        plan=config.plan,
     )
 
 

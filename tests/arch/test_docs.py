@@ -31,6 +31,7 @@ def test_configuration_page_has_every_field() -> None:
         "speculation.pool": config.PoolConfig,
         "router": config.RouterConfig,
         "server": config.ServerConfig,
+        "plan": config.PlanConfig,
     }
     for section, settings in sections.items():
         for name in settings.model_fields:

@@ -37,6 +37,8 @@ class QueueMetrics:
             ("outcome",),
             registry=registry,
         )
+        for outcome in ("restored", "recomputed", "abandoned"):
+            self.preemptions.labels(outcome=outcome)
         self.readmitted_tokens = Counter(
             "llama4coder_readmitted_tokens_total",
             "Tokens that preempted sequences had computed: found again when they returned, or not",
