@@ -15,6 +15,8 @@ class EngineMetrics:
             "llama4coder_output_tokens_total", "Output tokens of ended requests", registry=registry
         )
         self.finished = Counter("llama4coder_finished_total", "Sequences ended", ("reason",), registry=registry)
+        for reason in FinishReason:
+            self.finished.labels(reason=reason.value)
         self.step_time = Histogram(
             "llama4coder_step_time_seconds",
             "One step, from submission or the end of the one before to commit",

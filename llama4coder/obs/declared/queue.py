@@ -45,6 +45,8 @@ class QueueMetrics:
             ("source",),
             registry=registry,
         )
+        for source in ("restored", "recomputed"):
+            self.readmitted_tokens.labels(source=source)
 
     def on_admitted(
         self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int, num_host_tokens: int
