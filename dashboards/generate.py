@@ -10,7 +10,7 @@ from dashboards.promql import series_of
 from dashboards.recording import recording_groups
 from dashboards.rules import Recording, as_yaml, rule_file
 from dashboards.scraping import dashboard_provider, data_source, scrape_config
-from llama4coder.obs.catalogue import declared_metrics
+from llama4coder.obs.catalogue import DeclaredMetric, declared_metrics
 
 FOLDER = Path(__file__).parent
 _HEADER = "# Made by `python -m dashboards`; change it there.\n"
@@ -33,8 +33,7 @@ def files() -> Mapping[Path, str]:
         UndeclaredMetric: a panel or a rule asks for what is not there.
     """
     check_names(queries())
-    metrics = declared_metrics()
-    boards = {FOLDER / "grafana" / f"{board.uid}.json": dashboard(board, metrics) for board in BOARDS}
+    boards = {FOLDER / "grafana" / f"{board.uid}.json": dashboard(board, metrics_read) for board in BOARDS}
     return boards | {
         FOLDER / "prometheus/prometheus.yml": _HEADER + _SCRAPING + as_yaml(scrape_config()),
         FOLDER / "prometheus/rules/recording.yml": rule_file(recording_groups(), _HEADER),
@@ -66,6 +65,17 @@ def check_names(asked: Mapping[str, str]) -> None:
         for name in series_of(query):
             if name not in known:
                 raise UndeclaredMetric(f"{place}: nothing declares or records {name}")
+
+
+def metrics_read(query: str) -> Iterator[DeclaredMetric]:
+    """The declared metrics that a query rests on, by way of what is recorded, too."""
+    metrics = declared_metrics()
+    for name in series_of(query):
+        if name in metrics:
+            yield metrics[name]
+        for rule in _recordings():
+            if rule.record == name:
+                yield from metrics_read(rule.expression)
 
 
 def _recordings() -> Iterator[Recording]:

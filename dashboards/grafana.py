@@ -1,13 +1,15 @@
 """A dashboard as Grafana reads it (11 and later): no plugin, and the data source is a variable."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dashboards.panels import Board, Colour, Kind, Panel
-from dashboards.promql import series_of
 from llama4coder.obs.catalogue import DeclaredMetric
+
+Reads = Callable[[str], Iterable[DeclaredMetric]]
+"""Which metrics a query rests on."""
 
 SCHEMA_VERSION = 39  # Grafana 11's; later ones read it and bring it up to date
 _WIDTH = 24
@@ -26,7 +28,7 @@ class Size:
 SIZES: Mapping[Kind, Size] = {Kind.LINES: Size(8, 8), Kind.NUMBER: Size(4, 4)}
 
 
-def dashboard(board: Board, metrics: Mapping[str, DeclaredMetric]) -> str:
+def dashboard(board: Board, reads: Reads) -> str:
     """Its file."""
     content = {
         "uid": board.uid,
@@ -43,7 +45,7 @@ def dashboard(board: Board, metrics: Mapping[str, DeclaredMetric]) -> str:
         "links": [_link_to_the_others()],
         "annotations": {"list": [_alerts()]},
         "templating": {"list": list(_variables())},
-        "panels": list(_panels(board, metrics)),
+        "panels": list(_panels(board, reads)),
     }
     return json.dumps(content, indent=2) + "\n"
 
@@ -97,7 +99,7 @@ def _alerts() -> Mapping[str, Any]:
     }
 
 
-def _panels(board: Board, metrics: Mapping[str, DeclaredMetric]) -> Iterator[Mapping[str, Any]]:
+def _panels(board: Board, reads: Reads) -> Iterator[Mapping[str, Any]]:
     """Rows of as many as there is room for, from the top."""
     number, y = 0, 0
     for section in board.sections:
@@ -116,7 +118,7 @@ def _panels(board: Board, metrics: Mapping[str, DeclaredMetric]) -> Iterator[Map
             if x + size.width > _WIDTH or (x and size.height != row_height):
                 x, y = 0, y + row_height
             number, row_height = number + 1, size.height
-            yield {"id": number, "gridPos": _place(x, y, size), **_panel(panel, metrics)}
+            yield {"id": number, "gridPos": _place(x, y, size), **_panel(panel, reads)}
             x += size.width
         y += row_height
 
@@ -125,11 +127,11 @@ def _place(x: int, y: int, size: Size) -> Mapping[str, int]:
     return {"x": x, "y": y, "w": size.width, "h": size.height}
 
 
-def _panel(panel: Panel, metrics: Mapping[str, DeclaredMetric]) -> Mapping[str, Any]:
+def _panel(panel: Panel, reads: Reads) -> Mapping[str, Any]:
     return {
         "type": panel.kind.value,
         "title": panel.title,
-        "description": describe(panel, metrics),
+        "description": describe(panel, reads),
         "datasource": _SOURCE,
         "targets": [
             {
@@ -180,9 +182,9 @@ def _field(panel: Panel) -> Mapping[str, Any]:
     return field | {"color": {"mode": "palette-classic"}, "custom": custom, **limits}
 
 
-def describe(panel: Panel, metrics: Mapping[str, DeclaredMetric]) -> str:
+def describe(panel: Panel, reads: Reads) -> str:
     """Its own note, and what each of its metrics is declared to be."""
-    names = dict.fromkeys(name for query in panel.queries for name in series_of(query.expression) if name in metrics)
-    told = {metrics[name].name: metrics[name].meaning for name in names}
-    lines: Sequence[str] = [f"`{name}`: {meaning}." for name, meaning in told.items()]
+    read = [metric for query in panel.queries for metric in reads(query.expression)]
+    told = {metric.name: metric.meaning for metric in read}
+    lines = [f"`{name}`: {meaning}." for name, meaning in told.items()]
     return "\n\n".join([*([panel.note] if panel.note else []), *lines])

@@ -86,9 +86,9 @@ class Board:
         return [panel for section in self.sections for panel in section.panels]
 
 
-def number(title: str, unit: Unit, expression: str, *thresholds: Threshold) -> Panel:
+def number(title: str, unit: Unit, expression: str, *thresholds: Threshold, note: str = "") -> Panel:
     """A single figure."""
-    return Panel(title, unit, (Query(expression, title),), kind=Kind.NUMBER, thresholds=thresholds)
+    return Panel(title, unit, (Query(expression, title),), note, Kind.NUMBER, thresholds)
 
 
 def warn_from(warning: float, bad: float) -> tuple[Threshold, Threshold]:

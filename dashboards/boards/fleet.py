@@ -60,6 +60,7 @@ FLEET = Board(
                     Unit.COUNT,
                     zero_if_none(f'count(ALERTS{{alertstate="firing", {DEPLOYMENT}}})'),
                     Threshold(1, Colour.BAD),
+                    note="docs/runbook.md has a section for each.",
                 ),
             ),
         ),

@@ -47,6 +47,7 @@ LIFE = Board(
                     f"min (up{{{DEPLOYMENT}}})",
                     Threshold(0, Colour.BAD),
                     Threshold(1, Colour.GOOD),
+                    note="0 if Prometheus gets no metrics of this deployment.",
                 ),
             ),
         ),

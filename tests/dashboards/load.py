@@ -47,6 +47,7 @@ class Clients:
         self._stopping.set()
         for thread in self._threads:
             thread.join(130)
+        self._client.close()
 
     def _ask_on(self, ask: Ask, chance: random.Random) -> None:
         while not self._stopping.is_set():

@@ -47,20 +47,21 @@ _log = logging.getLogger(__name__)  # told with `pytest --log-cli-level=INFO`
 
 @pytest.fixture(scope="module")
 def watched() -> Iterator[Watched]:
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     with watched_deployment() as watched:
         yield watched
 
 
 @pytest.fixture(scope="module")
-def calm(watched: Watched) -> Watched:
-    """After a while with a few clients."""
+def calm(watched: Watched) -> Iterator[Watched]:
+    """After a while with a few clients, who go on."""
     clients = watched.clients()
     clients.start(4, CALM)
     until(lambda: False, CALM_S, watched.is_ready)
-    clients.stop()
-    _log.info("calm: %s", clients.statuses)
     assert clients.statuses[200] > 20
-    return watched
+    yield watched
+    clients.stop()
+    _log.info("the few were told %s", clients.statuses)
 
 
 def filled(expression: str, window: str = "2m") -> str:

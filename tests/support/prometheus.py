@@ -42,6 +42,9 @@ class Prometheus:
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=30)
 
+    def close(self) -> None:
+        self._client.close()
+
     def is_ready(self) -> bool:
         try:
             return self._client.get("/-/ready").status_code == 200
@@ -110,13 +113,14 @@ def running_prometheus(folder: Path, configuration: Path) -> Iterator[Prometheus
     command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    prometheus = Prometheus(f"http://127.0.0.1:{port}")
     try:
-        prometheus = Prometheus(f"http://127.0.0.1:{port}")
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while not prometheus.is_ready():
             assert process.poll() is None and time.monotonic() < deadline_s, (folder / "prometheus.log").read_text()
             time.sleep(0.2)
         yield prometheus
     finally:
+        prometheus.close()
         process.terminate()
         process.wait(30)
