@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import httpx
 
 _PREFIXES = tuple(f"def function_{number}(first, second):\n    return first + second\n" * 6 for number in range(4))
+_REFUSED, _PATIENCE_S = 400, 1.0
 _SHAPES = ("completions", "stream", "chat")
 
 
@@ -57,7 +58,7 @@ class Clients:
                 status = 0
                 time.sleep(0.5)
             self.statuses[status] = self.statuses.get(status, 0) + 1
-            self._stopping.wait(ask.pause_s)
+            self._stopping.wait(ask.pause_s if status < _REFUSED else _PATIENCE_S)
 
     def _one(self, ask: Ask, chance: random.Random) -> int:
         prompt = chance.choice(_PREFIXES) + f"def other_{chance.randrange(10_000)}("

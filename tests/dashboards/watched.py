@@ -78,7 +78,7 @@ def arguments(folder: Path, keys_file: Path) -> Mapping[str, Any]:
             "host_memory_bytes": 4 * _MIB,
             "num_threads": 1,
             "max_sequences": 16,
-            "max_queued_requests": 4,
+            "max_queued_requests": 12,
             "queue_timeout_s": 5,
         },
         "speculation": {
