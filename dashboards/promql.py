@@ -37,7 +37,7 @@ def of_targets(gauge: str) -> str:
 
 def zero_if_none(query: str) -> str:
     """For what is counted under labels that come only with the first count: nothing is none."""
-    return f"{query} or vector(0)"
+    return f"{query} or 0 * absent({query})"
 
 
 def series_of(query: str) -> Iterator[str]:

@@ -53,7 +53,7 @@ ROUTER = Board(
                     "Cached prompt tokens",
                     Unit.PER_S,
                     (Query(rate(_BELIEVED), "believed"), Query(rate(_FOUND), "found")),
-                    note="What the router believed to be cached where it sent a request, and what was.",
+                    note="Requests that are refused where they were sent count as believed alone.",
                 ),
                 Panel(
                     "Prompt tokens by where they came from",

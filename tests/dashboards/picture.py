@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dashboards.grafana import SIZES
 from dashboards.panels import Board, Colour, Kind, Panel, Query
 from llama4coder.planner.svg import GRID, INK, Box, Point, document, line, nice_ticks, rect, text
-from tests.dashboards.figures import legend, told
+from tests.dashboards.figures import legend, ticks, told
 from tests.support.prometheus import Prometheus
 
 CELL = Point(58, 30)  # of Grafana's grid, in pixels
@@ -117,15 +117,17 @@ def _chart(panel: Panel, curves: Sequence[Curve], box: Box, span: Span) -> Itera
     drawn = _stacked(curves) if panel.is_stacked else curves
     names = curves[:_MOST_NAMES]
     num_rows = -(-len(names) // 2)
-    inner = Box(box.x + 62, box.y + 28, box.width - 74, box.height - _TITLE - 12 - _LEGEND_ROW * num_rows)
+    inner = Box(box.x + 66, box.y + 28, box.width - 94, box.height - _TITLE - 12 - _LEGEND_ROW * num_rows)
     axes = _axes_for(panel, drawn, inner, span)
     yield from _grid(axes, panel)
     for threshold in panel.thresholds:
         if axes.low <= threshold.value <= axes.high:
             y = axes.y(threshold.value)
             yield _path([Point(inner.x, y), Point(inner.x + inner.width, y)], _COLOURS[threshold.colour], dashes="4 4")
-    for index, curve in enumerate(drawn):
+    for index, curve in reversed(list(enumerate(drawn))):  # of a stack the highest first, the others over it
         points = [Point(axes.x(point.x), axes.y(min(max(point.y, axes.low), axes.high))) for point in curve.points]
+        if panel.is_stacked:
+            yield _area(points, inner, _SERIES[index % len(_SERIES)])
         yield _path(points, _SERIES[index % len(_SERIES)])
     for index, curve in enumerate(names):
         yield from _name(panel, curve, _SERIES[index % len(_SERIES)], _place_of(box, index, num_rows))
@@ -155,8 +157,7 @@ def _axes_for(panel: Panel, curves: Sequence[Curve], box: Box, span: Span) -> _A
 
 def _grid(axes: _Axes, panel: Panel) -> Iterator[str]:
     right = axes.box.x + axes.box.width
-    for tick in nice_ticks(axes.high - axes.low):
-        value = axes.low + tick
+    for value in ticks(axes.low, axes.high, panel.unit):
         yield line(Point(axes.box.x, axes.y(value)), Point(right, axes.y(value)), GRID)
         yield f'<g fill="{_PALE}">{text(axes.box.x - 6, axes.y(value) + 4, told(value, panel.unit), anchor="end")}</g>'
     bottom = axes.box.y + axes.box.height
@@ -170,6 +171,13 @@ def _path(points: Sequence[Point], colour: str, dashes: str = "") -> str:
     path = " ".join(f"{point.x:.1f},{point.y:.1f}" for point in points)
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
     return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"{dashed}/>'
+
+
+def _area(points: Sequence[Point], box: Box, colour: str) -> str:
+    bottom = box.y + box.height
+    corners = [Point(points[0].x, bottom), *points, Point(points[-1].x, bottom)]
+    path = " ".join(f"{point.x:.1f},{point.y:.1f}" for point in corners)
+    return f'<polygon points="{path}" fill="#ffffff"/><polygon points="{path}" fill="{colour}" fill-opacity="0.3"/>'
 
 
 def _stacked(curves: Sequence[Curve]) -> list[Curve]:

@@ -18,7 +18,7 @@ from dashboards.recording import recording_groups
 from dashboards.rules import Recording
 from dashboards.scraping import DEPLOYMENT
 from tests.dashboards.load import Ask, until
-from tests.dashboards.watched import CALM, DRAFT, Watched, watched_deployment
+from tests.dashboards.watched import CALM, DRAFT, WRONG_PLAN, Watched, watched_deployment
 from tests.support.watching import processes_named
 
 pytestmark = [
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)  # told with `pytest --log-cli-level=INFO`
 @pytest.fixture(scope="module")
 def watched() -> Iterator[Watched]:
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with watched_deployment() as watched:
+    with watched_deployment(WRONG_PLAN) as watched:
         yield watched
 
 

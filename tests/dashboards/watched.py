@@ -25,7 +25,7 @@ DRAFT = b"DraftReplica"
 CALM = Ask(max_tokens=(8, 40, 120), pause_s=0.7)
 _MIB = 2**20
 _REPOSITORY = Path(__file__).parents[2]
-PLAN = {
+WRONG_PLAN: Mapping[str, float] = {
     "requests_per_s": 6.0,
     "max_requests_per_s": 9.0,
     "output_tokens_per_s": 300.0,
@@ -37,6 +37,7 @@ PLAN = {
     "ttft_s": 0.002,  # too fast
     "itl_s": 0.03,
 }
+PLAN = {**WRONG_PLAN, "kv_bytes_per_rank": 1_900_000, "ttft_s": 0.08}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class Watched:
             return False
 
 
-def arguments(folder: Path, keys_file: Path) -> Mapping[str, Any]:
-    """Two ranks that divide each sequence's blocks, little KV memory, a draft pool, keys, and a plan that is wrong."""
+def arguments(folder: Path, keys_file: Path, plan: Mapping[str, float]) -> Mapping[str, Any]:
+    """Two ranks that divide each sequence's blocks, little KV memory, a draft pool, keys, and a plan."""
     tiny = folder / MODEL
     write_tiny_llama(tiny, tokenizer=True, max_position_embeddings=4096)
     return {
@@ -87,7 +88,7 @@ def arguments(folder: Path, keys_file: Path) -> Mapping[str, Any]:
             "draft": {"path": str(tiny), "dtype": "float32", "num_threads": 1, "max_forks": 0},
         },
         "server": {"keys_file": str(keys_file), "tenant_metrics": True, "ready_timeout_s": 5},
-        "plan": PLAN,
+        "plan": plan,
     }
 
 
@@ -98,14 +99,14 @@ def new_key(file: Path, name: str, *options: str) -> str:
 
 
 @contextlib.contextmanager
-def watched_deployment() -> Iterator[Watched]:
+def watched_deployment(plan: Mapping[str, float]) -> Iterator[Watched]:
     """Ready, with a Prometheus that scrapes it by a key for metrics."""
     with tempfile.TemporaryDirectory(prefix="watched-") as name:
         folder = Path(name)
         keys_file, key_file = folder / "keys.json", folder / "metrics.key"
         key_file.write_text(new_key(keys_file, "prometheus", "--scope", "metrics"))
         key = new_key(keys_file, "alice")
-        with live_server(arguments(folder, keys_file)) as server:
+        with live_server(arguments(folder, keys_file, plan)) as server:
             address = f"127.0.0.1:{server.port}"
             configuration = write_configuration(folder / "prometheus", [address], key_file)
             with running_prometheus(folder / "prometheus", configuration) as prometheus:
