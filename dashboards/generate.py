@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dashboards.alerts import alert_groups
 from dashboards.boards import BOARDS
-from dashboards.grafana import dashboard
+from dashboards.grafana import Reads, dashboard
 from dashboards.promql import series_of
 from dashboards.recording import recording_groups
 from dashboards.rules import Recording, as_yaml, rule_file
@@ -33,7 +33,8 @@ def files() -> Mapping[Path, str]:
         UndeclaredMetric: a panel or a rule asks for what is not there.
     """
     check_names(queries())
-    boards = {FOLDER / "grafana" / f"{board.uid}.json": dashboard(board, metrics_read) for board in BOARDS}
+    reads = reads_of_queries()
+    boards = {FOLDER / "grafana" / f"{board.uid}.json": dashboard(board, reads) for board in BOARDS}
     return boards | {
         FOLDER / "prometheus/prometheus.yml": _HEADER + _SCRAPING + as_yaml(scrape_config()),
         FOLDER / "prometheus/rules/recording.yml": rule_file(recording_groups(), _HEADER),
@@ -67,15 +68,19 @@ def check_names(asked: Mapping[str, str]) -> None:
                 raise UndeclaredMetric(f"{place}: nothing declares or records {name}")
 
 
-def metrics_read(query: str) -> Iterator[DeclaredMetric]:
+def reads_of_queries() -> Reads:
     """The declared metrics that a query rests on, by way of what is recorded, too."""
-    metrics = declared_metrics()
-    for name in series_of(query):
-        if name in metrics:
-            yield metrics[name]
-        for rule in _recordings():
-            if rule.record == name:
-                yield from metrics_read(rule.expression)
+    metrics, recordings = declared_metrics(), list(_recordings())
+
+    def reads(query: str) -> Iterator[DeclaredMetric]:
+        for name in series_of(query):
+            if name in metrics:
+                yield metrics[name]
+            for rule in recordings:
+                if rule.record == name:
+                    yield from reads(rule.expression)
+
+    return reads
 
 
 def _recordings() -> Iterator[Recording]:
