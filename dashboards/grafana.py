@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dashboards.panels import Board, Colour, Kind, Panel
+from dashboards.panels import Board, Colour, Kind, Panel, Unit
 from llama4coder.obs.catalogue import DeclaredMetric
 
 Reads = Callable[[str], Iterable[DeclaredMetric]]
@@ -167,7 +167,8 @@ def _field(panel: Panel) -> Mapping[str, Any]:
     steps += [{"color": threshold.colour.value, "value": threshold.value} for threshold in panel.thresholds]
     field: dict[str, Any] = {"unit": panel.unit.value, "thresholds": {"mode": "absolute", "steps": steps}}
     if panel.kind is Kind.NUMBER:
-        return field | {"color": {"mode": "thresholds"}, "noValue": "none"}
+        whole = {"decimals": 0} if panel.unit is Unit.COUNT else {}  # `increase` extrapolates
+        return field | {"color": {"mode": "thresholds"}, "noValue": "none", **whole}
     custom = {
         "drawStyle": "line",
         "lineWidth": 1,

@@ -178,7 +178,7 @@ CAPACITY = Board(
                     (Query(f"sum (llama4coder_queue_depth_tokens{{{DEPLOYMENT}}})", "tokens"),),
                 ),
                 Panel(
-                    "Prompt tokens that replicas compute",
+                    "Tokens that replicas compute",
                     Unit.PER_S,
                     (Query(rate("llama4coder_step_tokens_total", by="phase"), "{{phase}}"),),
                     is_stacked=True,

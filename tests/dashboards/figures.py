@@ -43,4 +43,4 @@ def _scaled(value: float, prefixes: Sequence[tuple[float, str]]) -> str:
 
 
 def legend(template: str, labels: Mapping[str, str]) -> str:
-    return _LABEL.sub(lambda found: labels.get(found[1], ""), template)
+    return _LABEL.sub(lambda found: labels.get(found[1], ""), template).strip() or "none"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dashboards.grafana import SIZES
-from dashboards.panels import Board, Colour, Kind, Panel, Query
+from dashboards.panels import Board, Colour, Kind, Panel, Query, Unit
 from llama4coder.planner.svg import GRID, INK, Box, Point, document, line, nice_ticks, rect, text
 from tests.dashboards.figures import legend, ticks, told
 from tests.support.prometheus import Prometheus
@@ -95,7 +95,8 @@ def _number(panel: Panel, curves: Sequence[Curve], box: Box) -> Iterator[str]:
     value = curves[0].last
     reached = [_COLOURS[each.colour] for each in panel.thresholds if value >= each.value]
     colour = reached[-1] if reached else _COLOURS[Colour.GOOD]
-    content = text(box.x + box.width / 2, box.y + 72, told(value, panel.unit), size=30, anchor="middle", weight="bold")
+    shown = f"{value:,.0f}" if panel.unit is Unit.COUNT else told(value, panel.unit)
+    content = text(box.x + box.width / 2, box.y + 72, shown, size=30, anchor="middle", weight="bold")
     yield f'<g fill="{colour}">{content}</g>'
 
 
@@ -117,7 +118,7 @@ def _chart(panel: Panel, curves: Sequence[Curve], box: Box, span: Span) -> Itera
     drawn = _stacked(curves) if panel.is_stacked else curves
     names = curves[:_MOST_NAMES]
     num_rows = -(-len(names) // 2)
-    inner = Box(box.x + 66, box.y + 28, box.width - 94, box.height - _TITLE - 12 - _LEGEND_ROW * num_rows)
+    inner = Box(box.x + 76, box.y + 28, box.width - 104, box.height - _TITLE - 12 - _LEGEND_ROW * num_rows)
     axes = _axes_for(panel, drawn, inner, span)
     yield from _grid(axes, panel)
     for threshold in panel.thresholds:
