@@ -12,7 +12,7 @@ GUIDELLM := .venv/guidellm/bin/guidellm
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all lint bench bench-engine bench-endpoint bench-overload docs clean
+.PHONY: help serve test test-all lint bench bench-engine bench-endpoint bench-overload dashboards docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ bench-endpoint: $(DEV_READY) $(GUIDELLM) ## Print streaming speed beside the eng
 
 bench-overload: $(DEV_READY) ## Overload a server with little KV memory (ARGS=, see tests/bench/overload.py)
 	$(BIN)/python -m tests.bench.overload $(ARGS)
+
+dashboards: $(DEV_READY) ## Write the generated files of dashboards/
+	$(BIN)/python -m dashboards
 
 docs: ## Write the generated pages of docs/
 	$(PYTHON) scripts/reference.py

@@ -16,6 +16,7 @@ from cluster.draft_scaling import BUSY, SESSIONS
 from cluster.metrics_hub import MetricsPusher
 from cluster.node import node_address
 from llama4coder.config import ResolvedConfig
+from llama4coder.obs.declared.life import ReplicaPool
 from llama4coder.obs.metrics import Metrics
 from llama4coder.spec.pool_host import PoolHost
 
@@ -35,6 +36,7 @@ class DraftReplica:
         self._server = DraftServer(host, lambda socket: bind_encrypted(socket, node_address()), metrics)
         name = serve.get_replica_context().replica_id.unique_id
         self._whereabouts = Whereabouts(name, self._server.start())
+        metrics.on_ready(ReplicaPool.DRAFT)
         self._busy = BusyShare(time.monotonic())
         self._pusher = MetricsPusher(hub, name, metrics.render)
 

@@ -14,6 +14,7 @@ from cluster.backend import ClusterBackend, Recovery
 from cluster.channel.token_receiver import TokenReceiver
 from cluster.metrics_hub import MetricsPusher
 from cluster.node import node_address
+from cluster.placement import uses_pool
 from cluster.routing import LiveReports, Routing
 from llama4coder.config import ResolvedConfig
 from llama4coder.obs.metrics import Metrics
@@ -35,6 +36,7 @@ class Ingress:
         self, config: ResolvedConfig, target: DeploymentHandle[Any], hub: DeploymentHandle[Any]
     ) -> None:
         metrics = Metrics(CollectorRegistry())
+        _show_intent(metrics, config)
         process = serve.get_replica_context().replica_id.unique_id
         self._telemetry = build_telemetry(config.telemetry, process, metrics.telemetry_dropped)
         self._pusher = MetricsPusher(hub, process, metrics.render)
@@ -69,6 +71,13 @@ class Ingress:
             await self._pusher.stop()
             if self._telemetry is not None:
                 await asyncio.to_thread(self._telemetry.close)
+
+
+def _show_intent(metrics: Metrics, config: ResolvedConfig) -> None:
+    """What the operator wants, beside which the other metrics stand."""
+    metrics.show_configured(config.target_replicas, config.speculation.pool.min_replicas if uses_pool(config) else 0)
+    if config.plan is not None:
+        metrics.show_plan(config.plan)
 
 
 def served_model(config: ResolvedConfig, eos_token_ids: frozenset[int]) -> ServedModel:

@@ -9,6 +9,7 @@ from cluster.channel.rank_server import RankServer
 from cluster.node import Place, here
 from llama4coder.config import ResolvedConfig
 from llama4coder.kv.rank_memory import LoadedMemory, PoolMemory
+from llama4coder.machine import free_memory_bytes
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.meeting import Meeting
 from llama4coder.parallel.plan import RankPlan
@@ -114,6 +115,11 @@ class RankActor:
     def loaded(self) -> Loaded:
         """How far `load` is."""
         return self._progress.loaded
+
+    def free_memory_bytes(self) -> int:
+        """What is left of the memory that it shares with nobody, or with the machine."""
+        assert self._task is not None, "asked before load"
+        return free_memory_bytes(self._task.config.engine.device)
 
     def serve(self) -> None:
         """Wait until the rank has failed or was stopped."""

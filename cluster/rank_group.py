@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,10 @@ class RankGroup:
         """Raise `EngineDead` unless all of them are alive."""
         if not self._is_alive:
             raise EngineDead("a rank has gone")
+
+    async def free_memory(self) -> Mapping[int, int]:
+        """Bytes that nobody has taken on each rank's device. Raises `RayError` when a rank is gone."""
+        return dict(enumerate(await _all(actor.free_memory_bytes.remote() for actor in self._actors)))
 
     def connected(self) -> None:
         """To be called when the first step has come back from them: the channels' names are needed no more."""

@@ -10,6 +10,7 @@ from ray.serve.handle import DeploymentHandle
 from cluster.channel.endpoint import Endpoint
 from cluster.channel.executor import ZmqExecutor
 from cluster.generation import GenerationOutcome, GenerationService, Refusal
+from cluster.headroom import HeadroomWatch
 from cluster.metrics_hub import MetricsPusher
 from cluster.rank_group import RankGroup
 from cluster.reporter import Reporter
@@ -21,6 +22,7 @@ from llama4coder.engine.thread import EngineThread, QueueLimits
 from llama4coder.errors import EngineDead
 from llama4coder.kv.memory_line import told_memory
 from llama4coder.kv.name_journal import NameJournal
+from llama4coder.obs.declared.life import ReplicaPool
 from llama4coder.obs.metrics import Metrics
 from llama4coder.types import GenerateRequest
 
@@ -53,6 +55,9 @@ class TargetReplica:
         with times.phase("warm-up"):
             await self._service.probe(config.engine.step_timeout_s)
             self._ranks.connected()
+        metrics.on_ready(ReplicaPool.TARGET)
+        self._metrics = metrics
+        self._headroom = HeadroomWatch(self._ranks.free_memory, metrics.on_headroom)
         self._name = serve.get_replica_context().replica_id.unique_id
         self._reporter = Reporter(self._name, thread, journal, config.engine.kv_shards)
         self._pusher = MetricsPusher(hub, self._name, metrics.render)
@@ -80,11 +85,14 @@ class TargetReplica:
             self._executor.check()
             self._ranks.check()
         except EngineDead:
+            self._metrics.on_failed(ReplicaPool.TARGET)
             self._ranks.stop()
             raise
 
     async def __del__(self) -> None:
         """Called by Serve when the replica is stopped, also when `__init__` did not finish."""
+        if hasattr(self, "_headroom"):
+            self._headroom.stop()
         if hasattr(self, "_reporter"):
             await self._reporter.stop()
         if hasattr(self, "_pusher"):

@@ -245,6 +245,31 @@ class TelemetryConfig(_Frozen):
     """How long the collector may take; and how long an ingress that ends waits for the last report."""
 
 
+class PlanConfig(_Frozen):
+    """What `llama4coder plan --emit` promised of this deployment; served as metrics beside what is, and not obeyed."""
+
+    requests_per_s: Annotated[float, Field(gt=0)]
+    """Requests/s of all clients that the plan was made for."""
+    max_requests_per_s: Annotated[float, Field(gt=0)]
+    """Requests/s that the target replicas carry at most."""
+    output_tokens_per_s: Annotated[float, Field(gt=0)]
+    """Output tokens/s of all clients, at `requests_per_s`."""
+    target_replicas: PositiveInt
+    """Target replicas."""
+    draft_replicas: NonNegativeInt = 0
+    """Replicas of the draft pool."""
+    sequences: Annotated[float, Field(gt=0)]
+    """Sequences that generate at once on a target replica, at `requests_per_s`."""
+    max_sequences: PositiveInt
+    """Sequences that a target replica holds at most."""
+    kv_bytes_per_rank: PositiveInt
+    """KV memory of a rank."""
+    ttft_s: Annotated[float, Field(gt=0)]
+    """Mean seconds to the first token, at `requests_per_s`."""
+    itl_s: Annotated[float, Field(gt=0)]
+    """Mean seconds per output token of one sequence, at `requests_per_s`."""
+
+
 class DeploymentConfig(_Frozen):
     """The whole of one deployment: the `args` of the Serve application."""
 
@@ -255,6 +280,7 @@ class DeploymentConfig(_Frozen):
     router: RouterConfig = RouterConfig()
     server: ServerConfig = ServerConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    plan: PlanConfig | None = None
     ingress_replicas: PositiveInt = 1
     """Processes that speak HTTP, tokenise and detokenise."""
     target_replicas: PositiveInt = 1
@@ -339,3 +365,4 @@ class ResolvedConfig(_Frozen):
     telemetry: TelemetryConfig
     ingress_replicas: int
     target_replicas: int
+    plan: PlanConfig | None = None

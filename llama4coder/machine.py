@@ -64,6 +64,16 @@ def _detect_gpu(num_cpus: int, *, lends_gpus: bool) -> Machine | None:
     return Machine("cuda", memory_bytes, num_cpus, computes_bfloat16, _host_memory_bytes())
 
 
+def free_memory_bytes(device: Device) -> int:
+    """What nobody has taken: of the GPU that this process uses, or of the machine, or its container."""
+    if device == "cpu":
+        return _host_memory_bytes()
+    import torch
+
+    free_bytes, _ = torch.cuda.mem_get_info()
+    return free_bytes
+
+
 def _host_memory_bytes() -> int:
     return available_memory_bytes(Path("/proc"), Path("/sys/fs/cgroup"))
 

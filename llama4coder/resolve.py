@@ -88,6 +88,7 @@ def resolve(
         telemetry=config.telemetry,
         ingress_replicas=config.ingress_replicas,
         target_replicas=config.target_replicas,
+        plan=config.plan,
     )
 
 

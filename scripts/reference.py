@@ -21,6 +21,7 @@ SECTIONS = {
     "RouterConfig": "router.",
     "ServerConfig": "server.",
     "TelemetryConfig": "telemetry.",
+    "PlanConfig": "plan.",
     "DeploymentConfig": "",
 }
 
@@ -74,13 +75,14 @@ def metrics_page(source: Path) -> str:
 def _fields(node: ast.ClassDef, prefix: str, names: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
     """One row per field that is no section of its own."""
     for field, following in zip(node.body, [*node.body[1:], None], strict=True):
-        if not isinstance(field, ast.AnnAssign) or field.value is None or ast.unparse(field.annotation) in SECTIONS:
+        if not isinstance(field, ast.AnnAssign) or ast.unparse(field.annotation).removesuffix(" | None") in SECTIONS:
             continue
         meaning = ""
         if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
             meaning = " ".join(str(following.value.value).split())
         key = f"`{prefix}{ast.unparse(field.target)}`"
-        yield key, _type(field.annotation, names), f"`{_value(field.value)}`", meaning
+        default = "needed" if field.value is None else f"`{_value(field.value)}`"
+        yield key, _type(field.annotation, names), default, meaning
 
 
 def _type(annotation: ast.expr, names: Mapping[str, str]) -> str:
@@ -110,7 +112,9 @@ def _bounds(field: ast.expr) -> str:
 def _type_names(tree: ast.Module) -> dict[str, str]:
     """What `Name = Literal[...]` of the module stands for."""
     assigned = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)]
-    return {"PositiveInt": "int > 0"} | {ast.unparse(node.targets[0]): _type(node.value, {}) for node in assigned}
+    return {"PositiveInt": "int > 0", "NonNegativeInt": "int ≥ 0"} | {
+        ast.unparse(node.targets[0]): _type(node.value, {}) for node in assigned
+    }
 
 
 def _value(node: ast.expr) -> str:

@@ -101,7 +101,12 @@ def read_report(text: str) -> KVReport:
 def _in_order(families: Mapping[str, Metric]) -> list[str]:
     known = [name for name in _KNOWN if name in families]
     others = (name for name in families if name.startswith(_SUBJECT) and name not in _KNOWN)
-    return known + sorted(name for name in others if not _is_per_place(name, families[name]))
+    return known + sorted(name for name in others if not _is_per_place(name, families[name]) and not _is_share(name))
+
+
+def _is_share(name: str) -> bool:
+    """Shares of several replicas do not add up."""
+    return name.endswith("_ratio")
 
 
 def _is_per_place(name: str, family: Metric) -> bool:

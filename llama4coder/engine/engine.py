@@ -14,7 +14,7 @@ from llama4coder.engine.scheduler import Scheduler, SchedulerLimits
 from llama4coder.errors import QueueTimeout
 from llama4coder.kv.block_pool import BlockPool
 from llama4coder.kv.name_journal import NameJournal
-from llama4coder.obs.stats import EngineObserver, EngineStats, StepStats
+from llama4coder.obs.stats import EngineObserver, EngineStats, ShardBlocks, StepStats
 from llama4coder.spec.types import NoSpeculation, Speculation, StepCost
 from llama4coder.types import FinishReason, GenerateRequest, TokenEvent
 
@@ -151,6 +151,8 @@ class Engine:
             num_available_blocks=self.scheduler.num_available_blocks,
             num_running_tokens=self.scheduler.num_running_tokens,
             num_prefill_tokens=self.scheduler.num_prefill_tokens,
+            num_evicted_blocks=self.scheduler.pool.num_evicted,
+            shards=[ShardBlocks(each.used, each.cached, each.free) for each in self.scheduler.pool.shards],
         )
 
     def check_integrity(self) -> None:

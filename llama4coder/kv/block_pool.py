@@ -105,6 +105,12 @@ class BlockPool:
         free = sum(len(shard.free) for shard in self._shards)
         return BlockUsage(used=self.num_blocks - cached - free, cached=cached, free=free)
 
+    @property
+    def shards(self) -> Sequence[BlockUsage]:
+        """The usage of each shard."""
+        size = self.num_blocks // len(self._shards)
+        return [BlockUsage(size - each.num_available, len(each.cached), len(each.free)) for each in self._shards]
+
     def num_available(self, beside: Sequence[int]) -> int:
         """Blocks that the fullest shard can hand out now, cached ones included, if so many of each as `beside` were."""
         return min(shard.num_available - beside[index] for index, shard in enumerate(self._shards))

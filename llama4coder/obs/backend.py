@@ -5,12 +5,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from llama4coder.backend import GenerationBackend
+from llama4coder.errors import Llama4CoderError
 from llama4coder.obs.metrics import Metrics
 from llama4coder.types import GenerateRequest, TokenEvent
 
 
 class MeasuredBackend:
-    """A `GenerationBackend` that behaves as the one inside it, and observes time to first token and between tokens."""
+    """A `GenerationBackend` that behaves as the one inside it, and observes first tokens, further ones, and probes."""
 
     def __init__(self, inner: GenerationBackend, metrics: Metrics) -> None:
         self._inner = inner
@@ -30,7 +31,13 @@ class MeasuredBackend:
 
     async def probe(self, timeout_s: float) -> None:
         """See `GenerationBackend.probe`."""
-        await self._inner.probe(timeout_s)
+        since_s = time.perf_counter()
+        try:
+            await self._inner.probe(timeout_s)
+        except Llama4CoderError:
+            self._metrics.probe_failures.inc()
+            raise
+        self._metrics.probe_time.observe(time.perf_counter() - since_s)
 
     async def metrics(self) -> bytes:
         """See `GenerationBackend.metrics`."""

@@ -9,6 +9,8 @@ from llama4coder.obs.declared.blocks import BlockMetrics
 from llama4coder.obs.declared.drafts import DraftMetrics
 from llama4coder.obs.declared.engine import EngineMetrics
 from llama4coder.obs.declared.front import FrontMetrics
+from llama4coder.obs.declared.life import LifeMetrics
+from llama4coder.obs.declared.plan import PlanMetrics
 from llama4coder.obs.declared.pool import PoolMetrics
 from llama4coder.obs.declared.queue import QueueMetrics
 from llama4coder.obs.declared.router import RouterMetrics
@@ -25,6 +27,8 @@ class Metrics(
     DraftMetrics,
     PoolMetrics,
     TelemetryMetrics,
+    LifeMetrics,
+    PlanMetrics,
 ):
     """An `EngineObserver`, a `SpeculationObserver` and a `PoolObserver` where an engine lives in the process, a
     `DraftObserver` in a draft replica, a `RoutingObserver` in an ingress."""
@@ -39,6 +43,8 @@ class Metrics(
         DraftMetrics.__init__(self, registry)
         PoolMetrics.__init__(self, registry)
         TelemetryMetrics.__init__(self, registry)
+        LifeMetrics.__init__(self, registry)
+        PlanMetrics.__init__(self, registry)
 
     def render(self) -> bytes:
         """This process's metrics in Prometheus text format."""

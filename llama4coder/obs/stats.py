@@ -9,6 +9,19 @@ from llama4coder.types import FinishReason
 
 
 @dataclass(frozen=True, slots=True)
+class ShardBlocks:
+    """The blocks of one KV shard; each is in one state."""
+
+    num_used: int
+    num_cached: int
+    num_free: int
+
+    @property
+    def num_blocks(self) -> int:
+        return self.num_used + self.num_cached + self.num_free
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """The state of queue and blocks between steps."""
 
@@ -27,6 +40,8 @@ class EngineStats:
     num_available_blocks: int  # of the fullest shard: free, or cached and taken back when needed
     num_running_tokens: int
     num_prefill_tokens: int  # to be computed before every sequence can generate, as far as they are not cached
+    num_evicted_blocks: int  # ever
+    shards: Sequence[ShardBlocks]
 
 
 @dataclass(frozen=True, slots=True)

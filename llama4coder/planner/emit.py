@@ -14,6 +14,7 @@ from llama4coder.config import (
     EngineConfig,
     ModelConfig,
     PlacementConfig,
+    PlanConfig,
     PoolConfig,
     SpeculationConfig,
 )
@@ -81,7 +82,27 @@ def deployment_of(plan: Plan) -> DeploymentConfig:
         ),
         placement=PlacementConfig(ranks_per_node=_ranks_per_node(plan), node_labels={LABEL: TARGET_POOL}),
         speculation=_speculation(plan),
+        plan=planned(plan),
         target_replicas=plan.fleet.num_targets,
+    )
+
+
+def planned(plan: Plan) -> PlanConfig:
+    """What is promised, for the metrics that stand beside the actual ones."""
+    fleet, replica = plan.fleet, plan.replica
+    assert fleet is not None and replica is not None, "a plan that fits"
+    memory = plan.fit.memory
+    return PlanConfig(
+        requests_per_s=fleet.rate_per_s,
+        max_requests_per_s=fleet.num_targets * replica.max_rate_per_s,
+        output_tokens_per_s=fleet.output_tokens_per_s,
+        target_replicas=fleet.num_targets,
+        draft_replicas=fleet.num_drafts,
+        sequences=fleet.pace.steady.rows,
+        max_sequences=replica.most_rows,
+        kv_bytes_per_rank=memory.kv_tails + plan.fit.pool_bytes,
+        ttft_s=fleet.pace.ttft.total_s,
+        itl_s=fleet.pace.steady.itl_s,
     )
 
 

@@ -13,7 +13,8 @@ from llama4coder.backend import GenerationBackend
 from llama4coder.config import ServerConfig
 from llama4coder.errors import ContextTooLong, Llama4CoderError, Overloaded
 from llama4coder.keys.key_store import KeyStore
-from llama4coder.keys.quota import Quotas
+from llama4coder.keys.quota import LimitKind, Quotas
+from llama4coder.keys.ring import KeyRefusal
 from llama4coder.obs.backend import MeasuredBackend
 from llama4coder.obs.metrics import Metrics
 from llama4coder.server.anthropic.messages import messages_router
@@ -79,6 +80,8 @@ def create_app(
         locks = Locks(
             KeyStore(Path(config.keys_file)), Quotas(num_processes), tenant, names, metrics, config.tenant_metrics
         )
+        for reason in (*KeyRefusal, *LimitKind):
+            metrics.key_refusals.labels(reason=reason.value)  # shown from the start: a first one is a rise
         app.add_middleware(Gate, locks=locks)
     app.add_middleware(Observe, metrics=metrics, model_name=model.name, current=current)
     app.add_middleware(Barrier)

@@ -145,6 +145,16 @@ def ray_outside_cluster(imports: Iterable[Import]) -> list[str]:
     ]
 
 
+def beyond_declarations(imports: Iterable[Import]) -> list[str]:
+    return [
+        f"{found}: dashboards know of the declared metrics alone"
+        for found in imports
+        if within(found.source, "dashboards")
+        and within_any(found.target, ("llama4coder", "cluster"))
+        and not within(found.target, "llama4coder.obs")
+    ]
+
+
 def cycles(imports: Iterable[Import]) -> list[str]:
     """The first cycle among imports that run."""
     graph: dict[str, set[str]] = {}

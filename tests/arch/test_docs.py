@@ -32,6 +32,7 @@ def test_configuration_page_has_every_field() -> None:
         "router": config.RouterConfig,
         "server": config.ServerConfig,
         "telemetry": config.TelemetryConfig,
+        "plan": config.PlanConfig,
     }
     for section, settings in sections.items():
         for name in settings.model_fields:

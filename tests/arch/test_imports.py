@@ -75,7 +75,9 @@ def test_version_is_the_installed_one() -> None:
     assert llama4coder.__version__ == project["version"]
 
 
-@pytest.mark.parametrize(("package", "extras"), [("llama4coder", ("gpu", "otlp")), ("cluster", ("cluster",))])
+@pytest.mark.parametrize(
+    ("package", "extras"), [("llama4coder", ("gpu", "otlp")), ("cluster", ("cluster",)), ("dashboards", ())]
+)
 def test_every_import_is_declared(package: str, extras: tuple[str, ...]) -> None:
     declared = declared_distributions(extras)
     owners = packages_distributions()

@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from tests.arch import layers
-from tests.arch.source import Import, ImportKind, SourceFile, all_imports, read_sources
+from tests.arch.source import Import, ImportKind, SourceFile, all_imports, read_sources, within
 
 SOURCES = read_sources("llama4coder", "cluster")
 IMPORTS = all_imports(SOURCES)
@@ -36,6 +36,13 @@ def test_siblings_do_not_import_each_other() -> None:
 
 def test_only_cluster_imports_ray() -> None:
     assert layers.ray_outside_cluster(IMPORTS) == []
+
+
+def test_dashboards_know_of_the_declared_metrics_alone() -> None:
+    imports = all_imports(read_sources("dashboards", "llama4coder"))
+    assert any(within(found.source, "dashboards") for found in imports)
+    assert layers.beyond_declarations(imports) == []
+    assert len(layers.beyond_declarations([Import("dashboards.x", "llama4coder.engine", 1, ImportKind.MODULE)])) == 1
 
 
 def test_no_cycles() -> None:

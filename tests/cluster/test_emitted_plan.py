@@ -80,6 +80,16 @@ def test_it_resolves_to_what_was_planned(plan: Plan, tmp_path: Path) -> None:
         assert config.speculation.pool.min_replicas == config.speculation.pool.max_replicas == fleet.num_drafts
 
 
+def test_its_promises_are_served_with_it(plan: Plan, tmp_path: Path) -> None:
+    config, fleet = resolved(plan, tmp_path), plan.fleet
+    promised = config.plan
+    assert fleet is not None and promised is not None
+    assert promised.requests_per_s == fleet.rate_per_s < promised.max_requests_per_s
+    assert promised.ttft_s == fleet.pace.ttft.total_s
+    assert promised.kv_bytes_per_rank >= config.engine.kv_bytes_per_rank
+    assert (promised.target_replicas, promised.draft_replicas) == (fleet.num_targets, fleet.num_drafts)
+
+
 def test_serve_accepts_it(plan: Plan, tmp_path: Path) -> None:
     from ray.serve.schema import ServeDeploySchema
 

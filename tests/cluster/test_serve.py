@@ -109,6 +109,9 @@ def test_metrics_are_of_the_whole_deployment(client: httpx.Client) -> None:
     client.post("/v1/completions", json=PROMPT | {"max_tokens": 5})
     until(lambda: metric(client, "llama4coder_output_tokens_total") == before + 5, 5)
     assert metric(client, "llama4coder_requests_total", api="completions", code="200") >= 1
+    assert metric(client, "llama4coder_replica_ready", pool="target") == 1
+    assert metric(client, "llama4coder_configured_replicas", pool="target") == 1
+    assert metric(client, "llama4coder_memory_headroom_bytes", rank="0") > 2**20
 
 
 def test_everything_listens_on_loopback_only(server: LiveServer) -> None:

@@ -95,6 +95,10 @@ class BlockPoolMachine(RuleBasedStateMachine):
         assert usage.used == len(references)
         assert usage.used + usage.cached + usage.free == self.pool.num_blocks
         assert usage.cached == len(set(self.content) - set(references))
+        shards = self.pool.shards
+        assert (
+            BlockUsage(*(sum(getattr(each, state) for each in shards) for state in ("used", "cached", "free"))) == usage
+        )
 
     def num_wanted(self, places: range, shard: int) -> int:
         return sum(place % self.pool.num_shards == shard for place in places)

@@ -40,3 +40,15 @@ async def test_first_token_and_the_gaps_after_it() -> None:
     first_s = registry.get_sample_value("llama4coder_time_to_first_token_seconds_sum")
     assert first_s is not None and first_s >= 0.05
     assert registry.get_sample_value("llama4coder_inter_token_latency_seconds_count") == 3
+
+
+async def test_probes_are_timed_and_failures_counted() -> None:
+    registry = CollectorRegistry()
+    inner = FakeBackend(Script(range(8)))
+    backend = MeasuredBackend(inner, Metrics(registry))
+    await backend.probe(1.0)
+    inner.dead = EngineDead("killed by a test")
+    with pytest.raises(EngineDead):
+        await backend.probe(1.0)
+    assert registry.get_sample_value("llama4coder_engine_probe_seconds_count") == 1
+    assert registry.get_sample_value("llama4coder_engine_probe_failures_total") == 1

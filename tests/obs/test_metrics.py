@@ -1,8 +1,11 @@
 """What the engine tells arrives in the text that Prometheus reads."""
 
+import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from llama4coder.config import PlanConfig
+from llama4coder.obs.declared.life import ReplicaPool
 from llama4coder.obs.metrics import Metrics
 from llama4coder.obs.pool import DraftObserver, PoolLookup, PoolObserver
 from llama4coder.obs.routing import RouteReason, RoutingObserver
@@ -13,10 +16,12 @@ from llama4coder.obs.stats import (
     EngineStats,
     MemoryPart,
     MemoryStats,
+    ShardBlocks,
     SpeculationObserver,
     StepStats,
 )
 from llama4coder.types import FinishReason
+from tests.support.engine_stats import engine_stats
 
 _OUTCOMES = ("restored", "recomputed", "abandoned")
 
@@ -54,6 +59,8 @@ def test_an_engine_feeds_every_engine_metric() -> None:
         num_available_blocks=5,
         num_running_tokens=60,
         num_prefill_tokens=30,
+        num_evicted_blocks=11,
+        shards=(ShardBlocks(4, 0, 1), ShardBlocks(1, 1, 3)),
     )
     observer.on_state(state)
     metrics.on_memory(MemoryStats({MemoryPart.WEIGHTS: 100, MemoryPart.KV: 50}, {MemoryPart.WEIGHTS: 101}))
@@ -92,6 +99,58 @@ def test_an_engine_feeds_every_engine_metric() -> None:
     assert labelled["llama4coder_admission_rejections_total", "queue_timeout"] == 2
     assert [labelled["llama4coder_kv_blocks", state] for state in ("used", "cached", "free")] == [5, 1, 4]
     assert [labelled["llama4coder_host_blocks", state] for state in ("cached", "pinned", "free")] == [6, 2, 1]
+
+
+def test_the_fullest_shard_says_how_full_the_pool_is() -> None:
+    metrics = Metrics(CollectorRegistry())
+    shards = (ShardBlocks(4, 0, 1), ShardBlocks(1, 1, 3))
+    metrics.on_state(engine_stats(num_used_blocks=5, num_available_blocks=1, shards=shards))
+    samples = _samples(metrics)
+    assert samples["llama4coder_kv_usage_ratio", ()] == 0.8
+    assert samples["llama4coder_kv_shard_imbalance_ratio", ()] == pytest.approx(0.6)
+    assert samples["llama4coder_kv_shard_blocks", (("shard", "1"), ("state", "free"))] == 3
+
+
+def test_what_was_evicted_is_counted_once() -> None:
+    metrics = Metrics(CollectorRegistry())
+    for num_evicted in (2, 2, 5):
+        metrics.on_state(engine_stats(num_evicted_blocks=num_evicted))
+    assert _samples(metrics)["llama4coder_kv_evicted_blocks_total", ()] == 5
+
+
+def test_a_replica_is_ready_until_it_fails() -> None:
+    metrics = Metrics(CollectorRegistry())
+    assert ("llama4coder_replica_ready", (("pool", "target"),)) not in _samples(metrics), "no replica, no zero"
+    metrics.on_ready(ReplicaPool.TARGET)
+    assert _samples(metrics)["llama4coder_replica_ready", (("pool", "target"),)] == 1
+    metrics.on_failed(ReplicaPool.TARGET)
+    samples = _samples(metrics)
+    assert samples["llama4coder_replica_ready", (("pool", "target"),)] == 0
+    assert samples["llama4coder_replica_starts_total", (("pool", "target"),)] == 1
+
+
+def test_drafts_are_configured_only_where_there_are_some() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.show_configured(3, 0)
+    configured = {
+        labels: value for (name, labels), value in _samples(metrics).items() if name.endswith("_configured_replicas")
+    }
+    assert configured == {(("pool", "target"),): 3}
+
+
+def test_memory_headroom_by_rank() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.on_headroom({0: 7, 1: 9})
+    labelled = _by_only_label(_samples(metrics))
+    assert [labelled["llama4coder_memory_headroom_bytes", rank] for rank in "01"] == [7, 9]
+
+
+def test_every_figure_of_a_plan_is_shown() -> None:
+    metrics = Metrics(CollectorRegistry())
+    figures = {name: float(number) for number, name in enumerate(PlanConfig.model_fields, 1)}
+    metrics.show_plan(PlanConfig.model_validate(figures))
+    shown = {value for (name, _), value in _samples(metrics).items() if name.startswith("llama4coder_planned_")}
+    assert shown == set(figures.values())
 
 
 def test_preemptions_are_counted_by_what_came_of_them() -> None:
@@ -144,7 +203,7 @@ def test_both_sides_of_the_pool_feed_its_metrics() -> None:
     lookups = {
         labels[0][1]: value for (name, labels), value in _samples(metrics).items() if name.endswith("lookups_total")
     }
-    assert lookups == {"hit": 2, "late": 1}
+    assert lookups == {"hit": 2, "late": 1, "miss": 0, "no_replica": 0, "opening": 0}
     assert (samples["round_trip_seconds_sum"], samples["round_seconds_sum"]) == (0.01, 0.004)
     assert (samples["replicas"], samples["sessions"], samples["ignored_frames_total"]) == (2, 7, 2)
 

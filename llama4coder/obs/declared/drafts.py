@@ -35,6 +35,8 @@ class DraftMetrics:
         self.draft_fallbacks = Counter(
             "llama4coder_draft_fallbacks_total", "Rows that went without a draft", ("reason",), registry=registry
         )
+        for reason in DraftFallback:
+            self.draft_fallbacks.labels(reason=reason.value)
         self.draft_speedup = Gauge(
             "llama4coder_draft_speedup_ratio",
             "Tokens/s of late over those that plain decoding would have made, estimated",

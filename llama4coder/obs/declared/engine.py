@@ -1,6 +1,6 @@
-"""Steps and tokens of an engine, and its replica's start."""
+"""Steps and tokens of an engine."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from llama4coder.obs.declared.buckets import STEP_S
 from llama4coder.obs.stats import StepStats
@@ -8,16 +8,15 @@ from llama4coder.types import FinishReason
 
 
 class EngineMetrics:
-    """Steps and tokens of an engine, and its replica's start."""
+    """Steps and tokens of an engine."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.startup_time = Gauge(
-            "llama4coder_startup_seconds", "Parts of a target replica's start", ("phase",), registry=registry
-        )
         self.output_tokens = Counter(
             "llama4coder_output_tokens_total", "Output tokens of ended requests", registry=registry
         )
         self.finished = Counter("llama4coder_finished_total", "Sequences ended", ("reason",), registry=registry)
+        for reason in FinishReason:
+            self.finished.labels(reason=reason.value)
         self.step_time = Histogram(
             "llama4coder_step_time_seconds",
             "One step, from submission or the end of the one before to commit",

@@ -4,6 +4,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from llama4coder.obs.declared.buckets import FIRST_TOKEN_S, REQUEST_S, STEP_S
 
+REJECTIONS = ("queue_full", "too_long", "queue_timeout")
+
 
 class FrontMetrics:
     """What an ingress sees of requests; fed by `server.observe` and `obs.backend`."""
@@ -57,3 +59,5 @@ class FrontMetrics:
         self.admission_rejections = Counter(
             "llama4coder_admission_rejections_total", "Requests that were not admitted", ("reason",), registry=registry
         )
+        for reason in REJECTIONS:
+            self.admission_rejections.labels(reason=reason)  # shown from the start: a first one is a rise

@@ -16,6 +16,8 @@ class PoolMetrics:
             ("result",),
             registry=registry,
         )
+        for result in PoolLookup:
+            self.pool_lookups.labels(result=result.value)
         self.pool_round_trip = Histogram(
             "llama4coder_pool_round_trip_seconds",
             "From news to a draft replica to finding its answer; the engine looks once per step",

@@ -37,12 +37,16 @@ class QueueMetrics:
             ("outcome",),
             registry=registry,
         )
+        for outcome in ("restored", "recomputed", "abandoned"):
+            self.preemptions.labels(outcome=outcome)
         self.readmitted_tokens = Counter(
             "llama4coder_readmitted_tokens_total",
             "Tokens that preempted sequences had computed: found again when they returned, or not",
             ("source",),
             registry=registry,
         )
+        for source in ("restored", "recomputed"):
+            self.readmitted_tokens.labels(source=source)
 
     def on_admitted(
         self, queue_time_s: float, num_prompt_tokens: int, num_cached_tokens: int, num_host_tokens: int
