@@ -23,6 +23,7 @@ from cluster.room import shortage
 from cluster.settings import parse_args, resolve_on
 from cluster.survey import survey
 from cluster.target import TargetReplica
+from cluster.target_scaling import number_of_targets
 from llama4coder.config import DeploymentConfig, ResolvedConfig
 from llama4coder.progress import NullProgress
 
@@ -69,7 +70,7 @@ def _target(config: ResolvedConfig) -> serve.Deployment:
     placement = target_placement(config)
     if ray.is_initialized():
         await_nodes(partial(shortage, placement, config.target_replicas), config.placement.timeout_s)
-    options = _options(config.target_replicas, REPLICA_CPUS, {}) | {"logging_config": _TOLD}
+    options = _options(config.target_replicas, REPLICA_CPUS, {}) | {"logging_config": _TOLD} | number_of_targets(config)
     if placement.labels:
         options["placement_group_bundle_label_selector"] = [dict(placement.labels)] * len(placement.bundles)
     return serve.deployment(
