@@ -19,6 +19,6 @@ def draft_deployment(config: ResolvedConfig, options: dict[str, Any]) -> serve.D
     selector = {"label_selector": dict(pool.node_labels)} if pool.node_labels else {}
     resources = draft_resources(config)
     actor = {"num_cpus": resources["CPU"], "num_gpus": resources.get("GPU", 0.0), **selector}
-    policy = draft_policy(config)
+    policy = draft_policy(config.scaling, pool)
     number = number_of_replicas(policy.bounds, _POLICY, policy)
     return serve.deployment(**options | number | {"ray_actor_options": actor})(DraftReplica)

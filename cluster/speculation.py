@@ -18,6 +18,8 @@ from llama4coder.spec.build import beside_ngrams, build_speculation, speculate
 from llama4coder.spec.pool_client import PoolClient, PoolLimits
 from llama4coder.spec.types import Speculation
 
+_RESTS = 4  # times the delay after which a pool that is of no use is given up, until it is called for again
+
 
 class TargetSpeculation:
     """Made in the replica's event loop, which keeps the list of draft replicas up to date.
@@ -32,7 +34,7 @@ class TargetSpeculation:
         if pool is None:
             self.for_engine = build_speculation(config, vocab_size, metrics)
         else:
-            meter = PoolMeter(metrics, time.monotonic)
+            meter = PoolMeter(metrics, _RESTS * config.scaling.down_delay_s, time.monotonic)
             proposer = self._follow(config, pool, meter)
             self.for_engine = speculate(beside_ngrams(proposer), config, vocab_size, meter)
 

@@ -40,7 +40,8 @@ def number_of_targets(config: ResolvedConfig) -> dict[str, Any]:
     Raises:
         ConfigError: the forecast cannot be read.
     """
-    policy, scaling = target_policy(config), config.scaling
+    scaling = config.scaling
+    policy = target_policy(scaling, config.target_replicas)
     if scaling.forecast_file is None:
         return number_of_replicas(policy.bounds, _POLICY, policy)
     place = ForecastPlace(scaling.forecast_file, scaling.forecast_zone, scaling.start_time_s)

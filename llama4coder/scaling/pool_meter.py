@@ -12,7 +12,6 @@ from llama4coder.spec.types import DraftSource
 _WEIGHT = 1 / 64  # of a lookup
 _DECAY = 0.98  # what a step leaves of those before it
 _ENOUGH = 64  # lookups after which a pool can be judged
-_REST_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,9 @@ class _Inner(PoolObserver, SpeculationObserver, Protocol):
 class PoolMeter:
     """A `PoolObserver` and a `SpeculationObserver` that passes all on to another; any thread may ask for `use`."""
 
-    def __init__(self, inner: _Inner, clock: Callable[[], float]) -> None:
+    def __init__(self, inner: _Inner, rest_s: float, clock: Callable[[], float]) -> None:
         self._inner = inner
+        self._rest_s = rest_s
         self._clock = clock
         self._late_share = 0.0
         self._speedup = 1.0
@@ -92,5 +92,5 @@ class PoolMeter:
 
     def _leave(self) -> None:
         if self._gain < LEAST_GAIN:
-            self._resting_until_s = self._clock() + _REST_S
+            self._resting_until_s = self._clock() + self._rest_s
         self._num_lookups = 0

@@ -16,7 +16,7 @@ from tests.support.watching import processes_named, until
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 NUM_KINDS = 8  # of requests, by their prompts and seeds
-MAX_TOKENS = 400
+MAX_TOKENS = 1000
 TIMEOUT_S = 240.0
 STEADY_S = 45.0
 DOWN_DELAY_S = 12.0
@@ -92,9 +92,9 @@ def steady(server: LiveServer) -> list[set[Process]]:
 def test_replicas_follow_the_load_and_no_request_notices(server: LiveServer, expected: list[Answer]) -> None:
     until(lambda: len(targets(server)) == 1, TIMEOUT_S)
     clients = Clients(server)
-    clients.add(6)
+    clients.add(8)
     until(lambda: len(targets(server)) == 2, TIMEOUT_S)
-    clients.add(5)
+    clients.add(8)
     until(lambda: len(targets(server)) == 3, TIMEOUT_S)
     time.sleep(DOWN_DELAY_S)  # until the last one has started, and takes its share
     seen = steady(server)
