@@ -20,6 +20,7 @@ from cluster.metrics_hub import MetricsHub
 from cluster.nodes import await_nodes
 from cluster.placement import HUB_CPUS, INGRESS_CPUS, REPLICA_CPUS, target_placement, uses_pool
 from cluster.room import shortage
+from cluster.scaling_watch import ScalingWatch
 from cluster.settings import parse_args, resolve_on
 from cluster.survey import survey
 from cluster.target import TargetReplica
@@ -53,7 +54,7 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
     check_draft(config)
     _log.info("resolved configuration: %s", config.model_dump_json())
     front = config.placement.front_labels
-    hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind()
+    hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind(ScalingWatch)
     drafts = draft_deployment(config, _options(1, 0, {})).bind(config, hub) if uses_pool(config) else None
     target = _target(config).bind(config, hub, drafts)
     ingress = serve.deployment(**_options(config.ingress_replicas, INGRESS_CPUS, front))(serve.ingress()(Ingress))

@@ -10,6 +10,8 @@ import msgspec
 from ray.serve.config import AutoscalingContext
 
 from cluster.autoscaling import STATE, loads_of
+from cluster.scaling_board import post
+from llama4coder.obs.scaling import Pool
 from llama4coder.scaling.drafts import DraftLoad, DraftMoment, DraftPolicy, DraftState
 
 
@@ -28,4 +30,6 @@ class DraftScaling:
             is_called=context.total_queued_requests > 0,
         )
         decision = self._policy.decide(context.policy_state.get(STATE) or DraftState(), moment)
+        if decision.num_replicas != moment.num_wanted:
+            post(context.app_name or "", Pool.DRAFT, decision.state.pace.reason)
         return decision.num_replicas, {STATE: decision.state}

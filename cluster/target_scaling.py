@@ -7,7 +7,9 @@ from ray.serve.config import AutoscalingContext
 
 from cluster.autoscaling import STATE, loads_of, number_of_replicas
 from cluster.forecast_file import ForecastFile, ForecastPlace
+from cluster.scaling_board import post
 from llama4coder.config import ResolvedConfig
+from llama4coder.obs.scaling import Pool
 from llama4coder.scaling.build import target_policy
 from llama4coder.scaling.targets import TargetLoad, TargetMoment, TargetPolicy, TargetState
 
@@ -31,6 +33,8 @@ class TargetScaling:
             floor=0 if self._forecast is None else self._forecast.floor(now_s),
         )
         decision = self._policy.decide(context.policy_state.get(STATE) or TargetState(), moment)
+        if decision.num_replicas != moment.num_wanted:
+            post(context.app_name or "", Pool.TARGET, decision.state.pace.reason)
         return decision.num_replicas, {STATE: decision.state}
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.processes import Process
 from tests.support.live_server import LiveServer, live_server
@@ -15,6 +17,7 @@ from tests.support.watching import processes_named, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1500)]
 
+NUM_CLIENTS = 16
 NUM_KINDS = 8  # of requests, by their prompts and seeds
 MAX_TOKENS = 1000
 TIMEOUT_S = 240.0
@@ -44,28 +47,34 @@ def expected(server: LiveServer) -> list[Answer]:
 
 
 class Clients:
-    """So many streams at once, one after the other, until they are told to leave; all answers are kept."""
+    """Each streams one answer after the other until it is told to leave; all answers are kept."""
 
     def __init__(self, server: LiveServer) -> None:
         self._server = server
-        self._pool = ThreadPoolExecutor(16)
-        self._leave = threading.Event()
+        self._pool = ThreadPoolExecutor(NUM_CLIENTS)
+        self._leave: list[threading.Event] = []
         self._clients: list[Future[list[tuple[int, Answer]]]] = []
 
     def add(self, num: int) -> None:
-        first = len(self._clients)
-        self._clients += [self._pool.submit(self._ask, number) for number in range(first, first + num)]
+        for _ in range(num):
+            self._leave.append(threading.Event())
+            self._clients.append(self._pool.submit(self._ask, len(self._clients), self._leave[-1]))
 
-    def leave(self) -> list[tuple[int, Answer]]:
-        """Each finishes its stream; what was asked, and answered."""
-        self._leave.set()
+    def keep(self, num: int) -> None:
+        """The others go when their streams have ended."""
+        for leave in self._leave[num:]:
+            leave.set()
+
+    def go(self) -> list[tuple[int, Answer]]:
+        """All go; what was asked, and answered."""
+        self.keep(0)
         answers = [answer for client in self._clients for answer in client.result()]
         self._pool.shutdown()
         return answers
 
-    def _ask(self, number: int) -> list[tuple[int, Answer]]:
+    def _ask(self, number: int, leave: threading.Event) -> list[tuple[int, Answer]]:
         answers = []
-        while not self._leave.is_set():
+        while not leave.is_set():
             kind = (number + len(answers)) % NUM_KINDS
             answers.append((kind, stream(self._server, tiny_request(kind, MAX_TOKENS))))
         return answers
@@ -77,6 +86,12 @@ def targets(server: LiveServer) -> set[Process]:
 
 def drafts(server: LiveServer) -> set[Process]:
     return processes_named(server.process.pid, b"DraftReplica")
+
+
+def metric(server: LiveServer, name: str, **labels: str) -> float:
+    families = text_string_to_metric_families(httpx.get(f"{server.url}/metrics", timeout=30).text)
+    samples = [sample for family in families for sample in family.samples if sample.name == f"llama4coder_{name}"]
+    return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
 
 def steady(server: LiveServer) -> list[set[Process]]:
@@ -96,9 +111,14 @@ def test_replicas_follow_the_load_and_no_request_notices(server: LiveServer, exp
     until(lambda: len(targets(server)) == 2, TIMEOUT_S)
     clients.add(8)
     until(lambda: len(targets(server)) == 3, TIMEOUT_S)
+    until(lambda: metric(server, "running_replicas", pool="target") == 3, TIMEOUT_S)
+    assert metric(server, "wanted_replicas", pool="target") == 3
+    assert metric(server, "scaling_reason", pool="target", reason="streams") == 1
     time.sleep(DOWN_DELAY_S)  # until the last one has started, and takes its share
     seen = steady(server)
-    answers = clients.leave()
+    clients.keep(4)
+    until(lambda: len(targets(server)) < 3, TIMEOUT_S)  # under streams
+    answers = clients.go()
     until(lambda: len(targets(server)) == 1, TIMEOUT_S)
     assert len(answers) > 2 * NUM_KINDS
     assert [answer for kind, answer in answers] == [expected[kind] for kind, _ in answers]
@@ -115,7 +135,7 @@ def test_the_pool_comes_when_there_is_something_to_draft_and_goes_afterwards(
     clients.add(1)
     until(lambda: len(drafts(server)) == 1, TIMEOUT_S)
     assert targets(server) == old
-    answers = clients.leave()
+    answers = clients.go()
     until(lambda: not drafts(server), TIMEOUT_S)
     assert targets(server) == old
     assert [answer for kind, answer in answers] == [expected[kind] for kind, _ in answers]
