@@ -20,9 +20,11 @@ from cluster.metrics_hub import MetricsHub
 from cluster.nodes import await_nodes
 from cluster.placement import HUB_CPUS, INGRESS_CPUS, REPLICA_CPUS, target_placement, uses_pool
 from cluster.room import shortage
+from cluster.scaling_watch import ScalingWatch
 from cluster.settings import parse_args, resolve_on
 from cluster.survey import survey
 from cluster.target import TargetReplica
+from cluster.target_scaling import number_of_targets
 from llama4coder.config import DeploymentConfig, ResolvedConfig
 from llama4coder.progress import NullProgress
 from llama4coder.telemetry.build import check_telemetry
@@ -54,7 +56,7 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
     check_telemetry(config.telemetry)
     _log.info("resolved configuration: %s", config.model_dump_json())
     front = config.placement.front_labels
-    hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind()
+    hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind(ScalingWatch)
     drafts = draft_deployment(config, _options(1, 0, {})).bind(config, hub) if uses_pool(config) else None
     target = _target(config).bind(config, hub, drafts)
     ingress = serve.deployment(**_options(config.ingress_replicas, INGRESS_CPUS, front))(serve.ingress()(Ingress))
@@ -71,7 +73,7 @@ def _target(config: ResolvedConfig) -> serve.Deployment:
     placement = target_placement(config)
     if ray.is_initialized():
         await_nodes(partial(shortage, placement, config.target_replicas), config.placement.timeout_s)
-    options = _options(config.target_replicas, REPLICA_CPUS, {}) | {"logging_config": _TOLD}
+    options = _options(config.target_replicas, REPLICA_CPUS, {}) | {"logging_config": _TOLD} | number_of_targets(config)
     if placement.labels:
         options["placement_group_bundle_label_selector"] = [dict(placement.labels)] * len(placement.bundles)
     return serve.deployment(

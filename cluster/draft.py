@@ -8,16 +8,18 @@ from prometheus_client import CollectorRegistry
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from cluster.autoscaling import told
 from cluster.channel.draft_server import DraftServer
 from cluster.channel.endpoint import bind_encrypted
 from cluster.draft_directory import Whereabouts
 from cluster.draft_loading import load_drafter
-from cluster.draft_scaling import BUSY, SESSIONS
+from cluster.draft_meter import DraftMeter
 from cluster.metrics_hub import MetricsPusher
 from cluster.node import node_address
 from llama4coder.config import ResolvedConfig
-from llama4coder.obs.declared.life import ReplicaPool
 from llama4coder.obs.metrics import Metrics
+from llama4coder.obs.replicas import Pool
+from llama4coder.scaling.pool_meter import PoolUse
 from llama4coder.spec.pool_host import PoolHost
 
 
@@ -36,12 +38,13 @@ class DraftReplica:
         self._server = DraftServer(host, lambda socket: bind_encrypted(socket, node_address()), metrics)
         name = serve.get_replica_context().replica_id.unique_id
         self._whereabouts = Whereabouts(name, self._server.start())
-        metrics.on_ready(ReplicaPool.DRAFT)
-        self._busy = BusyShare(time.monotonic())
+        metrics.on_ready(Pool.DRAFT)
+        self._meter = DraftMeter(time.monotonic())
         self._pusher = MetricsPusher(hub, name, metrics.render)
 
-    async def whereabouts(self) -> Whereabouts:
-        """Called through the deployment's handle, at every replica."""
+    async def whereabouts(self, use: PoolUse) -> Whereabouts:
+        """Called through the deployment's handle, at every replica, by a target that says what it has of the pool."""
+        self._meter.hear(use, time.monotonic())
         return self._whereabouts
 
     async def wake(self) -> None:
@@ -49,8 +52,7 @@ class DraftReplica:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Serve for `cluster.draft_scaling`."""
-        load = self._server.load
-        return {BUSY: self._busy.since_last(load.busy_s, time.monotonic()), SESSIONS: float(load.num_sessions)}
+        return told(self._meter.load(self._server.load, time.monotonic()))
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces the replica when this raises."""
@@ -64,17 +66,3 @@ class DraftReplica:
             await asyncio.to_thread(self._server.join)
         if hasattr(self, "_pusher"):
             await self._pusher.stop()
-
-
-class BusyShare:
-    """From time that was spent to the share of time."""
-
-    def __init__(self, now_s: float) -> None:
-        self._busy_s = 0.0
-        self._asked_s = now_s
-
-    def since_last(self, busy_s: float, now_s: float) -> float:
-        """The share of the time since the last call, given all time that was ever spent."""
-        share = (busy_s - self._busy_s) / max(now_s - self._asked_s, 1e-3)
-        self._busy_s, self._asked_s = busy_s, now_s
-        return min(1.0, share)

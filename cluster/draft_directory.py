@@ -12,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.broadcast import ask_replicas
 from cluster.channel.endpoint import Endpoint
+from llama4coder.scaling.pool_meter import PoolUse
 
 _PERIOD_S = 1.0
 _WAKE_TIMEOUT_S = 5.0
@@ -26,16 +27,18 @@ class Whereabouts:
 
 
 class DraftDirectory:
-    """Asks every replica about once a second, in the event loop that made it; any thread may look.
+    """Asks every replica about once a second, in the event loop that made it, and says what `use` is made of them; any
+    thread may look.
 
     A replica that answers with an error has gone. While one does not answer at all, the list stays as it is: whoever
     speaks to the replicas notices by himself. An empty pool is called for one replica while `has_work` says so.
     """
 
-    def __init__(self, pool: DeploymentHandle[Any], has_work: Callable[[], bool]) -> None:
+    def __init__(self, pool: DeploymentHandle[Any], has_work: Callable[[], bool], use: Callable[[], PoolUse]) -> None:
         self.replicas: Mapping[str, Endpoint] = {}  # another object with each change
         self._pool = pool
         self._has_work = has_work
+        self._use = use
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
@@ -52,7 +55,7 @@ class DraftDirectory:
             await asyncio.sleep(_PERIOD_S)
 
     async def _refresh(self) -> None:
-        answers = await ask_replicas(self._pool, "whereabouts")
+        answers = await ask_replicas(self._pool, "whereabouts", self._use())
         if answers is None:
             return
         replicas = {answer.name: answer.endpoint for answer in answers if isinstance(answer, Whereabouts)}

@@ -14,11 +14,13 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from cluster.scaling_watch import ScalingWatch
 from llama4coder.obs.merge import merge
 
 _PUSH_PERIOD_S = 1.0
 _DEPARTED_AFTER_S = 15.0
 _DEPARTED = "departed"
+_HUB = "hub"
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +28,8 @@ _log = logging.getLogger(__name__)
 class MetricsHub:
     """Keeps the last text of every process; what one counted stays when it goes, what it measured goes with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Callable[[], ScalingWatch] | None = None) -> None:
+        self._watch = None if watch is None else watch()
         self._texts: dict[str, bytes] = {}
         self._pushed_s: dict[str, float] = {}
         self._departed = b""
@@ -40,7 +43,8 @@ class MetricsHub:
         """Replace a process's text, and return everybody's."""
         await self.push(process, text)
         self._retire(time.monotonic())
-        return merge({_DEPARTED: self._departed, **self._texts})
+        own = {} if self._watch is None else {_HUB: self._watch.render()}
+        return merge({_DEPARTED: self._departed, **self._texts, **own})
 
     def _retire(self, now_s: float) -> None:
         for process in [key for key, pushed_s in self._pushed_s.items() if now_s - pushed_s > _DEPARTED_AFTER_S]:

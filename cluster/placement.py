@@ -57,7 +57,7 @@ def draft_resources(config: ResolvedConfig) -> Resources:
 
 def total_cpus(config: ResolvedConfig) -> int:
     """The logical CPUs that the whole deployment asks for."""
-    targets = config.target_replicas * (REPLICA_CPUS + config.engine.ranks * RANK_CPUS)
+    targets = config.scaling.max_replicas * (REPLICA_CPUS + config.engine.ranks * RANK_CPUS)
     num_drafts = config.speculation.pool.max_replicas if uses_pool(config) else 0
     drafts = num_drafts * draft_resources(config)["CPU"]
     return math.ceil(targets + drafts + config.ingress_replicas * INGRESS_CPUS + HUB_CPUS)

@@ -1,5 +1,6 @@
 """What a target replica guesses by, from the configuration and the draft pool, if there is one."""
 
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ from cluster.channel.draft_link import ZmqLinks
 from cluster.draft_directory import DraftDirectory
 from llama4coder.config import ResolvedConfig
 from llama4coder.obs.metrics import Metrics
+from llama4coder.scaling.pool_meter import PoolMeter
 from llama4coder.shape import read_shape
 from llama4coder.spec.build import beside_ngrams, build_speculation, speculate
 from llama4coder.spec.pool_client import PoolClient, PoolLimits
 from llama4coder.spec.types import Speculation
+
+_RESTS = 4  # times the delay after which a pool that is of no use is given up, until it is called for again
 
 
 class TargetSpeculation:
@@ -30,17 +34,21 @@ class TargetSpeculation:
         if pool is None:
             self.for_engine = build_speculation(config, vocab_size, metrics)
         else:
-            proposer = self._follow(config, pool, metrics)
-            self.for_engine = speculate(beside_ngrams(proposer), config, vocab_size, metrics)
+            meter = PoolMeter(metrics, _RESTS * config.scaling.down_delay_s, time.monotonic)
+            proposer = self._follow(config, pool, meter)
+            self.for_engine = speculate(beside_ngrams(proposer), config, vocab_size, meter)
 
     async def stop(self) -> None:
         """Follow the pool no more; idempotent."""
         if self._directory is not None:
             await self._directory.stop()
 
-    def _follow(self, config: ResolvedConfig, pool: DeploymentHandle[Any], metrics: Metrics) -> PoolProposer:
+    def _follow(self, config: ResolvedConfig, pool: DeploymentHandle[Any], meter: PoolMeter) -> PoolProposer:
         speculation = config.speculation
         limits = PoolLimits(speculation.pool.silence_timeout_s, speculation.draft.window_tokens)
-        client = PoolClient(uuid.uuid4().hex, limits, metrics)
-        directory = self._directory = DraftDirectory(pool, lambda: client.num_sessions > 0)
-        return PoolProposer(client, lambda: directory.replicas, ZmqLinks(), metrics)
+        name = uuid.uuid4().hex
+        client = PoolClient(name, limits, meter)
+        directory = self._directory = DraftDirectory(
+            pool, lambda: client.num_sessions > 0 and not meter.is_resting, lambda: meter.use(name)
+        )
+        return PoolProposer(client, lambda: directory.replicas, ZmqLinks(), meter)

@@ -1,12 +1,14 @@
 """The target replica: an engine in one process, each of its ranks in another."""
 
 import logging
+import time
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from cluster.autoscaling import told
 from cluster.channel.endpoint import Endpoint
 from cluster.channel.executor import ZmqExecutor
 from cluster.generation import GenerationOutcome, GenerationService, Refusal
@@ -22,8 +24,9 @@ from llama4coder.engine.thread import EngineThread, QueueLimits
 from llama4coder.errors import EngineDead
 from llama4coder.kv.memory_line import told_memory
 from llama4coder.kv.name_journal import NameJournal
-from llama4coder.obs.declared.life import ReplicaPool
 from llama4coder.obs.metrics import Metrics
+from llama4coder.obs.replicas import Pool
+from llama4coder.scaling.meter import LoadMeter
 from llama4coder.types import GenerateRequest
 
 _log = logging.getLogger("ray.serve")  # the one that Serve writes to the replica's file
@@ -48,14 +51,15 @@ class TargetReplica:
         self._executor = ZmqExecutor(self._ranks.started.endpoints, config.engine.heartbeat_timeout_s)
         self._speculation = TargetSpeculation(config, drafts, metrics)
         journal = NameJournal()
-        engine = Engine(config, self._executor, metrics, self._speculation.for_engine, journal)
-        thread = EngineThread(engine, limits)
+        self._meter = LoadMeter(metrics, config.engine.block_size, config.engine.kv_shards, time.monotonic)
+        engine = Engine(config, self._executor, self._meter, self._speculation.for_engine, journal)
+        self._thread = thread = EngineThread(engine, limits)
         self._service = GenerationService(thread)
         thread.start()
         with times.phase("warm-up"):
             await self._service.probe(config.engine.step_timeout_s)
             self._ranks.connected()
-        metrics.on_ready(ReplicaPool.TARGET)
+        metrics.on_ready(Pool.TARGET)
         self._metrics = metrics
         self._headroom = HeadroomWatch(self._ranks.free_memory, metrics.on_headroom)
         self._name = serve.get_replica_context().replica_id.unique_id
@@ -78,6 +82,11 @@ class TargetReplica:
         """See `GenerationBackend.probe`; called through the deployment's handle."""
         await self._service.probe(timeout_s)
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve for `cluster.target_scaling`."""
+        load = self._thread.load()
+        return told(self._meter.load(load.stats, load.num_arriving, load.num_arriving_tokens))
+
     async def check_health(self) -> None:
         """Called by Serve, which replaces the replica when this raises; its ranks make room at once."""
         try:
@@ -85,7 +94,7 @@ class TargetReplica:
             self._executor.check()
             self._ranks.check()
         except EngineDead:
-            self._metrics.on_failed(ReplicaPool.TARGET)
+            self._metrics.on_failed(Pool.TARGET)
             self._ranks.stop()
             raise
 

@@ -191,6 +191,34 @@ class RouterConfig(_Frozen):
     they have to do, `round_robin` at nothing. All of them avoid replicas without room, or that will soon be gone."""
 
 
+class ScalingConfig(_Frozen):
+    """How many target replicas there are, between `target_replicas` and `scaling.max_replicas`, by what they do.
+
+    The delays hold for the draft pool as well; its bounds are `speculation.pool.min_replicas` and `max_replicas`.
+    """
+
+    max_replicas: PositiveInt | Auto = "auto"
+    """Target replicas that there are at most; auto is `target_replicas`: their number is fixed."""
+    kv_share: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """Share of a replica's KV blocks that may be promised, on average, before there is one replica more."""
+    backlog_s: Annotated[float, Field(gt=0)] = 2.0
+    """Seconds of prompts that may wait to be computed at a replica."""
+    ttft_s: Annotated[float, Field(gt=0)] = 5.0
+    """When the slowest tenth of first tokens comes later than that, and later and later, there is one replica more."""
+    streams_per_replica: PositiveInt | Auto = "auto"
+    """Requests that may run or wait at a replica; auto is three quarters of `engine.max_sequences`."""
+    up_delay_s: Annotated[float, Field(ge=0)] = 10.0
+    """For how long more replicas must be wanted before one is started."""
+    down_delay_s: Annotated[float, Field(ge=0)] = 300.0
+    """For how long fewer must be wanted before one is stopped, which then finishes what it has."""
+    start_time_s: Annotated[float, Field(ge=0)] = 300.0
+    """What a replica takes to start, nodes included: a forecast is looked up so far ahead."""
+    forecast_file: AbsolutePath | None = None
+    """A CSV file on the head node that says when there are to be at least how many target replicas."""
+    forecast_zone: str = "UTC"
+    """Its times' zone, such as `Europe/Berlin`."""
+
+
 class ServerConfig(_Frozen):
     """Limits and habits of the HTTP endpoint."""
 
@@ -278,13 +306,15 @@ class DeploymentConfig(_Frozen):
     placement: PlacementConfig = PlacementConfig()
     speculation: SpeculationConfig = SpeculationConfig()
     router: RouterConfig = RouterConfig()
+    scaling: ScalingConfig = ScalingConfig()
     server: ServerConfig = ServerConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     plan: PlanConfig | None = None
     ingress_replicas: PositiveInt = 1
     """Processes that speak HTTP, tokenise and detokenise."""
     target_replicas: PositiveInt = 1
-    """Engines, each with weights and KV memory of its own."""
+    """Engines, each with weights and KV memory of its own; the least that there are, if `scaling.max_replicas` is
+    more."""
 
 
 class ResolvedModel(_Frozen):
@@ -353,6 +383,21 @@ class ResolvedDraft(_Frozen):
         return self.weight_bytes + self.kv_bytes
 
 
+class ResolvedScaling(_Frozen):
+    """Scaling as it is done, nothing left to derive."""
+
+    max_replicas: int
+    kv_share: float
+    backlog_s: float
+    ttft_s: float
+    streams_per_replica: int
+    up_delay_s: float
+    down_delay_s: float
+    start_time_s: float
+    forecast_file: str | None
+    forecast_zone: str
+
+
 class ResolvedConfig(_Frozen):
     """`DeploymentConfig` with every `auto` replaced by its value."""
 
@@ -361,6 +406,7 @@ class ResolvedConfig(_Frozen):
     placement: PlacementConfig
     speculation: SpeculationConfig
     router: RouterConfig
+    scaling: ResolvedScaling
     server: ServerConfig
     telemetry: TelemetryConfig
     ingress_replicas: int

@@ -29,6 +29,7 @@ from llama4coder.parallel.layout import ParallelLayout, choose_layout
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.resolve_host import num_host_blocks
 from llama4coder.resolve_quant import QuantSetting, resolve_quant
+from llama4coder.resolve_scaling import resolve_scaling
 from llama4coder.shape import ModelShape
 
 AUTO_BUDGET: dict[Device, float] = {"cpu": 1.0, "cuda": 0.9}
@@ -84,6 +85,7 @@ def resolve(
         placement=config.placement,
         speculation=config.speculation,
         router=config.router,
+        scaling=resolve_scaling(config),
         server=_server(config),
         telemetry=config.telemetry,
         ingress_replicas=config.ingress_replicas,

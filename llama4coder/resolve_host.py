@@ -3,6 +3,7 @@
 from llama4coder.config import DeploymentConfig
 from llama4coder.errors import ConfigError, NotEnoughMemory
 from llama4coder.machine import Machine
+from llama4coder.resolve_scaling import most_targets
 
 _AUTO_SHARE = 0.5  # of what is free on a node with GPUs, whose other processes need little
 _AUTO_BYTES = 32 * 2**30  # of one rank: pinning takes seconds per GiB at the start
@@ -47,7 +48,7 @@ def _auto_bytes(config: DeploymentConfig, machine: Machine, num_sharing: int) ->
     """Nothing on a CPU, where copies would take memory from the blocks themselves."""
     if machine.device == "cpu" or not config.engine.prefix_caching:
         return 0
-    num_ranks = num_sharing * config.target_replicas  # if one node holds them all
+    num_ranks = num_sharing * most_targets(config)  # if one node holds them all
     return min(int(machine.host_memory_bytes * _AUTO_SHARE) // num_ranks, _AUTO_BYTES)
 
 

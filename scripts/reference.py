@@ -19,6 +19,7 @@ SECTIONS = {
     "DraftConfig": "speculation.draft.",
     "PoolConfig": "speculation.pool.",
     "RouterConfig": "router.",
+    "ScalingConfig": "scaling.",
     "ServerConfig": "server.",
     "TelemetryConfig": "telemetry.",
     "PlanConfig": "plan.",

@@ -12,6 +12,7 @@ from llama4coder.cli import simulate_options as options
 from llama4coder.cli.progress import RichProgress
 from llama4coder.cli.simulate_options import Given, chances, checked
 from llama4coder.cli.simulate_plot import svg
+from llama4coder.cli.simulate_scaling import scaling_of
 from llama4coder.cli.simulate_view import view
 from llama4coder.errors import ConfigError, Llama4CoderError
 from llama4coder.gpu.graph_sizes import GraphSizes
@@ -28,7 +29,6 @@ from llama4coder.simulator.fleet import FleetPlan
 from llama4coder.simulator.guessing import Acceptance, DraftPool, GuessSpeed
 from llama4coder.simulator.mishaps import Failures, RollingRestart, Starting
 from llama4coder.simulator.outcome import Objectives, Outcome, outcome_of
-from llama4coder.simulator.scaling import FixedScale, OngoingRequests, ScalingPolicy
 from llama4coder.simulator.served import ReplicaChoices, ServedReplica, serve
 from llama4coder.simulator.simulation import Guesses, Scenario, Simulation
 from llama4coder.simulator.traces import read_trace
@@ -81,7 +81,11 @@ def simulate(  # noqa: PLR0913 - a command's options
     restart_at: options.RestartAt = None,
     at_once: options.AtOnce = 1,
     max_replicas: options.MaxReplicas = None,
+    scaling_policy: options.ScalingPolicy = "product",
     target_requests: options.TargetRequests = 32.0,
+    up_delay: options.UpDelay = 10.0,
+    down_delay: options.DownDelay = 300.0,
+    forecast: options.Forecast = None,
     provision: options.Provision = 300.0,
     ttft: options.Ttft = 2.0,
     itl: options.Itl = 0.05,
@@ -198,13 +202,8 @@ def _simulation(given: Given, scenario: Scenario, arrivals: Iterable[Arrival]) -
 
 
 def _fleet(given: Given) -> FleetPlan:
-    scaling: ScalingPolicy = FixedScale(given.replicas)
-    if given.max_replicas is not None:
-        if given.max_replicas < given.replicas:
-            raise ConfigError(f"--max-replicas {given.max_replicas} is less than --replicas {given.replicas}")
-        scaling = OngoingRequests(given.target_requests, given.replicas, given.max_replicas)
     return FleetPlan(
-        scaling=scaling,
+        scaling=scaling_of(given),
         starting=Starting(given.provision, given.start, given.storage * 1e9),
         failures=None if given.mtbf is None else Failures(given.mtbf * 3600, given.detection),
         restart=None if given.restart_at is None else RollingRestart(given.restart_at, given.at_once),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -51,8 +51,14 @@ Storage = Annotated[float, typer.Option(help="GB/s at which each rank reads its 
 Start = Annotated[float, typer.Option(help="Seconds of a start beside that.")]
 RestartAt = Annotated[float | None, typer.Option(help="When a rolling restart begins, in seconds.")]
 AtOnce = Annotated[int, typer.Option(help="Replicas that it restarts at once.")]
-MaxReplicas = Annotated[int | None, typer.Option(help="Let their number grow to this with the requests that are out.")]
-TargetRequests = Annotated[float, typer.Option(help="Of one replica, for which their number grows.")]
+MaxReplicas = Annotated[int | None, typer.Option(help="Let their number grow to this with the load.")]
+ScalingPolicy = Annotated[
+    str, typer.Option(help="`product`, as `scaling` in a configuration has it; or `requests`: so many of each replica.")
+]
+TargetRequests = Annotated[float, typer.Option(help="Of one replica, with --scaling-policy requests.")]
+UpDelay = Annotated[float, typer.Option(help="scaling.up_delay_s.")]
+DownDelay = Annotated[float, typer.Option(help="scaling.down_delay_s.")]
+Forecast = Annotated[Path | None, typer.Option(help="scaling.forecast_file; a simulation begins Monday at 0:00.")]
 Provision = Annotated[float, typer.Option(help="Seconds until a node is there for one more.")]
 
 Ttft = Annotated[float, typer.Option(help="Objective: seconds to the first token.")]
@@ -105,7 +111,11 @@ class Given(msgspec.Struct, frozen=True):
     restart_at: _Span | None
     at_once: _Count
     max_replicas: _Count | None
+    scaling_policy: Literal["product", "requests"]
     target_requests: _Positive
+    up_delay: _Span
+    down_delay: _Span
+    forecast: Path | None
     provision: _Span
     ttft: _Positive
     itl: _Positive

@@ -68,6 +68,7 @@ class Engine:
         self._in_flight: deque[_InFlight] = deque()  # at most two, oldest first
         self._collected_s = 0.0
         self._pace = StepPace()
+        self._arrivals_s: dict[str, float] = {}  # of requests without a token
         self._speculation = speculation or NoSpeculation()
 
     @property
@@ -80,13 +81,17 @@ class Engine:
 
     def add(self, request: GenerateRequest, *, urgent: bool = False) -> None:
         """Queue a request that fits; an urgent one goes first."""
-        self.scheduler.add(request, self._clock(), urgent=urgent)
+        now_s = self._clock()
+        self.scheduler.add(request, now_s, urgent=urgent)
+        if not request.output_token_ids:
+            self._arrivals_s[request.request_id] = now_s
         self._speculation.begin(request)
 
     def abort(self, request_id: str) -> None:
         """Drop a request and free its blocks; unknown ids are ignored."""
         aborted = self.scheduler.abort(request_id)
         self._speculation.end(request_id)
+        self._arrivals_s.pop(request_id, None)
         if aborted is None:
             return
         self.observer.on_finished(FinishReason.ABORT, aborted.num_output_tokens)
@@ -108,6 +113,7 @@ class Engine:
         )
         for request_id in expired:
             self._speculation.end(request_id)
+            self._arrivals_s.pop(request_id, None)
         self.observer.on_expired(len(expired))
         return {request_id: QueueTimeout(message, retry_after_s) for request_id in expired}
 
@@ -192,6 +198,7 @@ class Engine:
         done = self._in_flight.popleft()
         events = self.scheduler.commit(done.plan, result)
         self._report_step(done, result)
+        self._report_first_tokens(events)
         self._report_finished(events)
         return events
 
@@ -229,6 +236,12 @@ class Engine:
                 num_loaded_blocks=len(done.plan.loads),
             )
         )
+
+    def _report_first_tokens(self, events: list[TokenEvent]) -> None:
+        for event in events:
+            arrival_s = self._arrivals_s.pop(event.request_id, None)
+            if arrival_s is not None:
+                self.observer.on_first_token(self._collected_s - arrival_s)
 
     def _report_finished(self, events: list[TokenEvent]) -> None:
         for event in events:

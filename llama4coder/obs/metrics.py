@@ -14,6 +14,7 @@ from llama4coder.obs.declared.plan import PlanMetrics
 from llama4coder.obs.declared.pool import PoolMetrics
 from llama4coder.obs.declared.queue import QueueMetrics
 from llama4coder.obs.declared.router import RouterMetrics
+from llama4coder.obs.declared.scaling import ScalingMetrics
 from llama4coder.obs.declared.telemetry import TelemetryMetrics
 from llama4coder.obs.stats import EngineStats
 
@@ -26,6 +27,7 @@ class Metrics(
     BlockMetrics,
     DraftMetrics,
     PoolMetrics,
+    ScalingMetrics,
     TelemetryMetrics,
     LifeMetrics,
     PlanMetrics,
@@ -45,6 +47,7 @@ class Metrics(
         TelemetryMetrics.__init__(self, registry)
         LifeMetrics.__init__(self, registry)
         PlanMetrics.__init__(self, registry)
+        ScalingMetrics.__init__(self, registry)
 
     def render(self) -> bytes:
         """This process's metrics in Prometheus text format."""

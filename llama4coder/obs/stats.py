@@ -101,6 +101,10 @@ class EngineObserver(Protocol):
         """Requests had waited too long to be admitted."""
         ...
 
+    def on_first_token(self, time_s: float) -> None:
+        """A sequence that began here has its first token, so long after it came."""
+        ...
+
     def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None: ...
 
 
@@ -153,6 +157,9 @@ class NullObserver:
         pass
 
     def on_expired(self, num_requests: int) -> None:
+        pass
+
+    def on_first_token(self, time_s: float) -> None:
         pass
 
     def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None:

@@ -14,7 +14,6 @@ from llama4coder.simulator.coarse_cache import CoarseCache, Holders
 from llama4coder.simulator.coarse_replica import CoarseReplica, CoarseRequest
 from llama4coder.simulator.coarse_router import CoarseRouter, FleetArrays
 from llama4coder.simulator.measures import End, Ended, Measures
-from llama4coder.simulator.scaling import FleetState
 from llama4coder.simulator.simulation import Scenario
 from llama4coder.simulator.timeline import Moment, Timeline
 
@@ -31,7 +30,7 @@ class CoarseSimulation:
         self._arrivals = arrivals
         self._served = scenario.served
         self._moment_s = scenario.duration_s / _NUM_MOMENTS
-        num = scenario.fleet.scaling.wanted(FleetState(0.0, 0, 0, 0))
+        num = scenario.fleet.scaling.least
         self._arrays = FleetArrays.of(num)
         self._holders = Holders(num)
         self._caches = [CoarseCache(number, self._holders) for number in range(num)]

@@ -16,7 +16,6 @@ from llama4coder.simulator.served import ServedReplica
 
 _TICK_S = 0.05  # a report when something has happened, as `cluster.reporter` has it
 _REPORT_DELAY_S = 0.02  # from a replica to the routers
-_SCALING_PERIOD_S = 10.0
 _DRAIN_POLL_S = 0.5
 
 
@@ -55,6 +54,7 @@ class Fleet:
         self.replicas: dict[str, Replica] = {}
         self._agenda = agenda
         self._plan = plan
+        self._scaling = plan.scaling.begin()
         self._served = served
         self._build = build
         self._measures = measures
@@ -74,9 +74,9 @@ class Fleet:
     def open(self, ears: FleetEars) -> None:
         """Have the first replicas ready, and whatever is to happen noted."""
         self._ears = ears
-        for _ in range(self._plan.scaling.wanted(self._state())):
+        for _ in range(self._plan.scaling.least):
             self._ready(is_new=True)
-        self._agenda.after(_SCALING_PERIOD_S, self._scale)
+        self._agenda.after(self._scaling.period_s, self._scale)
         if self._plan.restart is not None:
             self._agenda.at(self._plan.restart.start_s, self._begin_restart)
 
@@ -194,12 +194,18 @@ class Fleet:
 
     def _state(self) -> FleetState:
         num_requests = self._ears.num_requests() if self._ears is not None else 0
-        return FleetState(self._agenda.now_s, self.num_live, self._num_starting, num_requests)
+        takers = [one for one in self.replicas.values() if not one.is_dead and not one.is_draining]
+        return FleetState(self._agenda.now_s, self._num_there, num_requests, [one.scaling_load() for one in takers])
+
+    @property
+    def _num_there(self) -> int:
+        """Those that start included, and those that are to go left out."""
+        return len(self.replicas) - self._num_leaving + self._num_starting
 
     def _scale(self) -> None:
-        self._agenda.after(_SCALING_PERIOD_S, self._scale)
-        wanted = self._plan.scaling.wanted(self._state())
-        there = len(self.replicas) - self._num_leaving + self._num_starting
+        self._agenda.after(self._scaling.period_s, self._scale)
+        wanted = self._scaling.wanted(self._state())
+        there = self._num_there
         for _ in range(wanted - there):
             self._start(self._plan.starting.provision_s)
         staying = [one for one in self.replicas.values() if not one.is_dead and not one.is_draining]

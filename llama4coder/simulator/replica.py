@@ -11,6 +11,8 @@ from llama4coder.obs.stats import EngineObserver
 from llama4coder.router.messages import Report
 from llama4coder.router.reports import ReportWriter
 from llama4coder.router.types import ReplicaLoad
+from llama4coder.scaling.meter import LoadMeter
+from llama4coder.scaling.targets import TargetLoad
 from llama4coder.simulator.agenda import Agenda, EngineClock
 from llama4coder.simulator.arrivals import Part
 from llama4coder.simulator.ranks import SimulatedRanks
@@ -44,8 +46,11 @@ class Replica:
         self._journal = NameJournal()
         self._writer = ReportWriter(name)
         self.ranks = SimulatedRanks(served.times, outputs, self._clock, served.block_move_s)
-        self._engine = Engine(served.config, self.ranks, observer, speculation(self._clock), self._journal, self._clock)
         engine = served.config.engine
+        self._meter = LoadMeter(observer, engine.block_size, engine.kv_shards, lambda: agenda.now_s)
+        self._engine = Engine(
+            served.config, self.ranks, self._meter, speculation(self._clock), self._journal, self._clock
+        )
         self._limits = QueueLimits(engine.max_sequences, engine.max_queued_requests)
         self._inbox: list[GenerateRequest] = []
         self._is_stepping = False
@@ -89,6 +94,11 @@ class Replica:
         """How it is now."""
         self._reported_steps, self._reported_s = self.num_steps, self._agenda.now_s
         return self._writer.write(self._load(), self._journal.take())
+
+    def scaling_load(self) -> TargetLoad:
+        """See `LoadMeter.load`."""
+        num_tokens = sum(len(one.prompt_token_ids) for one in self._inbox)
+        return self._meter.load(self._engine.stats(), len(self._inbox), num_tokens)
 
     def whole(self, report: Report) -> Report:
         """See `ReportWriter.whole`."""

@@ -61,6 +61,8 @@ LAYERS: Mapping[str, int] = {
                 "resolve_draft",
                 "resolve_host",
                 "resolve_quant",
+                "resolve_scaling",
+                "scaling",
                 "gpu.graph_sizes",
             ),
             ("layers", "attention", "native", "gpu", "models", "sampling", "quant", "convert", *KV_MEMORY, *PARALLEL),

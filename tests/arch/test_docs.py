@@ -30,6 +30,7 @@ def test_configuration_page_has_every_field() -> None:
         "speculation.draft": config.DraftConfig,
         "speculation.pool": config.PoolConfig,
         "router": config.RouterConfig,
+        "scaling": config.ScalingConfig,
         "server": config.ServerConfig,
         "telemetry": config.TelemetryConfig,
         "plan": config.PlanConfig,

@@ -43,7 +43,8 @@ def test_ranks_per_node(tiny_args: dict[str, Any]) -> None:
 def test_total_cpus(tiny_args: dict[str, Any]) -> None:
     config = resolved(tiny_args)
     assert total_cpus(config) == 1
-    assert total_cpus(config.model_copy(update={"target_replicas": 8})) > 5
+    scaling = config.scaling.model_copy(update={"max_replicas": 8})
+    assert total_cpus(config.model_copy(update={"scaling": scaling})) > 5
     assert total_cpus(resolved(tiny_args, engine={"ranks": 2})) == 2
 
 

@@ -5,9 +5,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from llama4coder.config import PlanConfig
-from llama4coder.obs.declared.life import ReplicaPool
 from llama4coder.obs.metrics import Metrics
 from llama4coder.obs.pool import DraftObserver, PoolLookup, PoolObserver
+from llama4coder.obs.replicas import Pool
 from llama4coder.obs.routing import RouteReason, RoutingObserver
 from llama4coder.obs.stats import (
     DraftFallback,
@@ -121,9 +121,9 @@ def test_what_was_evicted_is_counted_once() -> None:
 def test_a_replica_is_ready_until_it_fails() -> None:
     metrics = Metrics(CollectorRegistry())
     assert ("llama4coder_replica_ready", (("pool", "target"),)) not in _samples(metrics), "no replica, no zero"
-    metrics.on_ready(ReplicaPool.TARGET)
+    metrics.on_ready(Pool.TARGET)
     assert _samples(metrics)["llama4coder_replica_ready", (("pool", "target"),)] == 1
-    metrics.on_failed(ReplicaPool.TARGET)
+    metrics.on_failed(Pool.TARGET)
     samples = _samples(metrics)
     assert samples["llama4coder_replica_ready", (("pool", "target"),)] == 0
     assert samples["llama4coder_replica_starts_total", (("pool", "target"),)] == 1

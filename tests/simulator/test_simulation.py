@@ -1,21 +1,28 @@
 """The simulator against what must hold whatever is simulated: nothing lost, nothing left over, nothing by chance."""
 
+from itertools import groupby
 from random import Random
 
 import pytest
 
-from llama4coder.config import RoutingPolicy
+from llama4coder.config import DeploymentConfig, RoutingPolicy
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.scheduler import Scheduler
 from llama4coder.kv.block_pool import BlockPool
+from llama4coder.resolve_scaling import resolve_scaling
 from llama4coder.router.router import Router
+from llama4coder.scaling.build import target_policy
+from llama4coder.scaling.forecast import parse_forecast
+from llama4coder.scaling.meter import LoadMeter
+from llama4coder.scaling.targets import Objectives, TargetLoad, TargetPolicy
+from llama4coder.scaling.types import Bounds, Delays
 from llama4coder.simulator.arrivals import Arrival, Contents
 from llama4coder.simulator.coder import CoderWorkload
 from llama4coder.simulator.fleet import FleetPlan
 from llama4coder.simulator.guessing import Acceptance, GuessSpeed
 from llama4coder.simulator.mishaps import Failures, RollingRestart, Starting
 from llama4coder.simulator.outcome import Outcome
-from llama4coder.simulator.scaling import FixedScale, OngoingRequests
+from llama4coder.simulator.scaling import FixedScale, OngoingRequests, ProductScale
 from llama4coder.simulator.served import ReplicaChoices
 from llama4coder.simulator.simulation import Guesses, Scenario, Simulation
 from llama4coder.spec.controller import LengthController
@@ -165,6 +172,30 @@ def test_replicas_come_with_the_load_and_go_with_it() -> None:
     assert outcome.ends == {"done": 201}
 
 
+def test_the_products_policy_follows_a_burst_and_goes_back_without_a_second_thought() -> None:
+    objectives = Objectives(kv_share=0.75, backlog_s=2.0, ttft_s=5.0, num_streams=8)
+    scale = ProductScale(TargetPolicy(objectives, Bounds(1, 4), Delays(3.0, 20.0)))
+    fleet = FleetPlan(scale, QUICK)
+    choices = ReplicaChoices(context_length=4096, num_blocks=1024, max_sequences=16, max_queued_requests=1000)
+    last = Arrival(200, 240.0, (Contents().new(10),), Contents().new(5))
+    simulation = Simulation(scenario(replica(TIMES, choices), 1, fleet=fleet), [*alike(200, 0.02, 100, 200), last])
+    assert served_whole(simulation).ends == {"done": 201}
+    numbers = [number for number, _ in groupby(moment.num_live for moment in simulation.timeline.moments)]
+    assert (numbers[0], numbers[1], numbers[-1]) == (1, 4, 1)
+    assert numbers[1:] == sorted(numbers[1:], reverse=True)
+
+
+def test_a_forecast_has_replicas_there_before_their_time() -> None:
+    objectives = Objectives(kv_share=0.75, backlog_s=2.0, ttft_s=5.0, num_streams=8)
+    policy = TargetPolicy(objectives, Bounds(1, 4), Delays(3.0, 20.0))
+    forecast = parse_forecast(["from,until,replicas", "Mon 00:01,Mon 00:02,3"], "UTC")
+    fleet = FleetPlan(ProductScale(policy, forecast, ahead_s=20.0), Starting(provision_s=5.0, process_s=2.0))
+    simulation = Simulation(scenario(replica(TIMES), 1, fleet=fleet), alike(80, 2.0, 50, 10))
+    served_whole(simulation)
+    live = {round(moment.time_s): moment.num_live for moment in simulation.timeline.moments}
+    assert [live[second] for second in (30, 59, 119, 157)] == [1, 3, 3, 1]
+
+
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
 def test_guesses_are_right_as_often_as_they_are_to_be(chance: float) -> None:
     guesses = Guesses(Acceptance((chance,)), GuessSpeed(DraftSource.NGRAM))
@@ -183,9 +214,15 @@ def test_guesses_are_right_as_often_as_they_are_to_be(chance: float) -> None:
 def test_what_decides_is_what_serves() -> None:
     """The classes in a simulation are those that the server runs."""
     guesses = Guesses(Acceptance(), GuessSpeed(DraftSource.NGRAM))
-    simulation = Simulation(Scenario(replica(TIMES), FleetPlan(FixedScale(1)), guesses=guesses), alike(1, 1.0, 8, 2))
+    policy = target_policy(resolve_scaling(DeploymentConfig()), 1)
+    plan = FleetPlan(ProductScale(policy))
+    simulation = Simulation(Scenario(replica(TIMES), plan, guesses=guesses), alike(1, 1.0, 8, 2))
     simulation.run()
-    engine = next(iter(simulation.fleet.replicas.values())).engine
+    one = next(iter(simulation.fleet.replicas.values()))
+    engine = one.engine
+    assert type(engine.observer) is LoadMeter
+    assert type(one.scaling_load()) is TargetLoad
+    assert type(policy) is TargetPolicy, "that is what `cluster.target_scaling` asks, too"
     parts = vars(engine)
     assert type(engine) is Engine
     assert type(engine.scheduler) is Scheduler

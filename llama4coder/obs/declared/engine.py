@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from llama4coder.obs.declared.buckets import STEP_S
+from llama4coder.obs.declared.buckets import FIRST_TOKEN_S, STEP_S
 from llama4coder.obs.stats import StepStats
 from llama4coder.types import FinishReason
 
@@ -17,6 +17,12 @@ class EngineMetrics:
         self.finished = Counter("llama4coder_finished_total", "Sequences ended", ("reason",), registry=registry)
         for reason in FinishReason:
             self.finished.labels(reason=reason.value)
+        self.engine_first_token = Histogram(
+            "llama4coder_engine_first_token_seconds",
+            "From a request's arrival at a target replica to its first token there",
+            buckets=FIRST_TOKEN_S,
+            registry=registry,
+        )
         self.step_time = Histogram(
             "llama4coder_step_time_seconds",
             "One step, from submission or the end of the one before to commit",
@@ -47,6 +53,10 @@ class EngineMetrics:
         self.step_tokens.labels(phase="decode").inc(stats.num_decode_tokens)
         self.saved_blocks.inc(stats.num_saved_blocks)
         self.loaded_blocks.inc(stats.num_loaded_blocks)
+
+    def on_first_token(self, time_s: float) -> None:
+        """Count a first token."""
+        self.engine_first_token.observe(time_s)
 
     def on_finished(self, reason: FinishReason, num_output_tokens: int) -> None:
         """Count a request that ended."""

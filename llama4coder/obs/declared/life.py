@@ -1,17 +1,9 @@
 """Whether replicas are there, and how they came."""
 
-from enum import StrEnum
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from llama4coder.obs.declared.buckets import STEP_S
-
-
-class ReplicaPool(StrEnum):
-    """What a replica is one of."""
-
-    TARGET = "target"
-    DRAFT = "draft"
+from llama4coder.obs.replicas import Pool
 
 
 class LifeMetrics:
@@ -43,17 +35,17 @@ class LifeMetrics:
             "llama4coder_engine_probe_failures_total", "Probes that no token came back from", registry=registry
         )
 
-    def on_ready(self, pool: ReplicaPool) -> None:
+    def on_ready(self, pool: Pool) -> None:
         """Count a replica that has started."""
         self.replica_ready.labels(pool=pool.value).set(1)
         self.replica_starts.labels(pool=pool.value).inc()
 
-    def on_failed(self, pool: ReplicaPool) -> None:
+    def on_failed(self, pool: Pool) -> None:
         """Show that a replica will generate no more."""
         self.replica_ready.labels(pool=pool.value).set(0)
 
     def show_configured(self, num_targets: int, num_drafts: int) -> None:
         """Show how many replicas there should be; 0 drafts is none at all."""
-        self.configured_replicas.labels(pool=ReplicaPool.TARGET.value).set(num_targets)
+        self.configured_replicas.labels(pool=Pool.TARGET.value).set(num_targets)
         if num_drafts:
-            self.configured_replicas.labels(pool=ReplicaPool.DRAFT.value).set(num_drafts)
+            self.configured_replicas.labels(pool=Pool.DRAFT.value).set(num_drafts)

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Gauge
 
 from llama4coder.config import PlanConfig
-from llama4coder.obs.declared.life import ReplicaPool
+from llama4coder.obs.replicas import Pool
 
 
 class PlanMetrics:
@@ -50,8 +50,8 @@ class PlanMetrics:
 
     def show_plan(self, plan: PlanConfig) -> None:
         """Show what was planned."""
-        self.planned_replicas.labels(pool=ReplicaPool.TARGET.value).set(plan.target_replicas)
-        self.planned_replicas.labels(pool=ReplicaPool.DRAFT.value).set(plan.draft_replicas)
+        self.planned_replicas.labels(pool=Pool.TARGET.value).set(plan.target_replicas)
+        self.planned_replicas.labels(pool=Pool.DRAFT.value).set(plan.draft_replicas)
         self.planned_requests.set(plan.requests_per_s)
         self.planned_max_requests.set(plan.max_requests_per_s)
         self.planned_output_tokens.set(plan.output_tokens_per_s)

@@ -1,0 +1,38 @@
+"""How the number of replicas follows the load of a simulation."""
+
+from llama4coder.cli.simulate_options import Given
+from llama4coder.config import DeploymentConfig, EngineConfig, ScalingConfig
+from llama4coder.errors import ConfigError
+from llama4coder.resolve_scaling import resolve_scaling
+from llama4coder.scaling.build import target_policy
+from llama4coder.scaling.forecast import Forecast, parse_forecast
+from llama4coder.simulator.scaling import FixedScale, OngoingRequests, ProductScale, ScalingPolicy
+
+
+def scaling_of(given: Given) -> ScalingPolicy:
+    """What `--max-replicas` and its companions ask for.
+
+    Raises:
+        ConfigError: bounds that contradict each other, or a forecast that cannot be read.
+        OSError: there is no such forecast.
+    """
+    if given.max_replicas is None:
+        if given.forecast is not None:
+            raise ConfigError("--forecast is of no use while the number of replicas is fixed: give --max-replicas, too")
+        return FixedScale(given.replicas)
+    if given.max_replicas < given.replicas:
+        raise ConfigError(f"--max-replicas {given.max_replicas} is less than --replicas {given.replicas}")
+    if given.scaling_policy == "requests":
+        return OngoingRequests(given.target_requests, given.replicas, given.max_replicas)
+    wanted = ScalingConfig(max_replicas=given.max_replicas, up_delay_s=given.up_delay, down_delay_s=given.down_delay)
+    engine = EngineConfig(max_sequences=given.max_sequences)
+    config = DeploymentConfig(engine=engine, target_replicas=given.replicas, scaling=wanted)
+    policy = target_policy(resolve_scaling(config), given.replicas)
+    return ProductScale(policy, _forecast(given), given.provision + given.start)
+
+
+def _forecast(given: Given) -> Forecast:
+    if given.forecast is None:
+        return Forecast()
+    with given.forecast.open(encoding="utf-8") as lines:
+        return parse_forecast(lines, "UTC")

@@ -1,0 +1,20 @@
+"""Why there are as many replicas as there are."""
+
+from enum import StrEnum
+
+
+class ScaleReason(StrEnum):
+    """What the last change of a number of replicas came from."""
+
+    START = "start"  # there has been none
+    KV_BLOCKS = "kv_blocks"  # too large a share was promised, or would be to whoever waits
+    BACKLOG = "backlog"  # prompts waited to be computed
+    FIRST_TOKENS = "first_tokens"  # they came late, and later and later
+    STREAMS = "streams"
+    BUSY = "busy"  # draft replicas drafted most of the time
+    LATE = "late"  # their rounds came too late to be of use
+    CALLED = "called"  # an empty pool was called for
+    FORECAST = "forecast"
+    QUIET = "quiet"  # fewer will do
+    NO_GAIN = "no_gain"  # drafts cost more time than they saved
+    BOUNDS = "bounds"  # these were changed

@@ -1,0 +1,26 @@
+"""The policies that a configuration asks for."""
+
+from llama4coder.config import PoolConfig, ResolvedScaling
+from llama4coder.scaling.drafts import DraftPolicy
+from llama4coder.scaling.targets import Objectives, TargetPolicy
+from llama4coder.scaling.types import Bounds, Delays
+
+
+def target_policy(scaling: ResolvedScaling, least: int) -> TargetPolicy:
+    """Of the target replicas."""
+    objectives = Objectives(
+        kv_share=scaling.kv_share,
+        backlog_s=scaling.backlog_s,
+        ttft_s=scaling.ttft_s,
+        num_streams=scaling.streams_per_replica,
+    )
+    return TargetPolicy(objectives, Bounds(least, scaling.max_replicas), _delays(scaling))
+
+
+def draft_policy(scaling: ResolvedScaling, pool: PoolConfig) -> DraftPolicy:
+    """Of the draft pool."""
+    return DraftPolicy(Bounds(pool.min_replicas, pool.max_replicas), _delays(scaling))
+
+
+def _delays(scaling: ResolvedScaling) -> Delays:
+    return Delays(scaling.up_delay_s, scaling.down_delay_s)
