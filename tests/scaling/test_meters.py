@@ -28,6 +28,8 @@ STATS = EngineStats(
     num_available_blocks=25,  # of each of two shards
     num_running_tokens=300,
     num_prefill_tokens=1000,
+    num_evicted_blocks=0,
+    shards=(),
 )
 
 
