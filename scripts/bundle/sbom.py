@@ -23,7 +23,7 @@ _PROJECT = "llama4coder"
 
 
 def write_sbom(wheels: Sequence[Wheel], path: Path) -> None:
-    """Write a file that holds every wheel, what they carry, and who needs whom; `ValueError` if it breaks the schema."""
+    """Write a file that holds every wheel, what they carry, and who needs whom; `ValueError` if it is not valid."""
     text = JsonV1Dot6(_bom(wheels)).output_as_string(indent=2)
     if (error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)) is not None:
         raise ValueError(f"{path} is not CycloneDX: {error}")
@@ -82,6 +82,10 @@ def _needs(metadata: Message) -> set[str]:
     needs = set()
     for told in metadata.get_all("Requires-Dist", []):
         requirement = Requirement(told)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}) or "extra" in str(requirement.marker):
+        if (
+            requirement.marker is None
+            or requirement.marker.evaluate({"extra": ""})
+            or "extra" in str(requirement.marker)
+        ):
             needs.add(str(canonicalize_name(requirement.name)))
     return needs

