@@ -58,8 +58,8 @@ def listing(wheels: Sequence[Wheel]) -> str:
         [
             "# Licences",
             "",
-            "As the metadata of each package say. HAProxy is a program of its own, which nothing links to; who passes it",
-            "on passes its source on as well, or says where it is.",
+            "As the metadata of each package say. HAProxy is a program of its own, which nothing links to; who passes",
+            "it on passes its source on as well, or says where it is.",
             "",
             *("| package | version | licence |", "| --- | --- | --- |", *rows, ""),
             *("| within a package | version | licence | package |", "| --- | --- | --- | --- |", *within, ""),
