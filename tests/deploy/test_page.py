@@ -82,7 +82,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Followed:
 
 def script(where: str, others: list[str]) -> str:
     parts = ["ip link set lo up", where]
-    parts += [f"echo '{MARK}'\n" + (SERVED % block if is_served(block) else block) for block in others]
+    parts += [f"printf '\\n{MARK}\\n'\n" + (SERVED % block if is_served(block) else block) for block in others]
     return "\n".join([*parts, STOPPED.format(mark=MARK)])
 
 
