@@ -1,24 +1,30 @@
 # llama4coder: `make serve` and `make test` do all their own set-up in .venv.
-# Variables: PYTHON (for .venv), HOST, PORT, CONFIG (serve), ARGS (further pytest arguments).
+# Variables: PYTHON (for .venv), HOST, PORT, CONFIG (serve), OUT, TORCH (bundle), ARGS (further pytest arguments).
 
 PYTHON ?= python3
 CONFIG ?= deploy/serve/embedded-cpu.yaml
+OUT ?= dist/bundle
+TORCH ?= cpu
 export PYTHON
 
 BIN := .venv/bin
 SERVE_READY := .venv/.serve-ready
 DEV_READY := .venv/.dev-ready
 GUIDELLM := .venv/guidellm/bin/guidellm
+BUNDLER := .venv/bundle/.ready
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all lint bench bench-engine bench-endpoint bench-overload dashboards docs clean
+.PHONY: help serve bundle test test-all lint bench bench-engine bench-endpoint bench-overload dashboards docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 serve: $(SERVE_READY) ## Start the endpoint on a local Ray; Ctrl-C stops it (HOST=, PORT=, CONFIG=)
 	@exec $(BIN)/llama4coder serve --config $(CONFIG) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
+
+bundle: $(BUNDLER) ## Collect all that an install without a network needs (OUT=, TORCH=cpu|cuda)
+	@.venv/bundle/bin/python -m scripts.bundle $(OUT) --torch $(TORCH)
 
 test: $(DEV_READY) ## Run the default test suite (ARGS=)
 	$(BIN)/pytest -m "not slow" $(ARGS)
@@ -57,6 +63,12 @@ $(SERVE_READY): $(SETUP_INPUTS)
 
 $(DEV_READY): $(SETUP_INPUTS)
 	@scripts/setup cluster,dev $@ $(SERVE_READY)
+
+# An environment of its own, since nothing of the product is needed to collect it.
+$(BUNDLER): $(SETUP_INPUTS)
+	@$(PYTHON) -m venv --clear .venv/bundle
+	@.venv/bundle/bin/pip install --quiet --constraint constraints.txt cyclonedx-python-lib jsonschema packaging
+	@touch $@
 
 # An environment of its own, since it needs much; torch by the name that scripts/setup uses, so that no other build comes.
 $(GUIDELLM): $(DEV_READY)

@@ -28,12 +28,12 @@ RAY_VERSION = "2.60.0"
 IMAGE = f"llama4coder:{__version__}"
 TARGET_POOL, DRAFT_POOL, LABEL = "target", "draft", "pool"
 
-_MODELS = "/models"  # where every node has them
+MODELS = "/models"  # where every node has them
 _GPU = "nvidia.com/gpu"
 _STEP_TIMEOUT_S = 120.0  # of a step of a large model with a full chunk
 _CPUS_PER_GPU = 4
 _HEAD_CPUS = 4
-_HEAD_PORTS = {"gcs": 6379, "dashboard": 8265, "client": 10001, "serve": PORT}
+HEAD_PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "serve": PORT}
 
 
 def emit_plan(plan: Plan, folder: Path) -> None:
@@ -64,7 +64,7 @@ def deployment_of(plan: Plan) -> DeploymentConfig:
     is_own = plan.question.stored is not None and plan.question.wish.quant == "auto"  # the checkpoint's
     return DeploymentConfig(
         model=ModelConfig(
-            path=candidate.model.path or f"{_MODELS}/{candidate.model.name}",
+            path=candidate.model.path or f"{MODELS}/{candidate.model.name}",
             name=candidate.model.name,
             dtype=form.dtype,
             quant="auto" if is_own else form.quant,
@@ -117,7 +117,7 @@ def _speculation(plan: Plan) -> SpeculationConfig:
     return SpeculationConfig(
         method="pool",
         max_draft_tokens=num_guesses,
-        draft=DraftConfig(path=draft.model.path or f"{_MODELS}/{draft.model.name}", dtype="bfloat16", quant="none"),
+        draft=DraftConfig(path=draft.model.path or f"{MODELS}/{draft.model.name}", dtype="bfloat16", quant="none"),
         pool=PoolConfig(min_replicas=num_drafts, max_replicas=num_drafts, node_labels={LABEL: DRAFT_POOL}),
     )
 
@@ -177,7 +177,7 @@ def ray_service(plan: Plan, config: DeploymentConfig) -> Mapping[str, Any]:
 
 
 def _head() -> Mapping[str, Any]:
-    ports = [{"name": name, "containerPort": port} for name, port in _HEAD_PORTS.items()]
+    ports = [{"name": name, "containerPort": port} for name, port in HEAD_PORTS.items()]
     container = {"name": "ray-head", "image": IMAGE, "ports": ports, "resources": {"limits": {"cpu": _HEAD_CPUS}}}
     return {"rayStartParams": {"dashboard-host": "0.0.0.0"}, "template": _pod(container)}
 
@@ -204,11 +204,11 @@ def _workers(pool: str, num_nodes: int, num_gpus: int) -> Mapping[str, Any]:
 def _pod(container: Mapping[str, Any]) -> Mapping[str, Any]:
     """With the models of the node, and room for what ranks share."""
     mounts = [
-        {"name": "models", "mountPath": _MODELS, "readOnly": True},
+        {"name": "models", "mountPath": MODELS, "readOnly": True},
         {"name": "shared-memory", "mountPath": "/dev/shm"},
     ]
     volumes = [
-        {"name": "models", "hostPath": {"path": _MODELS, "type": "Directory"}},
+        {"name": "models", "hostPath": {"path": MODELS, "type": "Directory"}},
         {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
     ]
     return {"spec": {"containers": [{**container, "volumeMounts": mounts}], "volumes": volumes}}

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from llama4coder.obs.metrics import Metrics
 from llama4coder.obs.pool import PoolLookup
-from llama4coder.obs.stats import DraftStats, EngineStats, NullObserver, StepStats
+from llama4coder.obs.stats import DraftStats, EngineStats, NullObserver, ShardBlocks, StepStats
 from llama4coder.scaling.meter import LoadMeter
 from llama4coder.scaling.pool_meter import PoolMeter
 from llama4coder.spec.types import DraftSource
@@ -29,7 +29,7 @@ STATS = EngineStats(
     num_running_tokens=300,
     num_prefill_tokens=1000,
     num_evicted_blocks=0,
-    shards=(),
+    shards=(ShardBlocks(10, 0, 40), ShardBlocks(10, 0, 40)),
 )
 
 
