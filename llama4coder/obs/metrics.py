@@ -9,13 +9,16 @@ from llama4coder.obs.declared.blocks import BlockMetrics
 from llama4coder.obs.declared.drafts import DraftMetrics
 from llama4coder.obs.declared.engine import EngineMetrics
 from llama4coder.obs.declared.front import FrontMetrics
+from llama4coder.obs.declared.life import LifeMetrics
 from llama4coder.obs.declared.pool import PoolMetrics
 from llama4coder.obs.declared.queue import QueueMetrics
 from llama4coder.obs.declared.router import RouterMetrics
 from llama4coder.obs.stats import EngineStats
 
 
-class Metrics(FrontMetrics, RouterMetrics, EngineMetrics, QueueMetrics, BlockMetrics, DraftMetrics, PoolMetrics):
+class Metrics(
+    FrontMetrics, RouterMetrics, EngineMetrics, QueueMetrics, BlockMetrics, DraftMetrics, PoolMetrics, LifeMetrics
+):
     """An `EngineObserver`, a `SpeculationObserver` and a `PoolObserver` where an engine lives in the process, a
     `DraftObserver` in a draft replica, a `RoutingObserver` in an ingress."""
 
@@ -28,6 +31,7 @@ class Metrics(FrontMetrics, RouterMetrics, EngineMetrics, QueueMetrics, BlockMet
         BlockMetrics.__init__(self, registry)
         DraftMetrics.__init__(self, registry)
         PoolMetrics.__init__(self, registry)
+        LifeMetrics.__init__(self, registry)
 
     def render(self) -> bytes:
         """This process's metrics in Prometheus text format."""

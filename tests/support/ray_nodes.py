@@ -1,0 +1,114 @@
+"""A Ray of several nodes on this machine, each with a loopback address of its own, and files deployed on it as
+`serve deploy` does."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.live_server import free_port, write_serve_file
+
+HEAD = "127.0.0.1"
+_REPOSITORY = Path(__file__).parents[2]
+_RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+_TIMEOUT_S = 300.0
+_DEPLOY = """
+import sys, time, yaml, ray
+ray.init(address=sys.argv[1], namespace="serve", log_to_driver=False)
+from cluster.startup import POLL_S, deploy, is_running
+application = deploy(yaml.safe_load(open(sys.argv[2])))
+while not is_running(application, print):
+    time.sleep(POLL_S)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RayNodes:
+    """A running Ray; `url` is that of the endpoint on its head."""
+
+    url: str
+    gcs: str
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)  # of every process, beside the tests' own
+
+    def start_head(self, num_cpus: float) -> None:
+        """Start it, or start it anew at the same address."""
+        port = self.gcs.rpartition(":")[2]
+        start = ["start", "--head", f"--node-ip-address={HEAD}", f"--port={port}", "--labels=node=head"]
+        self._start([*start, f"--temp-dir={self.folder / 'r'}", "--include-dashboard=false"], num_cpus)
+
+    def start_node(self, number: int, num_cpus: float) -> None:
+        """Add a worker node, at an address that its number says."""
+        start = ["start", f"--address={self.gcs}", f"--node-ip-address=127.0.0.{number}", "--labels=node=worker"]
+        self._start(start, num_cpus)
+
+    def _start(self, command: list[str], num_cpus: float) -> None:
+        resources = [f"--num-cpus={num_cpus:g}", "--object-store-memory=80000000", "--disable-usage-stats"]
+        self.run(*_RAY, *command, *resources)
+
+    def deploy(self, args: Mapping[str, Any], **settings: Any) -> None:
+        """Deploy `args` and wait until it runs; `settings` are further ones of the application."""
+        file = write_serve_file(self.folder, args)
+        content = yaml.safe_load(file.read_text())
+        content["http_options"] |= {"host": HEAD, "port": int(self.url.rpartition(":")[2])}
+        content["applications"][0] |= settings
+        file.write_text(yaml.safe_dump(content))
+        self.run(sys.executable, "-c", _DEPLOY, self.gcs, str(file))
+
+    def run(self, *command: str) -> str:
+        """Run a command with this Ray's environment; returns what it printed."""
+        done = subprocess.run(
+            command, cwd=_REPOSITORY, env=self._env(), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def pids(self, *parts: bytes) -> list[int]:
+        """Its processes, those with one of `parts` in their command lines if there are any."""
+        marks = str(self.folder).encode(), self.gcs.encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            with contextlib.suppress(OSError):
+                command_line = (entry / "cmdline").read_bytes()
+                is_ours = any(mark in command_line + (entry / "environ").read_bytes() for mark in marks)
+                if is_ours and (not parts or any(part in command_line for part in parts)):
+                    found.append(int(entry.name))
+        return found
+
+    def kill(self, *parts: bytes) -> None:
+        """End processes at once; see `pids`."""
+        for pid in self.pids(*parts):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _env(self) -> dict[str, str]:
+        ours = {"PYTHONPATH": str(_REPOSITORY), "RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled"}
+        return {**os.environ, **ours, **self.environment}
+
+
+@contextlib.contextmanager
+def ray_nodes(head_cpus: float, environment: Mapping[str, str] | None = None) -> Iterator[RayNodes]:
+    """A Ray that has a head."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    nodes = RayNodes(f"http://{HEAD}:{free_port()}", f"{HEAD}:{free_port()}", folder, environment or {})
+    try:
+        nodes.start_head(head_cpus)
+        yield nodes
+    finally:
+        deadline_s = time.monotonic() + 20
+        while nodes.pids() and time.monotonic() < deadline_s:
+            nodes.kill()
+            time.sleep(0.2)
+        shutil.rmtree(folder, ignore_errors=True)
