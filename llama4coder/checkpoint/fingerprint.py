@@ -33,12 +33,12 @@ def _digest_folder(folder: Path) -> str:
 
 
 def _samples(file: Path) -> bytes:
-    """Its size, its header's beginning, and what lies at equal distances behind."""
+    """Its size, and what lies at equal distances from its first byte to its last."""
     num_bytes = file.stat().st_size
     with file.open("rb") as opened:
         found = [str(num_bytes).encode()]
         for number in range(_NUM_SAMPLES):
-            opened.seek(number * num_bytes // _NUM_SAMPLES)
+            opened.seek(number * max(0, num_bytes - _SAMPLE_BYTES) // (_NUM_SAMPLES - 1))
             found.append(opened.read(_SAMPLE_BYTES))
     return b"".join(found)
 
