@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,28 +39,33 @@ class RayNodes:
     url: str
     gcs: str
     folder: Path
+    head: str = HEAD
     environment: Mapping[str, str] = field(default_factory=dict)  # of every process, beside the tests' own
 
     def start_head(self, num_cpus: float) -> None:
         """Start it, or start it anew at the same address."""
         port = self.gcs.rpartition(":")[2]
-        start = ["start", "--head", f"--node-ip-address={HEAD}", f"--port={port}", "--labels=node=head"]
+        start = ["start", "--head", f"--node-ip-address={self.head}", f"--port={port}", "--labels=node=head"]
         self._start([*start, f"--temp-dir={self.folder / 'r'}", "--include-dashboard=false"], num_cpus)
 
-    def start_node(self, number: int, num_cpus: float) -> None:
-        """Add a worker node, at an address that its number says."""
-        start = ["start", f"--address={self.gcs}", f"--node-ip-address=127.0.0.{number}", "--labels=node=worker"]
-        self._start(start, num_cpus)
+    def start_node(self, address: str, num_cpus: float, inside: Sequence[str] = ()) -> None:
+        """Add a worker node; `inside` is a command that runs others in a network namespace."""
+        start = ["start", f"--address={self.gcs}", f"--node-ip-address={address}", "--labels=node=worker"]
+        self._start(start, num_cpus, inside)
 
-    def _start(self, command: list[str], num_cpus: float) -> None:
+    def _start(self, command: list[str], num_cpus: float, inside: Sequence[str] = ()) -> None:
         resources = [f"--num-cpus={num_cpus:g}", "--object-store-memory=80000000", "--disable-usage-stats"]
-        self.run(*_RAY, *command, *resources)
+        self.run(*inside, *_RAY, *command, *resources)
 
     def deploy(self, args: Mapping[str, Any], **settings: Any) -> None:
         """Deploy `args` and wait until it runs; `settings` are further ones of the application."""
         file = write_serve_file(self.folder, args)
         content = yaml.safe_load(file.read_text())
-        content["http_options"] |= {"host": HEAD, "port": int(self.url.rpartition(":")[2])}
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        content["http_options"] |= {"host": host, "port": int(port)}
+        if host != self.head:
+            content["proxy_location"] = "EveryNode"
+            content["http_options"]["host"] = "0.0.0.0"
         content["applications"][0] |= settings
         file.write_text(yaml.safe_dump(content))
         self.run(sys.executable, "-c", _DEPLOY, self.gcs, str(file))
@@ -73,23 +78,22 @@ class RayNodes:
         assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def pids(self, *parts: bytes) -> list[int]:
-        """Its processes, those with one of `parts` in their command lines if there are any."""
+    def pids(self) -> set[int]:
+        """All its processes."""
         marks = str(self.folder).encode(), self.gcs.encode()
-        found = []
+        found = set()
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             with contextlib.suppress(OSError):
-                command_line = (entry / "cmdline").read_bytes()
-                is_ours = any(mark in command_line + (entry / "environ").read_bytes() for mark in marks)
-                if is_ours and (not parts or any(part in command_line for part in parts)):
-                    found.append(int(entry.name))
+                told = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+                if any(mark in told for mark in marks):
+                    found.add(int(entry.name))
         return found
 
-    def kill(self, *parts: bytes) -> None:
-        """End processes at once; see `pids`."""
-        for pid in self.pids(*parts):
+    def kill(self, pids: Iterable[int]) -> None:
+        """End some of its processes at once, as if their node's power had failed."""
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -99,16 +103,19 @@ class RayNodes:
 
 
 @contextlib.contextmanager
-def ray_nodes(head_cpus: float, environment: Mapping[str, str] | None = None) -> Iterator[RayNodes]:
-    """A Ray that has a head."""
+def ray_nodes(
+    head_cpus: float, environment: Mapping[str, str] | None = None, head: str = HEAD, front: str | None = None
+) -> Iterator[RayNodes]:
+    """A Ray that has a head; the endpoint is at `front`, or on the head."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    nodes = RayNodes(f"http://{HEAD}:{free_port()}", f"{HEAD}:{free_port()}", folder, environment or {})
+    url = f"http://{front or head}:{free_port()}"
+    nodes = RayNodes(url, f"{head}:{free_port()}", folder, head, dict(environment or {}))
     try:
         nodes.start_head(head_cpus)
         yield nodes
     finally:
         deadline_s = time.monotonic() + 20
         while nodes.pids() and time.monotonic() < deadline_s:
-            nodes.kill()
+            nodes.kill(nodes.pids())
             time.sleep(0.2)
         shutil.rmtree(folder, ignore_errors=True)
