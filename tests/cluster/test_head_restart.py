@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.live_server import free_port
 from tests.support.models import write_tiny_llama
-from tests.support.ray_nodes import RayNodes, ray_nodes
+from tests.support.ray_nodes import RayNodes, forwarded, ray_nodes
 from tests.support.streams import stream, stream_during, tiny_request
 from tests.support.two_nodes import HEAD, NAMESPACE, WORKER, can_make_nodes, joined_namespace, pids_inside
 from tests.support.watching import until
@@ -46,8 +46,10 @@ def nodes(redis: str) -> Iterator[RayNodes]:
         "RAY_gcs_rpc_server_reconnect_timeout_s": "300",  # a worker that finds no head for so long ends
     }
     with ray_nodes(1, environment, HEAD, WORKER) as nodes:
-        nodes.start_node(WORKER, 3, ("ip", "netns", "exec", NAMESPACE))
-        yield nodes
+        inside = ("ip", "netns", "exec", NAMESPACE)
+        nodes.start_node(WORKER, 3, inside)
+        with forwarded(nodes, inside):
+            yield nodes
 
 
 def test_streams_do_not_notice(nodes: RayNodes, tmp_path: Path) -> None:

@@ -22,6 +22,30 @@ HEAD = "127.0.0.1"
 _REPOSITORY = Path(__file__).parents[2]
 _RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 _TIMEOUT_S = 300.0
+_FORWARD = """
+import asyncio, sys
+address, port = sys.argv[1], int(sys.argv[2])
+async def carry(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+async def forward(reader, writer):
+    try:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        writer.close()
+        return
+    await asyncio.gather(carry(reader, inner_writer), carry(inner_reader, writer))
+async def serve():
+    server = await asyncio.start_server(forward, address, port)
+    await server.serve_forever()
+asyncio.run(serve())
+"""
 _DEPLOY = """
 import sys, time, yaml, ray
 ray.init(address=sys.argv[1], namespace="serve", log_to_driver=False)
@@ -65,7 +89,7 @@ class RayNodes:
         content["http_options"] |= {"host": host, "port": int(port)}
         if host != self.head:
             content["proxy_location"] = "EveryNode"
-            content["http_options"]["host"] = "0.0.0.0"
+            content["http_options"]["host"] = HEAD  # what is not loopback would need keys; see `forwarded`
         content["applications"][0] |= settings
         file.write_text(yaml.safe_dump(content))
         self.run(sys.executable, "-c", _DEPLOY, self.gcs, str(file))
@@ -119,3 +143,15 @@ def ray_nodes(
             nodes.kill(nodes.pids())
             time.sleep(0.2)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def forwarded(nodes: RayNodes, inside: Sequence[str]) -> Iterator[None]:
+    """Make an endpoint on a network namespace's loopback reachable at the address that `nodes.url` says."""
+    address, _, port = nodes.url.removeprefix("http://").rpartition(":")
+    process = subprocess.Popen([*inside, sys.executable, "-c", _FORWARD, address, port])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
