@@ -69,6 +69,8 @@ class RayNodes:
     def start_head(self, num_cpus: float) -> None:
         """Start it, or start it anew at the same address."""
         port = self.gcs.rpartition(":")[2]
+        # Ray takes a living worker of this machine, which still names the head that was killed, for that head.
+        (self.folder / "r" / "ray_current_cluster").unlink(missing_ok=True)
         start = ["start", "--head", f"--node-ip-address={self.head}", f"--port={port}", "--labels=node=head"]
         self._start([*start, f"--temp-dir={self.folder / 'r'}", "--include-dashboard=false"], num_cpus)
 
