@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 NUM_STREAMS = 16
 REQUESTS = [tiny_request(number, 1200) for number in range(NUM_STREAMS)]
-NO_ROOM, ROOM = 1.5, 3.0  # CPUs for another target replica, which takes 0.7; one of everything takes 1
+NO_ROOM, ROOM = 2, 3  # CPUs for another target replica: of two ranks, 1.2 and all else 0.3; of one, 0.7
 
 _log = logging.getLogger(__name__)
 
@@ -92,8 +92,8 @@ def test_more_replicas(roomy: RayNodes, folder: Path) -> None:
 
 def test_without_room_clients_see_a_pause(folder: Path) -> None:
     with ray_nodes(NO_ROOM) as nodes:
-        nodes.deploy(args_of(folder))
-        upgrade(nodes, args_of(folder, max_sequences=33))
+        nodes.deploy(args_of(folder, ranks=2))
+        upgrade(nodes, args_of(folder, ranks=2, max_sequences=33))
         assert migrated(nodes, "failed") == 0
 
 
