@@ -16,12 +16,13 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.channel.token_receiver import TokenReceiver, TokenStream
 from cluster.continuation import Continuation
-from cluster.errors import NotBegun, original_error
+from cluster.errors import Moved, NotBegun, original_error
 from cluster.generation import GenerationOutcome, Refusal
 from cluster.metrics_hub import MetricsPusher
-from cluster.routing import Routing
+from cluster.routing import Destination, Routing
 from llama4coder.errors import DeadlineExceeded, EngineDead, Llama4CoderError, Overloaded, StreamLost, Unavailable
-from llama4coder.types import GenerateRequest, TokenEvent
+from llama4coder.obs.declared.drain import MigrationOutcome
+from llama4coder.types import Fingerprint, GenerateRequest, TokenEvent
 
 _LAST_TOKENS_TIMEOUT_S = 5.0  # the outcome and the last frame take different roads
 _PROBE_MARGIN_S = 0.5
@@ -35,6 +36,17 @@ class Recovery:
 
     timeout_s: float
     on_recovered: Callable[[], object]  # called when one has gone on
+    on_migrated: Callable[[MigrationOutcome], object] = lambda outcome: None  # of one that was handed over
+
+
+@dataclass(slots=True)
+class _Course:
+    """One request on its way."""
+
+    continuation: Continuation
+    avoid: str | None = None  # the replica that has just lost or refused it
+    begun_with: Fingerprint | None = None
+    is_moving: bool = False  # handed over, and not yet gone on
 
 
 class ClusterBackend:
@@ -60,13 +72,26 @@ class ClusterBackend:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenEvent, None]:
         """See `GenerationBackend.generate`."""
-        continuation = Continuation(request, self._recovery.timeout_s)
-        avoid: str | None = None
+        course = _Course(Continuation(request, self._recovery.timeout_s))
+        try:
+            async with aclosing(self._follow(course)) as events:
+                async for event in events:
+                    yield event
+        except Llama4CoderError:
+            if course.is_moving:
+                self._recovery.on_migrated(MigrationOutcome.FAILED)
+            raise
+
+    async def _follow(self, course: _Course) -> AsyncGenerator[TokenEvent, None]:
+        """What one replica after the other gives, until one has given the last event."""
+        continuation = course.continuation
         while True:
             attempt = continuation.next_request()
-            replica = self._routing.choose(attempt, frozenset({avoid} if avoid else ()))
+            avoid = frozenset({course.avoid} if course.avoid else ())
+            destination = self._routing.choose(attempt, avoid, course.begun_with)
+            replica = destination.replica
             try:
-                async with aclosing(self._attempt(continuation, attempt, replica)) as events:
+                async with aclosing(self._attempt(course, attempt, destination)) as events:
                     async for event in events:
                         yield event
                 return
@@ -75,13 +100,14 @@ class ClusterBackend:
                     0.0 if self._may_go_elsewhere(continuation, attempt, replica) else continuation.pause_after(error)
                 )
             except Unavailable as error:
+                course.is_moving = course.is_moving or isinstance(error, Moved)
                 pause_s = continuation.pause_after(error)
                 _log.warning("a request lost its replica and goes on elsewhere: %s", type(error).__name__)
                 if replica is not None:
                     self._routing.lost(replica)
             finally:
                 self._routing.ended(attempt.request_id)
-            avoid = replica
+            course.avoid = replica
             await asyncio.sleep(pause_s)
 
     def _may_go_elsewhere(self, continuation: Continuation, refused: GenerateRequest, replica: str | None) -> bool:
@@ -91,20 +117,21 @@ class ClusterBackend:
         return continuation.take_detour()
 
     async def _attempt(
-        self, continuation: Continuation, request: GenerateRequest, replica: str | None
+        self, course: _Course, request: GenerateRequest, destination: Destination
     ) -> AsyncGenerator[TokenEvent, None]:
         """What one replica gives, to the last event unless it fails."""
         stream = self._receiver.open(request.request_id, len(request.output_token_ids))
-        response = self._call(request, replica)
+        response = self._call(request, destination)
         watcher = asyncio.create_task(_watch(response, stream, self._recovery.timeout_s))
         is_first = True
         try:
             while True:
-                event = await self._next_event(stream, continuation)
+                event = await self._next_event(stream, course)
                 if is_first:
                     self._routing.begun(event)
+                    course.begun_with = destination.fingerprint
                     is_first = False
-                yield continuation.take(event)
+                yield course.continuation.take(event)
                 if event.finish_reason is not None:
                     return
         finally:
@@ -113,11 +140,13 @@ class ClusterBackend:
                 response.cancel()
                 watcher.cancel()
 
-    def _call(self, request: GenerateRequest, replica: str | None) -> Any:
+    def _call(self, request: GenerateRequest, destination: Destination) -> Any:
         """Outside of the HTTP request's context: its calls would share the id by which Serve's router finds them."""
-        return Context().run(partial(self._target.generate.remote, request, self._receiver.endpoint, replica=replica))
+        where = {"wanted": destination.fingerprint, "replica": destination.replica}
+        return Context().run(partial(self._target.generate.remote, request, self._receiver.endpoint, **where))
 
-    async def _next_event(self, stream: TokenStream, continuation: Continuation) -> TokenEvent:
+    async def _next_event(self, stream: TokenStream, course: _Course) -> TokenEvent:
+        continuation = course.continuation
         if continuation.deadline_s is None:
             return await stream.next_event()
         try:
@@ -125,7 +154,11 @@ class ClusterBackend:
                 event = await stream.next_event()
         except TimeoutError:
             raise continuation.expired() from None
-        self._recovery.on_recovered()
+        if course.is_moving:
+            self._recovery.on_migrated(MigrationOutcome.CONTINUED)
+            course.is_moving = False
+        else:
+            self._recovery.on_recovered()
         return event
 
     async def probe(self, timeout_s: float) -> None:

@@ -14,6 +14,7 @@ from llama4coder.cli import calibrate, chat, inspect, keys, kv, perplexity, plan
 from llama4coder.errors import Llama4CoderError
 
 _DEFAULT_FILE = "embedded-cpu.yaml"
+_NOT_EMPTY = 3  # exit status of `drain`
 
 app = typer.Typer(
     name="llama4coder",
@@ -57,6 +58,28 @@ def serve(
         typer.echo(f"llama4coder: {error}", err=True)
         raise typer.Exit(1) from None
     raise typer.Exit(status)
+
+
+@app.command()
+def drain(
+    node: Annotated[str | None, typer.Option(help="Id or address of the node; this machine's by default.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="Seconds until the node goes.", min=1)] = 600.0,
+    address: Annotated[str | None, typer.Option(help="Ray's head, host:port; that of this machine by default.")] = None,
+) -> None:
+    """Empty a node of the cluster before it goes; exit status 0: nothing runs there any more, 3: something still does.
+
+    Its replicas are replaced on other nodes, and what they have not finished goes on there.
+    """
+    from cluster.drain_command import Head
+    from cluster.drain_command import drain as drain_node
+
+    try:
+        is_empty = drain_node(Head(address), node, timeout_s, typer.echo)
+    except Llama4CoderError as error:
+        typer.echo(f"llama4coder: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo("the node is empty" if is_empty else "the time is over, and the node is not empty")
+    raise typer.Exit(0 if is_empty else _NOT_EMPTY)
 
 
 def default_file() -> Path:

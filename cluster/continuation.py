@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from cluster.errors import NotBegun
-from llama4coder.errors import DeadlineExceeded, Overloaded, QueueTimeout, Unavailable
+from llama4coder.errors import DeadlineExceeded, Overloaded, QueueTimeout, Replaced, Unavailable
 from llama4coder.types import GenerateRequest, TokenEvent
 
 _MAX_FRUITLESS = 3  # replicas lost in a row without a new token: this request may be what they die of
@@ -73,6 +73,8 @@ class Continuation:
             self._num_fruitless += 1
         if self._num_fruitless >= _MAX_FRUITLESS:
             raise error
+        if isinstance(error, Replaced):
+            self._pause_s = _MAX_PAUSE_S  # one that could go on may be about to be known
         now_s = time.monotonic()
         if self.deadline_s is None:
             self.deadline_s = now_s + self._patience_s

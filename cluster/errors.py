@@ -14,6 +14,10 @@ class NotBegun(Unavailable):
     """The replica had failed before the request came, or cannot take more; another one may."""
 
 
+class Moved(NotBegun):
+    """The replica is to stop, and hands over what it has not finished."""
+
+
 def original_error(error: BaseException) -> Llama4CoderError:
     """The product's error that a remote call raised; `Unavailable` for whatever else ended it."""
     cause = error.cause if isinstance(error, RayTaskError) else error

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from cluster.channel.endpoint import Endpoint
 from cluster.channel.token_sender import TokenSender
+from cluster.errors import Moved
 from llama4coder.engine.async_engine import AsyncEngine
 from llama4coder.engine.thread import EngineThread
-from llama4coder.errors import EngineDead, Overloaded, QueueTimeout, RequestError
+from llama4coder.errors import EngineDead, Overloaded, QueueTimeout, Replaced, RequestError
 from llama4coder.types import FinishReason, GenerateRequest
 
 
@@ -21,9 +22,9 @@ class GenerationOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request was not begun; an answer rather than a failure, which Serve would log with a traceback."""
+    """Why a request was not begun, or not ended; an answer, where Serve would log a failure with a traceback."""
 
-    error: RequestError | Overloaded | EngineDead | QueueTimeout
+    error: RequestError | Overloaded | EngineDead | QueueTimeout | Moved | Replaced
 
 
 class GenerationService:
@@ -33,9 +34,12 @@ class GenerationService:
         self._thread = thread
         self._engine = AsyncEngine(thread, bytes)  # for the probe, whose token goes nowhere
         self._sender = TokenSender()
+        self._hands_over = False
 
     async def generate(self, request: GenerateRequest, ingress: Endpoint) -> GenerationOutcome | Refusal:
         """Generate to the end, sending every token to `ingress`; cancelling the call aborts the request."""
+        if self._hands_over:
+            return Refusal(_moved())
         sink = self._sender.sink(ingress)
         ending = sink.open(request.request_id)
         try:
@@ -45,13 +49,18 @@ class GenerationService:
             return Refusal(error)
         try:
             last = await ending
-        except QueueTimeout as error:
+        except (QueueTimeout, Moved) as error:
             return Refusal(error)
         finally:
             sink.forget(request.request_id)
             self._thread.abort(request.request_id)
         assert last.finish_reason is not None, "only the last event ends a request"
         return GenerationOutcome(last.finish_reason, last.offset + len(last.token_ids))
+
+    def hand_over(self) -> None:
+        """End every request with `Moved`, and whatever still comes; idempotent."""
+        self._hands_over = True
+        self._sender.fail(_moved())
 
     async def probe(self, timeout_s: float) -> None:
         """See `GenerationBackend.probe`."""
@@ -65,3 +74,7 @@ class GenerationService:
         """Stop the engine, then the channel that it publishes to."""
         await asyncio.to_thread(self._thread.stop)
         self._sender.close()
+
+
+def _moved() -> Moved:
+    return Moved("the replica is stopping")

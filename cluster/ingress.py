@@ -12,11 +12,13 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.backend import ClusterBackend, Recovery
 from cluster.channel.token_receiver import TokenReceiver
+from cluster.draining import Draining
 from cluster.metrics_hub import MetricsPusher
 from cluster.node import node_address
 from cluster.placement import uses_pool
-from cluster.routing import LiveReports, Routing
+from cluster.routing import LiveReports, Routing, await_own_model
 from llama4coder.config import ResolvedConfig
+from llama4coder.errors import DeadlineExceeded
 from llama4coder.obs.metrics import Metrics
 from llama4coder.router.build import build_policy
 from llama4coder.router.router import Router
@@ -26,14 +28,18 @@ from llama4coder.shape import ModelShape, read_shape
 from llama4coder.telemetry.build import build_telemetry
 from llama4coder.tokenizer.chat_template import ChatTemplate
 from llama4coder.tokenizer.tokenizer import Tokenizer
-from llama4coder.types import ModelDetails, ServedModel
+from llama4coder.types import Fingerprint, ModelDetails, ServedModel
 
 
 class Ingress:
     """Tokenises, detokenises and speaks HTTP; made a deployment with an ASGI app by `cluster.app`."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, config: ResolvedConfig, target: DeploymentHandle[Any], hub: DeploymentHandle[Any]
+        self,
+        config: ResolvedConfig,
+        target: DeploymentHandle[Any],
+        hub: DeploymentHandle[Any],
+        fingerprint: Fingerprint,
     ) -> None:
         metrics = Metrics(CollectorRegistry())
         _show_intent(metrics, config)
@@ -41,10 +47,10 @@ class Ingress:
         self._telemetry = build_telemetry(config.telemetry, process, metrics.telemetry_dropped)
         self._pusher = MetricsPusher(hub, process, metrics.render)
         self._receiver = TokenReceiver(node_address())
-        router = Router(build_policy(config.router.policy), config.engine.block_size)
-        routing = Routing(router, metrics)
+        router = Router(build_policy(config.router.policy), config.engine.block_size, fingerprint)
+        routing = Routing(router, metrics, fingerprint)
         self._reports = LiveReports(target, node_address(), routing, router)
-        recovery = Recovery(config.server.recovery_timeout_s, metrics.recovered_requests.inc)
+        recovery = Recovery(config.server.recovery_timeout_s, metrics.recovered_requests.inc, metrics.on_migrated)
         backend = ClusterBackend(target, self._receiver, self._pusher, routing, recovery)
         folder = Path(config.model.path)
         tokenizer = Tokenizer.from_folder(folder)
@@ -58,13 +64,21 @@ class Ingress:
         )
         if self._telemetry is not None:
             self._app.add_middleware(Tell, observer=self._telemetry)
+        self._draining = Draining(config.server.drain_timeout_s, self._cut_off)
+        await await_own_model(routing, self._reports)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve after `__init__`."""
         return self._app
 
+    def _cut_off(self) -> None:
+        """What still streams when the time is over would be cut off without a word soon."""
+        self._receiver.fail(DeadlineExceeded("the endpoint was restarted, and the answer took too long to wait for"))
+
     async def __del__(self) -> None:
         """Called by Serve when the replica is stopped."""
+        if hasattr(self, "_draining"):
+            await self._draining.stop()
         if hasattr(self, "_reports"):
             await self._reports.stop()
             await self._receiver.close()

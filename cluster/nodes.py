@@ -39,6 +39,11 @@ def await_nodes(lack_of: Callable[[Sequence[Node]], str | None], timeout_s: floa
     return nodes
 
 
+def free_nodes() -> Sequence[Node]:
+    """The nodes as they are now, with what target replicas hold not counted as free."""
+    return cluster_nodes(ray.nodes(), available_resources_per_node(), ())  # type: ignore[no-untyped-call]
+
+
 def _nodes() -> list[Node]:
     groups: Mapping[str, Mapping[str, Any]] = ray.util.placement_group_table()
     return cluster_nodes(ray.nodes(), available_resources_per_node(), groups.values())  # type: ignore[no-untyped-call]

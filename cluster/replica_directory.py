@@ -26,6 +26,7 @@ class ReplicaDirectory:
         self._target = target
         self._endpoint = endpoint
         self._on_replicas = on_replicas
+        self.has_asked = asyncio.Event()  # once, whatever came of it
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
@@ -37,6 +38,7 @@ class ReplicaDirectory:
     async def _follow(self) -> None:
         while True:
             await self._ask()
+            self.has_asked.set()
             await asyncio.sleep(_PERIOD_S)
 
     async def _ask(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 from cluster.channel.endpoint import Endpoint
 from cluster.channel.report_sender import ReportSender
@@ -13,6 +14,7 @@ from llama4coder.obs.stats import EngineStats
 from llama4coder.router.reports import ReportWriter
 from llama4coder.router.router import REPORT_PERIOD_S
 from llama4coder.router.types import ReplicaLoad
+from llama4coder.types import UNMARKED, Fingerprint
 
 _TICK_S = 0.05  # a report when something has happened
 _PATIENCE_S = 30.0  # with an ingress that has not asked for so long
@@ -21,11 +23,20 @@ _PATIENCE_S = 30.0  # with an ingress that has not asked for so long
 class Reporter:
     """Reports at least every `REPORT_PERIOD_S`; for the event loop that created it."""
 
-    def __init__(self, replica: str, thread: EngineThread, journal: NameJournal, num_shards: int) -> None:
+    def __init__(
+        self,
+        replica: str,
+        thread: EngineThread,
+        journal: NameJournal,
+        num_shards: int,
+        fingerprint: Fingerprint = UNMARKED,
+        is_draining: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._thread = thread
         self._journal = journal
         self._num_shards = num_shards
-        self._writer = ReportWriter(replica)
+        self._is_draining = is_draining
+        self._writer = ReportWriter(replica, fingerprint)
         self._sender = ReportSender(_PATIENCE_S)
         self._is_stopping = False
         self._reported: EngineStats | None = None
@@ -75,7 +86,7 @@ class Reporter:
             num_available_blocks=stats.num_available_blocks,
             num_shards=self._num_shards,
             num_free_places=load.num_free_places,
-            is_draining=self._is_stopping or not self._is_alive(),
+            is_draining=self._is_stopping or self._is_draining() or not self._is_alive(),
         )
 
     def _is_alive(self) -> bool:

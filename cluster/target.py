@@ -11,6 +11,7 @@ from ray.serve.handle import DeploymentHandle
 from cluster.autoscaling import told
 from cluster.channel.endpoint import Endpoint
 from cluster.channel.executor import ZmqExecutor
+from cluster.draining import Draining
 from cluster.generation import GenerationOutcome, GenerationService, Refusal
 from cluster.headroom import HeadroomWatch
 from cluster.metrics_hub import MetricsPusher
@@ -21,13 +22,13 @@ from cluster.startup_times import StartupTimes
 from llama4coder.config import ResolvedConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.thread import EngineThread, QueueLimits
-from llama4coder.errors import EngineDead
+from llama4coder.errors import EngineDead, Replaced
 from llama4coder.kv.memory_line import told_memory
 from llama4coder.kv.name_journal import NameJournal
 from llama4coder.obs.metrics import Metrics
 from llama4coder.obs.replicas import Pool
 from llama4coder.scaling.meter import LoadMeter
-from llama4coder.types import GenerateRequest
+from llama4coder.types import Fingerprint, GenerateRequest
 
 _log = logging.getLogger("ray.serve")  # the one that Serve writes to the replica's file
 
@@ -39,9 +40,14 @@ class TargetReplica:
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, config: ResolvedConfig, hub: DeploymentHandle[Any], drafts: DeploymentHandle[Any] | None
+        self,
+        config: ResolvedConfig,
+        hub: DeploymentHandle[Any],
+        drafts: DeploymentHandle[Any] | None,
+        fingerprint: Fingerprint,
     ) -> None:
-        metrics = Metrics(CollectorRegistry())
+        self._metrics = metrics = Metrics(CollectorRegistry())
+        self._fingerprint = fingerprint
         times = StartupTimes(metrics)
         limits = QueueLimits(config.engine.max_sequences, config.engine.max_queued_requests)
         self._ranks = await RankGroup.start(config, times)
@@ -60,16 +66,22 @@ class TargetReplica:
             await self._service.probe(config.engine.step_timeout_s)
             self._ranks.connected()
         metrics.on_ready(Pool.TARGET)
-        self._metrics = metrics
         self._headroom = HeadroomWatch(self._ranks.free_memory, metrics.on_headroom)
         self._name = serve.get_replica_context().replica_id.unique_id
-        self._reporter = Reporter(self._name, thread, journal, config.engine.kv_shards)
+        self._draining = draining = Draining(config.engine.drain_timeout_s, self._service.hand_over)
+        shards = config.engine.kv_shards
+        self._reporter = Reporter(self._name, thread, journal, shards, fingerprint, lambda: draining.is_draining)
         self._pusher = MetricsPusher(hub, self._name, metrics.render)
 
     async def generate(
-        self, request: GenerateRequest, ingress: Endpoint, replica: str | None = None
+        self, request: GenerateRequest, ingress: Endpoint, wanted: Fingerprint, replica: str | None = None
     ) -> GenerationOutcome | Refusal:
-        """See `GenerationService.generate`; called through the deployment's handle, whose router reads `replica`."""
+        """See `GenerationService.generate`; called through the deployment's handle, whose router reads `replica`.
+
+        Refused is what other replicas than those `wanted` would answer otherwise.
+        """
+        if wanted != self._fingerprint:
+            return Refusal(_replaced(request))
         self._reporter.received(request.request_id)
         return await self._service.generate(request, ingress)
 
@@ -100,6 +112,11 @@ class TargetReplica:
 
     async def __del__(self) -> None:
         """Called by Serve when the replica is stopped, also when `__init__` did not finish."""
+        if hasattr(self, "_draining"):
+            await self._draining.stop()
+            lasted_s = self._draining.lasted_s()
+            if lasted_s is not None:
+                self._metrics.drain_time.observe(lasted_s)
         if hasattr(self, "_headroom"):
             self._headroom.stop()
         if hasattr(self, "_reporter"):
@@ -112,3 +129,9 @@ class TargetReplica:
             await self._service.close()
         if hasattr(self, "_ranks"):
             self._ranks.stop()
+
+
+def _replaced(request: GenerateRequest) -> Replaced:
+    if request.output_token_ids:
+        return Replaced("the answer was begun by another configuration of the model, which is no longer served")
+    return Replaced("the model is being replaced by another one; please try again")

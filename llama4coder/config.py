@@ -110,6 +110,9 @@ class EngineConfig(_Frozen):
     """A rank that does not answer a step for this long is dead."""
     heartbeat_timeout_s: Annotated[float, Field(ge=0.1)] = 5.0
     """A rank whose process is frozen, or cut off, for this long is dead; one that computes is not."""
+    drain_timeout_s: Annotated[float, Field(ge=0)] = 60.0
+    """How long a target replica that is to stop still works on what it has begun; what has not ended by then goes on at
+    another replica."""
 
 
 class PlacementConfig(_Frozen):
@@ -231,6 +234,8 @@ class ServerConfig(_Frozen):
     recovery_timeout_s: Annotated[float, Field(gt=0)] = 300.0
     """How long a request may wait for a replica to take it; and how long in all, whenever it has lost its replica,
     until it goes on, at another one or at one started anew."""
+    drain_timeout_s: Annotated[float, Field(ge=0)] = 300.0
+    """How long an ingress that is to stop still carries the answers that it has begun; they end with an error then."""
     client_timeout_s: Annotated[float, Field(ge=1)] = 60.0
     """A client whose request takes so long to arrive is answered with 408; one that takes nothing of its answer for so
     long is cut off, and what was generated for it ends."""
@@ -358,6 +363,7 @@ class ResolvedEngine(_Frozen):
     num_threads: int
     step_timeout_s: float
     heartbeat_timeout_s: float
+    drain_timeout_s: float
 
     @property
     def ranks(self) -> int:

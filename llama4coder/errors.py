@@ -23,6 +23,7 @@
     └── Unavailable                 try again elsewhere (503)
         ├── EngineDead              the engine or one of its ranks has failed
         ├── QueueTimeout            nobody had room for it in time; come back after `retry_after_s`
+        ├── Replaced                another model, or another configuration of it, has taken its place
         ├── StreamLost              tokens were lost on the way; the answer would have had a hole
         └── DeadlineExceeded        the engine did not answer in time
 
@@ -147,6 +148,10 @@ class EngineDead(Unavailable):
 
 class QueueTimeout(Unavailable, _ComeBack):
     """The request waited for admission as long as requests may, and has not begun; come back after `retry_after_s`."""
+
+
+class Replaced(Unavailable):
+    """What answered has been replaced by what would answer otherwise; nobody can go on with what it began."""
 
 
 class StreamLost(Unavailable):

@@ -131,6 +131,7 @@ def _engine(config: DeploymentConfig, demand: Demand, machine: Machine) -> Resol
         num_threads=_num_threads(config, machine),
         step_timeout_s=engine.step_timeout_s,
         heartbeat_timeout_s=engine.heartbeat_timeout_s,
+        drain_timeout_s=engine.drain_timeout_s,
     )
 
 

@@ -125,6 +125,17 @@ class TokenEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What an output depends on besides its request: replicas with equal ones give the same tokens."""
+
+    model: str = ""  # of tokens and weights: a prompt that was tokenised for one means nothing to another
+    numerics: str = ""  # of how they are computed with: formats, shards, the program
+
+
+UNMARKED = Fingerprint()  # where there is nothing to tell apart
+
+
+@dataclass(frozen=True, slots=True)
 class ModelDetails:
     """What a client may want to know of a model, and nothing here depends on."""
 

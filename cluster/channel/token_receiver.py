@@ -67,6 +67,11 @@ class TokenReceiver:
         """Ignore what still comes; idempotent."""
         self._streams.pop(request_id, None)
 
+    def fail(self, error: Llama4CoderError) -> None:
+        """End every open stream with an error."""
+        for stream in self._streams.values():
+            stream.fail(error)
+
     async def close(self) -> None:
         """Close the socket and fail what is open."""
         self._reader.cancel()

@@ -61,6 +61,10 @@ class IngressSink:
         """See `EventSink.fail`."""
         self._loop.call_soon_threadsafe(self._fail_all, error)
 
+    def hand_over(self, error: Unavailable) -> None:
+        """End every request with an error; in the event loop, while the engine goes on."""
+        self._fail_all(error)
+
     @property
     def is_idle(self) -> bool:
         return not self._endings and time.monotonic() - self._used_s > _IDLE_S
@@ -112,6 +116,11 @@ class TokenSender:
         if endpoint not in self._sinks:
             self._sinks[endpoint] = IngressSink(self._context, endpoint)
         return self._sinks[endpoint]
+
+    def fail(self, error: Unavailable) -> None:
+        """End every request with an error, while the engine goes on."""
+        for sink in self._sinks.values():
+            sink.hand_over(error)
 
     def close(self) -> None:
         """Close every socket; the engine's thread must have ended."""

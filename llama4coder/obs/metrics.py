@@ -7,6 +7,7 @@ from prometheus_client.metrics_core import Metric
 
 from llama4coder.obs.declared.blocks import BlockMetrics
 from llama4coder.obs.declared.drafts import DraftMetrics
+from llama4coder.obs.declared.drain import DrainMetrics
 from llama4coder.obs.declared.engine import EngineMetrics
 from llama4coder.obs.declared.front import FrontMetrics
 from llama4coder.obs.declared.life import LifeMetrics
@@ -30,6 +31,7 @@ class Metrics(
     ScalingMetrics,
     TelemetryMetrics,
     LifeMetrics,
+    DrainMetrics,
     PlanMetrics,
 ):
     """An `EngineObserver`, a `SpeculationObserver` and a `PoolObserver` where an engine lives in the process, a
@@ -46,6 +48,7 @@ class Metrics(
         PoolMetrics.__init__(self, registry)
         TelemetryMetrics.__init__(self, registry)
         LifeMetrics.__init__(self, registry)
+        DrainMetrics.__init__(self, registry)
         PlanMetrics.__init__(self, registry)
         ScalingMetrics.__init__(self, registry)
 

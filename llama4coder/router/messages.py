@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from llama4coder.router.types import ReplicaLoad
+from llama4coder.types import UNMARKED, Fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +24,4 @@ class Report:
     load: ReplicaLoad
     names: NameChange
     received: tuple[str, ...] = ()  # ids of the requests that have come since the last report: they are in the load
+    fingerprint: Fingerprint = UNMARKED  # of what it answers with

@@ -7,13 +7,15 @@ from llama4coder.kv.name_journal import NameEvent
 from llama4coder.router.messages import Report
 from llama4coder.router.names import CachedNames
 from llama4coder.router.types import ReplicaLoad
+from llama4coder.types import UNMARKED, Fingerprint
 
 
 class ReportWriter:
     """Numbers reports, and keeps what they must say; for one thread."""
 
-    def __init__(self, replica: str) -> None:
+    def __init__(self, replica: str, fingerprint: Fingerprint = UNMARKED) -> None:
         self._replica = replica
+        self._fingerprint = fingerprint
         self._number = 0
         self._names = CachedNames()
         self._received: list[str] = []
@@ -27,7 +29,7 @@ class ReportWriter:
         self._number += 1
         changes = self._names.apply(events)
         received, self._received = tuple(self._received), []
-        return Report(self._replica, self._number, load, changes, received)
+        return Report(self._replica, self._number, load, changes, received, self._fingerprint)
 
     def whole(self, report: Report) -> Report:
         """The report just written, for routers that did not get the one before."""

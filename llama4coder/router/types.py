@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from llama4coder.obs.routing import RouteReason
+from llama4coder.types import UNMARKED, Fingerprint
 
 BlockName = int  # the first 8 bytes of a block hash: two that are mixed up cost time, never correctness
 
@@ -61,3 +62,4 @@ class Route:
     reason: RouteReason
     num_cached_tokens: int  # as far as is known
     report_age_s: float  # of the oldest report that was considered
+    fingerprint: Fingerprint = UNMARKED  # of the replica

@@ -80,6 +80,7 @@ class ReplicaView:
     def _take(self, report: Report, now_s: float) -> None:
         self._names.apply(report.names)
         self._replica = report.replica
+        self.fingerprint = report.fingerprint
         self._number = report.number
         self._load: ReplicaLoad = report.load
         self._received_s = now_s

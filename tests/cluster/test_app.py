@@ -22,10 +22,11 @@ def test_graph_of_deployments(tiny_args: dict[str, Any]) -> None:
     assert ingress.name == "Ingress"
     assert ingress.num_replicas == 2
     init_args: tuple[Any, ...] = ingress.init_args
-    _, target, hub = init_args
+    _, target, hub, own = init_args
     assert target._bound_deployment.init_args[2] is None, "no draft pool"
     assert (target._bound_deployment.name, target._bound_deployment.num_replicas) == ("TargetReplica", 3)
     assert (hub._bound_deployment.name, hub._bound_deployment.num_replicas) == ("MetricsHub", 1)
+    assert own.model and own == target._bound_deployment.init_args[3]
     assert ingress.max_ongoing_requests > 10_000
 
 

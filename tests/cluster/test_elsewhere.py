@@ -13,7 +13,7 @@ from cluster.channel.token_receiver import TokenReceiver
 from cluster.generation import Refusal
 from llama4coder.errors import EngineDead, Overloaded
 from llama4coder.router.messages import Report
-from llama4coder.types import GenerateRequest
+from llama4coder.types import Fingerprint, GenerateRequest
 from tests.support.backend_contract import make_request, run, tokens_of
 from tests.support.local_cluster import FakePusher, FakeResponse, recovery_within, routing_over, running_replica
 from tests.support.replicas import report
@@ -28,7 +28,9 @@ class Named:
         self.generate = self
         self.probe = self
 
-    def remote(self, request: GenerateRequest, ingress: Endpoint, replica: str | None = None) -> FakeResponse:
+    def remote(
+        self, request: GenerateRequest, ingress: Endpoint, wanted: Fingerprint, replica: str | None = None
+    ) -> FakeResponse:
         self.asked.append(replica)
         taken = asyncio.Event()
         taken.set()

@@ -39,16 +39,16 @@ class Watcher:
 def test_decisions_and_what_came_of_them_are_observed() -> None:
     watcher = Watcher()
     routing = Routing(Router(KVAware(), BLOCK_SIZE), watcher)
-    assert routing.choose(request("1", [1]), NOBODY) is None
+    assert routing.choose(request("1", [1]), NOBODY).replica is None
     routing.receive(report("a"))
     routing.receive(report("b", cached=prompt_of(1, 320), num_running=1))
-    assert routing.choose(request("2", prompt_of(1, 320)), NOBODY) == "b"
+    assert routing.choose(request("2", prompt_of(1, 320)), NOBODY).replica == "b"
     routing.begun(TokenEvent("2", 0, (5,), num_cached_tokens=304))
     routing.ended("2")
     assert routing.has_room_beside("b", request("3", [1]))
     routing.lost("a")
     assert not routing.has_room_beside("b", request("3", [1]))
-    assert routing.choose(request("3", prompt_of(1, 320)), NOBODY) == "b"
+    assert routing.choose(request("3", prompt_of(1, 320)), NOBODY).replica == "b"
     assert watcher.routes == [(RouteReason.UNKNOWN, 0), (RouteReason.PREFIX, 320), (RouteReason.ONLY, 320)]
     assert watcher.prefixes == [304]
 

@@ -25,6 +25,7 @@ from llama4coder.progress import NullProgress
 from llama4coder.router.kv_aware import KVAware
 from llama4coder.router.messages import Report
 from llama4coder.router.router import Router
+from llama4coder.types import UNMARKED, Fingerprint
 from tests.support.engines import resolved
 
 METRICS = b"# HELP fake_total A fake.\n# TYPE fake_total counter\nfake_total 1.0\n"
@@ -51,10 +52,12 @@ class FakeMethod:
     def __init__(self, method: Any) -> None:
         self._method = method
         self.replicas: list[str | None] = []
+        self.wanted: list[Fingerprint] = []
         self.has_replicas = asyncio.Event()
         self.has_replicas.set()
 
-    def remote(self, *args: Any, replica: str | None = None) -> FakeResponse:
+    def remote(self, *args: Any, wanted: Fingerprint = UNMARKED, replica: str | None = None) -> FakeResponse:
+        self.wanted.append(wanted)
         self.replicas.append(replica)
         return FakeResponse(asyncio.create_task(self._call(*args)), self.has_replicas)
 

@@ -1,14 +1,24 @@
 """What a client gets from a streaming completion."""
 
 import json
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
-from tests.support.live_server import LiveServer
+_SILENCE_S = 200.0
+_HEAD_START_S = 2.0
+
+
+class Served(Protocol):
+    """An endpoint."""
+
+    @property
+    def url(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +36,12 @@ def tiny_request(number: int, max_tokens: int) -> dict[str, Any]:
     return {"model": "tiny", "prompt": prompt, "max_tokens": max_tokens, "ignore_eos": True, **sampling}
 
 
-def stream(server: LiveServer, request: Mapping[str, Any]) -> Answer:
+def stream(server: Served, request: Mapping[str, Any]) -> Answer:
     """Stream a completion to its end; no event may be an error."""
     text, reasons, num_tokens = "", [], 0
     last_s, longest_s = time.monotonic(), 0.0
-    options = {"stream": True, "stream_options": {"include_usage": True}}
-    with httpx.stream("POST", f"{server.url}/v1/completions", json={**request, **options}, timeout=120) as response:
+    body = {**request, "stream": True, "stream_options": {"include_usage": True}}
+    with httpx.stream("POST", f"{server.url}/v1/completions", json=body, timeout=_SILENCE_S) as response:
         assert response.status_code == 200
         for line in response.iter_lines():
             if not line.startswith("data: {"):
@@ -45,3 +55,27 @@ def stream(server: LiveServer, request: Mapping[str, Any]) -> Answer:
                 reasons += [choice["finish_reason"]] if choice["finish_reason"] else []
             num_tokens = event["usage"]["completion_tokens"] if event.get("usage") else num_tokens
     return Answer(text, tuple(reasons), num_tokens, longest_s)
+
+
+def stream_during(server: Served, requests: Sequence[Mapping[str, Any]], action: Callable[[], object]) -> list[Answer]:
+    """Stream each request again and again while `action` runs, and compare every answer with that of a quiet run."""
+    with ThreadPoolExecutor(len(requests)) as pool:
+        quiet = list(pool.map(lambda request: stream(server, request), requests))
+        is_over = threading.Event()
+
+        def repeat(request: Mapping[str, Any]) -> list[Answer]:
+            answers = []
+            while not is_over.is_set():
+                answers.append(stream(server, request))
+            return answers
+
+        running = [pool.submit(repeat, request) for request in requests]
+        try:
+            time.sleep(_HEAD_START_S)
+            action()
+        finally:
+            is_over.set()
+        by_request = [future.result() for future in running]
+    for answers, expected in zip(by_request, quiet, strict=True):
+        assert answers == [expected] * len(answers)
+    return [answer for answers in by_request for answer in answers]

@@ -61,13 +61,18 @@ class TwoNodes:
 
     def worker_pids(self) -> list[int]:
         """The processes of the worker node."""
-        return [int(line) for line in _run("ip", "netns", "pids", NAMESPACE).split()]
+        return pids_inside()
 
     def kill_worker(self) -> None:
         """As if its power had failed."""
         for pid in self.worker_pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def pids_inside() -> list[int]:
+    """The processes in the worker's network namespace."""
+    return [int(line) for line in _run("ip", "netns", "pids", NAMESPACE).split()]
 
 
 @contextlib.contextmanager
@@ -77,7 +82,7 @@ def two_nodes(args: Mapping[str, Any]) -> Iterator[TwoNodes]:
     port, gcs = free_port(), f"{HEAD}:{free_port()}"
     nodes = TwoNodes(f"http://{HEAD}:{port}", gcs, folder)
     driver: subprocess.Popen[bytes] | None = None
-    with _joined_namespace():
+    with joined_namespace():
         try:
             start = [*_RAY, "start", "--head", f"--node-ip-address={HEAD}", f"--port={gcs.rpartition(':')[2]}"]
             start += ["--labels=node=head", f"--temp-dir={folder / 'r'}", "--include-dashboard=false"]
@@ -111,7 +116,8 @@ def _deploy(nodes: TwoNodes, args: Mapping[str, Any], port: int) -> "subprocess.
 
 
 @contextlib.contextmanager
-def _joined_namespace() -> Iterator[None]:
+def joined_namespace() -> Iterator[None]:
+    """The worker's network namespace, joined to this one."""
     _run("ip", "netns", "add", NAMESPACE)
     try:
         _run("ip", "link", "add", OUTER, "type", "veth", "peer", "name", INNER, "netns", NAMESPACE)
