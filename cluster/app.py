@@ -26,8 +26,9 @@ from cluster.survey import survey
 from cluster.target import TargetReplica
 from cluster.target_scaling import number_of_targets
 from llama4coder.checkpoint.fingerprint import fingerprint
-from llama4coder.config import DeploymentConfig, ResolvedConfig
+from llama4coder.config import DeploymentConfig
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.telemetry.build import check_telemetry
 
 _MAX_ONGOING_REQUESTS = 100_000  # the engine's own bounded queue decides who waits and who is refused

@@ -1,6 +1,6 @@
 """What `llama4coder serve` says when it is ready."""
 
-from llama4coder.config import ResolvedConfig
+from llama4coder.resolved import ResolvedConfig
 
 _BANNER = """
 llama4coder is ready.

@@ -16,9 +16,9 @@ from cluster.draft_loading import load_drafter
 from cluster.draft_meter import DraftMeter
 from cluster.metrics_hub import MetricsPusher
 from cluster.node import node_address
-from llama4coder.config import ResolvedConfig
 from llama4coder.obs.metrics import Metrics
 from llama4coder.obs.replicas import Pool
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.scaling.pool_meter import PoolUse
 from llama4coder.spec.pool_host import PoolHost
 

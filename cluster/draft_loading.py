@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from cluster.placement import draft_resources
 from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.checkpoint.stored_quant import read_stored_quant
-from llama4coder.config import ResolvedConfig
 from llama4coder.env import cache_dir
 from llama4coder.errors import ConfigError
 from llama4coder.machine import detect_machine
 from llama4coder.progress import NullProgress
 from llama4coder.resolve_draft import resolve_draft
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 from llama4coder.spec.compatibility import check_same_tokens
 from llama4coder.tokenizer.tokenizer import Tokenizer

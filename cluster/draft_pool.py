@@ -7,7 +7,7 @@ from ray import serve
 from cluster.autoscaling import number_of_replicas
 from cluster.draft import DraftReplica
 from cluster.placement import draft_resources
-from llama4coder.config import ResolvedConfig
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.scaling.build import draft_policy
 
 _POLICY = "cluster.draft_scaling:DraftScaling"

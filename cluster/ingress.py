@@ -17,9 +17,9 @@ from cluster.metrics_hub import MetricsPusher
 from cluster.node import node_address
 from cluster.placement import uses_pool
 from cluster.routing import LiveReports, Routing, await_own_model
-from llama4coder.config import ResolvedConfig
 from llama4coder.errors import DeadlineExceeded
 from llama4coder.obs.metrics import Metrics
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.router.build import build_policy
 from llama4coder.router.router import Router
 from llama4coder.server.app import create_app

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llama4coder.config import ResolvedConfig
+from llama4coder.resolved import ResolvedConfig
 
 INGRESS_CPUS = 0.2
 HUB_CPUS = 0.1

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from cluster.channel.endpoint import Endpoint, bind_encrypted, bind_private
 from cluster.channel.rank_server import RankServer
 from cluster.node import Place, here
-from llama4coder.config import ResolvedConfig
 from llama4coder.kv.rank_memory import LoadedMemory, PoolMemory
 from llama4coder.machine import free_memory_bytes
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.meeting import Meeting
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 
 if TYPE_CHECKING:

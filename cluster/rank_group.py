@@ -20,12 +20,12 @@ from cluster.node import Place, here
 from cluster.placement import RANK_CPUS, target_placement
 from cluster.rank import Loaded, RankActor, RankTask, ServingRank
 from cluster.startup_times import StartupTimes
-from llama4coder.config import ResolvedConfig
 from llama4coder.errors import EngineDead
 from llama4coder.kv.budget import settle_pool
 from llama4coder.kv.memory_line import memory_stats
 from llama4coder.kv.rank_memory import LoadedMemory
 from llama4coder.obs.stats import MemoryStats
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 
 _RANK_CONCURRENCY = 4  # `serve` holds one call for as long as the rank lives

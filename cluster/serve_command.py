@@ -23,9 +23,9 @@ from cluster.settings import resolve_on
 from cluster.tls import without_tls
 from cluster.watchdog import Watchdog
 from llama4coder.cli.progress import RichProgress
-from llama4coder.config import ResolvedConfig
 from llama4coder.errors import ConfigError
 from llama4coder.machine import detect_machine
+from llama4coder.resolved import ResolvedConfig
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -7,12 +7,13 @@ from pydantic import ValidationError
 
 from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.checkpoint.stored_quant import read_stored_quant
-from llama4coder.config import DeploymentConfig, ResolvedConfig
+from llama4coder.config import DeploymentConfig
 from llama4coder.env import cache_dir
 from llama4coder.errors import ConfigError
 from llama4coder.machine import Machine
 from llama4coder.progress import Progress
 from llama4coder.resolve import context_note, resolve
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 
 _log = logging.getLogger(__name__)

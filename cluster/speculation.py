@@ -10,8 +10,8 @@ from ray.serve.handle import DeploymentHandle
 from cluster.channel.draft_client import PoolProposer
 from cluster.channel.draft_link import ZmqLinks
 from cluster.draft_directory import DraftDirectory
-from llama4coder.config import ResolvedConfig
 from llama4coder.obs.metrics import Metrics
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.scaling.pool_meter import PoolMeter
 from llama4coder.shape import read_shape
 from llama4coder.spec.build import beside_ngrams, build_speculation, speculate

@@ -19,7 +19,6 @@ from cluster.rank_group import RankGroup
 from cluster.reporter import Reporter
 from cluster.speculation import TargetSpeculation
 from cluster.startup_times import StartupTimes
-from llama4coder.config import ResolvedConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.thread import EngineThread, QueueLimits
 from llama4coder.errors import EngineDead, Replaced
@@ -27,6 +26,7 @@ from llama4coder.kv.memory_line import told_memory
 from llama4coder.kv.name_journal import NameJournal
 from llama4coder.obs.metrics import Metrics
 from llama4coder.obs.replicas import Pool
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.scaling.meter import LoadMeter
 from llama4coder.types import Fingerprint, GenerateRequest
 

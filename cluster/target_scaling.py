@@ -8,8 +8,8 @@ from ray.serve.config import AutoscalingContext
 from cluster.autoscaling import STATE, loads_of, number_of_replicas
 from cluster.forecast_file import ForecastFile, ForecastPlace
 from cluster.scaling_board import post
-from llama4coder.config import ResolvedConfig
 from llama4coder.obs.replicas import Pool
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.scaling.build import target_policy
 from llama4coder.scaling.targets import TargetLoad, TargetMoment, TargetPolicy, TargetState
 

@@ -23,11 +23,11 @@ Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?$")]
 TopBlocks = Annotated[int, Field(ge=4, le=1_000_000)]  # from the first, the last two and one to choose, to all
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ModelConfig(_Frozen):
+class ModelConfig(Frozen):
     """Which weights are served, and under which name."""
 
     path: str = "embedded"
@@ -59,7 +59,7 @@ class ModelConfig(_Frozen):
     original_max_position_embeddings: 32768}` gives Qwen2.5-Coder 131072 tokens of context."""
 
 
-class EngineConfig(_Frozen):
+class EngineConfig(Frozen):
     """How one target replica runs."""
 
     device: Device | Auto = "auto"
@@ -115,7 +115,7 @@ class EngineConfig(_Frozen):
     another replica."""
 
 
-class PlacementConfig(_Frozen):
+class PlacementConfig(Frozen):
     """On which nodes of the cluster a target replica runs."""
 
     strategy: PlacementStrategy = "STRICT_PACK"
@@ -130,7 +130,7 @@ class PlacementConfig(_Frozen):
     """How long the nodes may take to join that a replica needs; after that the start fails and says what is missing."""
 
 
-class DraftConfig(_Frozen):
+class DraftConfig(Frozen):
     """The draft model of `speculation.method` `local` and `pool`; it must have the target's tokens."""
 
     path: str = "embedded"
@@ -149,7 +149,7 @@ class DraftConfig(_Frozen):
     """Other outcomes of one verification that a pool drafts for, beside the likeliest."""
 
 
-class PoolConfig(_Frozen):
+class PoolConfig(Frozen):
     """The replicas of `speculation.method` `pool`: each has a draft model, and drafts for all target replicas."""
 
     min_replicas: Annotated[int, Field(ge=0)] = 1
@@ -168,7 +168,7 @@ class PoolConfig(_Frozen):
     """A replica forgets a sequence of which it has heard nothing for so long."""
 
 
-class SpeculationConfig(_Frozen):
+class SpeculationConfig(Frozen):
     """Who guesses the next tokens, so that one step of the target can check several; it never changes an answer."""
 
     method: SpeculationMethod = "ngram"
@@ -186,7 +186,7 @@ class SpeculationConfig(_Frozen):
         return 0 if self.method == "none" else self.max_draft_tokens
 
 
-class RouterConfig(_Frozen):
+class RouterConfig(Frozen):
     """Which of several target replicas a request goes to."""
 
     policy: RoutingPolicy = "kv_aware"
@@ -194,7 +194,7 @@ class RouterConfig(_Frozen):
     they have to do, `round_robin` at nothing. All of them avoid replicas without room, or that will soon be gone."""
 
 
-class ScalingConfig(_Frozen):
+class ScalingConfig(Frozen):
     """How many target replicas there are, between `target_replicas` and `scaling.max_replicas`, by what they do.
 
     The delays hold for the draft pool as well; its bounds are `speculation.pool.min_replicas` and `max_replicas`.
@@ -222,7 +222,7 @@ class ScalingConfig(_Frozen):
     """Its times' zone, such as `Europe/Berlin`."""
 
 
-class ServerConfig(_Frozen):
+class ServerConfig(Frozen):
     """Limits and habits of the HTTP endpoint."""
 
     max_body_bytes: PositiveInt = 16 * 2**20
@@ -258,7 +258,7 @@ class ServerConfig(_Frozen):
     """Most log-probabilities per token that a request may ask for."""
 
 
-class TelemetryConfig(_Frozen):
+class TelemetryConfig(Frozen):
     """Spans and histograms of requests for an OpenTelemetry collector of one's own: numbers and ids, never content."""
 
     otlp_endpoint: CollectorUrl | None = None
@@ -278,7 +278,7 @@ class TelemetryConfig(_Frozen):
     """How long the collector may take; and how long an ingress that ends waits for the last report."""
 
 
-class PlanConfig(_Frozen):
+class PlanConfig(Frozen):
     """What `llama4coder plan --emit` promised of this deployment; served as metrics beside what is, and not obeyed."""
 
     requests_per_s: Annotated[float, Field(gt=0)]
@@ -303,7 +303,7 @@ class PlanConfig(_Frozen):
     """Mean seconds per output token of one sequence, at `requests_per_s`."""
 
 
-class DeploymentConfig(_Frozen):
+class DeploymentConfig(Frozen):
     """The whole of one deployment: the `args` of the Serve application."""
 
     model: ModelConfig = ModelConfig()
@@ -320,101 +320,3 @@ class DeploymentConfig(_Frozen):
     target_replicas: PositiveInt = 1
     """Engines, each with weights and KV memory of its own; the least that there are, if `scaling.max_replicas` is
     more."""
-
-
-class ResolvedModel(_Frozen):
-    """The model as it is served, nothing left to derive."""
-
-    path: str
-    name: str
-    aliases: tuple[str, ...]
-    dtype: DType
-    quant: QuantFormat
-    quant_exclude: tuple[str, ...]
-    verify: bool
-    context_length: int
-    rope_scaling: Mapping[str, Any] | None = None
-
-
-class ResolvedEngine(_Frozen):
-    """The engine as it runs, nothing left to derive."""
-
-    device: Device
-    heads_shards: int
-    kv_shards: int
-    memory_budget_bytes: int  # that a rank may take
-    kv_memory_bytes: int | None  # of a rank's blocks; None: what is left of the budget
-    num_blocks: int  # of each KV shard; predicted, until it is measured what is left
-    weight_bytes_per_rank: int  # of the rank that holds the most
-    other_bytes_per_rank: int  # beside weights and blocks
-    kv_bytes_per_rank: int
-    num_host_blocks: int  # slots in host memory, of each KV shard
-    host_bytes_per_rank: int
-    block_size: int
-    kv_format: KVFormat
-    max_sequences: int
-    max_step_tokens: int
-    max_queued_requests: int
-    queue_timeout_s: float
-    batch_delay_s: float
-    top_blocks: int | None
-    block_bounds: bool
-    prefix_caching: bool
-    num_threads: int
-    step_timeout_s: float
-    heartbeat_timeout_s: float
-    drain_timeout_s: float
-
-    @property
-    def ranks(self) -> int:
-        return self.heads_shards * self.kv_shards
-
-
-class ResolvedDraft(_Frozen):
-    """The draft model as it runs, nothing left to derive."""
-
-    path: str
-    dtype: DType
-    quant: QuantFormat
-    quant_exclude: tuple[str, ...]
-    device: Device
-    window_tokens: int
-    num_blocks: int
-    weight_bytes: int
-    kv_bytes: int
-    num_threads: int
-
-    @property
-    def memory_bytes(self) -> int:
-        return self.weight_bytes + self.kv_bytes
-
-
-class ResolvedScaling(_Frozen):
-    """Scaling as it is done, nothing left to derive."""
-
-    max_replicas: int
-    kv_share: float
-    backlog_s: float
-    ttft_s: float
-    streams_per_replica: int
-    up_delay_s: float
-    down_delay_s: float
-    start_time_s: float
-    forecast_file: str | None
-    forecast_zone: str
-
-
-class ResolvedConfig(_Frozen):
-    """`DeploymentConfig` with every `auto` replaced by its value."""
-
-    model: ResolvedModel
-    engine: ResolvedEngine
-    placement: PlacementConfig
-    speculation: SpeculationConfig
-    router: RouterConfig
-    scaling: ResolvedScaling
-    server: ServerConfig
-    telemetry: TelemetryConfig
-    ingress_replicas: int
-    target_replicas: int
-    plan: PlanConfig | None = None

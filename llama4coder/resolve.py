@@ -14,9 +14,6 @@ from llama4coder.config import (
     KVFormat,
     PoolConfig,
     QuantFormat,
-    ResolvedConfig,
-    ResolvedEngine,
-    ResolvedModel,
     ServerConfig,
 )
 from llama4coder.errors import ConfigError, NotEnoughMemory
@@ -30,6 +27,7 @@ from llama4coder.parallel.plan import RankPlan
 from llama4coder.resolve_host import num_host_blocks
 from llama4coder.resolve_quant import QuantSetting, resolve_quant
 from llama4coder.resolve_scaling import resolve_scaling
+from llama4coder.resolved import ResolvedConfig, ResolvedEngine, ResolvedModel
 from llama4coder.shape import ModelShape
 
 AUTO_BUDGET: dict[Device, float] = {"cpu": 1.0, "cuda": 0.9}

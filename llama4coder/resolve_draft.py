@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from llama4coder.checkpoint.stored_quant import StoredQuant
-from llama4coder.config import DraftConfig, ResolvedDraft, SpeculationConfig
+from llama4coder.config import DraftConfig, SpeculationConfig
 from llama4coder.errors import ConfigError, NotEnoughMemory
 from llama4coder.kv.sizing import kv_bytes_per_block, num_blocks_for, weight_bytes
 from llama4coder.machine import Machine
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.resolve import choose_dtype
 from llama4coder.resolve_quant import QuantSetting, resolve_quant
+from llama4coder.resolved import ResolvedDraft
 from llama4coder.shape import ModelShape
 
 _AUTO_KV_BYTES = {"cpu": 512 * 2**20, "cuda": 4 * 2**30}

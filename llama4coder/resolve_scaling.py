@@ -3,8 +3,9 @@
 import math
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from llama4coder.config import DeploymentConfig, ResolvedScaling, ScalingConfig
+from llama4coder.config import DeploymentConfig, ScalingConfig
 from llama4coder.errors import ConfigError
+from llama4coder.resolved import ResolvedScaling
 
 _STREAMS_SHARE = 0.75  # of the sequences that a replica's step may hold
 

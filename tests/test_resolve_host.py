@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, ResolvedEngine
+from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig
 from llama4coder.errors import ConfigError, NotEnoughMemory
 from llama4coder.kv.sizing import kv_bytes_per_block
 from llama4coder.machine import Machine
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedEngine
 from tests.support.shapes import LLAMA_8B
 
 GIB = 2**30

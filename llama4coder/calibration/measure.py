@@ -13,7 +13,6 @@ from llama4coder.calibration.engine_run import EngineRun
 from llama4coder.calibration.fit import Fit, cells_of, fit_steps
 from llama4coder.calibration.recorder import StepRecorder
 from llama4coder.calibration.task import Task
-from llama4coder.config import ResolvedConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.loading_rank import load_measured
 from llama4coder.engine.local_executor import LocalExecutor
@@ -21,6 +20,7 @@ from llama4coder.engine.memory_meter import meter_from_now
 from llama4coder.errors import ConfigError
 from llama4coder.planner.calibration import Calibration, Residual, Source, Steps
 from llama4coder.progress import Progress
+from llama4coder.resolved import ResolvedConfig
 
 _CPUINFO = Path("/proc/cpuinfo")
 

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.checkpoint.stored_quant import read_stored_quant
-from llama4coder.config import DeploymentConfig, ResolvedConfig
+from llama4coder.config import DeploymentConfig
 from llama4coder.env import cache_dir
 from llama4coder.kv.demand import Demand
 from llama4coder.machine import detect_machine
 from llama4coder.planner.calibration import Calibration, Subject
 from llama4coder.progress import Progress
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import ModelShape, read_shape
 from llama4coder.simulator.served import ServedReplica
 

@@ -5,7 +5,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from llama4coder.config import ResolvedConfig
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.types import Fingerprint
 
 _FILES = ("config.json", "tokenizer.json")

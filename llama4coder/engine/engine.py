@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from llama4coder.config import ResolvedConfig
 from llama4coder.engine.executor import Executor
 from llama4coder.engine.pace import StepPace
 from llama4coder.engine.plan import StepPlan, StepResult
@@ -15,6 +14,7 @@ from llama4coder.errors import QueueTimeout
 from llama4coder.kv.block_pool import BlockPool
 from llama4coder.kv.name_journal import NameJournal
 from llama4coder.obs.stats import EngineObserver, EngineStats, ShardBlocks, StepStats
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.spec.types import NoSpeculation, Speculation, StepCost
 from llama4coder.types import FinishReason, GenerateRequest, TokenEvent
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from llama4coder.checkpoint.checksums import check_checksums
-from llama4coder.config import ResolvedConfig
 from llama4coder.constraint.vocabulary import GrammarVocabulary
 from llama4coder.engine.constraints import HeldOutputs
 from llama4coder.engine.forward import EagerPass
@@ -35,6 +34,7 @@ from llama4coder.parallel.plan import RankPlan
 from llama4coder.parallel.share import RankShare
 from llama4coder.parallel.vocabulary import ShardedVocabulary
 from llama4coder.progress import Progress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.sampling.sampler import Sampler
 from llama4coder.shape import read_shape
 from llama4coder.tokenizer.tokenizer import Tokenizer

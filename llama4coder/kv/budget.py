@@ -7,11 +7,11 @@ step, for what was measured: the fullest rank decides for all of them.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llama4coder.config import ResolvedConfig
 from llama4coder.errors import NotEnoughMemory
 from llama4coder.kv.demand import Demand
 from llama4coder.kv.rank_memory import LoadedMemory
 from llama4coder.kv.what_fits import advice
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import ModelShape
 
 

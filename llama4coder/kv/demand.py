@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from llama4coder.config import KVFormat, ResolvedConfig
+from llama4coder.config import KVFormat
 from llama4coder.kv.rank_memory import RankMemory, form_of, limits_of
 from llama4coder.kv.sizing import kv_bytes_per_block, num_blocks_for
 from llama4coder.kv.step_sizing import ServedForm, StepLimits
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.plan import RankPlan
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import ModelShape
 
 

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from llama4coder.config import ResolvedConfig
 from llama4coder.kv.demand import Demand
 from llama4coder.kv.rank_memory import LoadedMemory, PoolMemory
 from llama4coder.kv.sizing import num_blocks_for
 from llama4coder.obs.stats import MemoryPart, MemoryStats
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import ModelShape
 
 _MIB = 2**20

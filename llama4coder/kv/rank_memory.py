@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llama4coder.config import ResolvedConfig
 from llama4coder.exclusions import Exclusions
 from llama4coder.kv.sizing import kv_bytes_per_block, kv_tail_bytes, weight_bytes
 from llama4coder.kv.step_sizing import (
@@ -17,6 +16,7 @@ from llama4coder.kv.step_sizing import (
 )
 from llama4coder.obs.stats import MemoryPart
 from llama4coder.parallel.plan import RankPlan
+from llama4coder.resolved import ResolvedConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llama4coder.checkpoint.stored_quant import read_stored_quant
-from llama4coder.config import (
-    Auto,
-    DeploymentConfig,
-    DType,
-    EngineConfig,
-    ModelConfig,
-    ResolvedConfig,
-    SpeculationConfig,
-)
+from llama4coder.config import Auto, DeploymentConfig, DType, EngineConfig, ModelConfig, SpeculationConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
@@ -30,6 +22,7 @@ from llama4coder.perplexity.scoring import score_window
 from llama4coder.perplexity.windows import Window
 from llama4coder.progress import Progress
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 
 

@@ -1,6 +1,7 @@
 """The policies that a configuration asks for."""
 
-from llama4coder.config import PoolConfig, ResolvedScaling
+from llama4coder.config import PoolConfig
+from llama4coder.resolved import ResolvedScaling
 from llama4coder.scaling.drafts import DraftPolicy
 from llama4coder.scaling.targets import Objectives, TargetPolicy
 from llama4coder.scaling.types import Bounds, Delays

@@ -9,7 +9,6 @@ from llama4coder.config import (
     KVFormat,
     ModelConfig,
     QuantFormat,
-    ResolvedConfig,
     SpeculationConfig,
     SpeculationMethod,
 )
@@ -23,6 +22,7 @@ from llama4coder.planner.roofline import Roofline
 from llama4coder.planner.shapes import PlannedModel
 from llama4coder.planner.step_time import StepTimes
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 
 _HOST_BYTES = 2**50  # of a node: as much as somebody asks for
 _HOST_BYTES_PER_S = 40e9  # of blocks on their way over PCIe 5, to host memory or back

@@ -1,10 +1,10 @@
 """From the configuration to the speculation of one engine."""
 
-from llama4coder.config import ResolvedConfig
 from llama4coder.errors import ConfigError
 from llama4coder.machine import detect_machine
 from llama4coder.obs.stats import SpeculationObserver
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.spec.first_of import FirstOf
 from llama4coder.spec.ngram import LongMatches, NgramProposer
 from llama4coder.spec.speculator import Speculator

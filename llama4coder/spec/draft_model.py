@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from llama4coder.attention.batch import RowSpan, StepLayout
-from llama4coder.config import ResolvedDraft
 from llama4coder.engine.forward import select
 from llama4coder.engine.hardware import choose_kernels
 from llama4coder.gpu.transfer import indices, upload
@@ -21,6 +20,7 @@ from llama4coder.models.loader import load_llama
 from llama4coder.models.weights import Placement
 from llama4coder.parallel.share import RankShare
 from llama4coder.progress import Progress
+from llama4coder.resolved import ResolvedDraft
 from llama4coder.sampling.sampler import SamplingRow
 from llama4coder.shape import read_shape
 from llama4coder.spec.branches import BlockCopy, Branch, BranchPool

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.checkpoint.stored_quant import read_stored_quant
-from llama4coder.config import ResolvedConfig
 from llama4coder.env import cache_dir
 from llama4coder.machine import Machine
 from llama4coder.progress import Progress
 from llama4coder.resolve_draft import resolve_draft
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 from llama4coder.spec.compatibility import check_same_tokens
 from llama4coder.spec.draft_model import DraftModel

@@ -36,6 +36,7 @@ LAYERS: Mapping[str, int] = {
                 "errors",
                 "backend",
                 "config",
+                "resolved",
                 "obs",
                 "env",
                 "faults",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llama4coder.checkpoint.folder import find_checkpoint
-from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, ResolvedConfig
+from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
@@ -23,6 +23,7 @@ from llama4coder.machine import detect_machine
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 from llama4coder.spec.ngram import NgramProposer
 from llama4coder.spec.speculator import Speculator

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from llama4coder.config import DeploymentConfig, EngineConfig, KVFormat, ModelConfig, ResolvedConfig, SpeculationConfig
+from llama4coder.config import DeploymentConfig, EngineConfig, KVFormat, ModelConfig, SpeculationConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.loading_rank import LoadingRank
 from llama4coder.engine.local_executor import LocalExecutor
@@ -30,6 +30,7 @@ from llama4coder.models.weights import Placement
 from llama4coder.obs.stats import MemoryPart, MemoryStats, NullObserver
 from llama4coder.parallel.share import RankShare
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import ModelShape
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
 from tests.bench.gpu import TINY_SHAPE

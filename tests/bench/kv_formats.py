@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llama4coder.checkpoint.folder import find_checkpoint
-from llama4coder.config import KVFormat, ResolvedConfig
+from llama4coder.config import KVFormat
 from llama4coder.engine.engine import Engine
 from llama4coder.env import cache_dir
 from llama4coder.kv.sizing import BLOCK_SIZE, kv_bytes_per_block
@@ -31,6 +31,7 @@ from llama4coder.parallel.plan import RankPlan
 from llama4coder.perplexity.scoring import Scored, run, score_window
 from llama4coder.perplexity.windows import cut_windows
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 from llama4coder.tokenizer.tokenizer import Tokenizer
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions

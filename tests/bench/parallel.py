@@ -13,13 +13,14 @@ from pathlib import Path
 
 from cluster.channel.executor import ZmqExecutor
 from llama4coder.checkpoint.folder import find_checkpoint
-from llama4coder.config import DeploymentConfig, DType, EngineConfig, ModelConfig, ResolvedConfig
+from llama4coder.config import DeploymentConfig, DType, EngineConfig, ModelConfig
 from llama4coder.engine.plan import NewSequence, StepPlan, StepRow
 from llama4coder.env import cache_dir
 from llama4coder.kv.sizing import BLOCK_SIZE, DTYPE_BYTES
 from llama4coder.machine import detect_machine
 from llama4coder.progress import NullProgress
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import ModelShape, read_shape
 from llama4coder.types import SamplingParams
 from tests.bench.measure import describe_machine, markdown_table

@@ -29,7 +29,7 @@ from cluster.channel.draft_client import PoolProposer
 from cluster.channel.draft_link import ZmqLinks
 from cluster.channel.draft_server import DraftServer
 from cluster.channel.endpoint import Endpoint, bind_encrypted
-from llama4coder.config import DeploymentConfig, DType, EngineConfig, ModelConfig, ResolvedConfig
+from llama4coder.config import DeploymentConfig, DType, EngineConfig, ModelConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.engine.plan import StepPlan
@@ -42,6 +42,7 @@ from llama4coder.obs.pool import NullPoolObserver
 from llama4coder.obs.stats import NullObserver
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.spec.pool_client import PoolClient, PoolLimits
 from llama4coder.spec.pool_host import PoolHost
 from llama4coder.spec.speculator import Speculator

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llama4coder.checkpoint.fingerprint import fingerprint
-from llama4coder.config import ResolvedConfig
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.types import Fingerprint
 from tests.support.engines import resolved
 from tests.support.models import write_tiny_llama

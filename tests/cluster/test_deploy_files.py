@@ -8,13 +8,13 @@ import pytest
 from cluster.placement import target_placement
 from cluster.room import shortage
 from cluster.serve_file import read_serve_file
-from llama4coder.config import ResolvedConfig
 from llama4coder.machine import Machine
 from llama4coder.planner.candidate import Wish
 from llama4coder.planner.gpus import find_gpu
 from llama4coder.planner.plan import make_plan
 from llama4coder.planner.question import Hardware
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import ModelShape
 from tests.planner.questions import question
 from tests.support.nodes import node_of

@@ -12,7 +12,6 @@ from cluster.placement import draft_resources, target_placement
 from cluster.room import shortage
 from cluster.serve_file import IMPORT_PATH, read_serve_file
 from llama4coder import __version__
-from llama4coder.config import ResolvedConfig
 from llama4coder.machine import Machine
 from llama4coder.planner import emit
 from llama4coder.planner.candidate import Wish
@@ -21,6 +20,7 @@ from llama4coder.planner.plan import Plan, make_plan
 from llama4coder.planner.question import Draft, Hardware
 from llama4coder.planner.shapes import find_model
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from tests.planner.questions import question
 from tests.support.nodes import node_of
 

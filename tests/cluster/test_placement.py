@@ -6,9 +6,9 @@ from cluster.node import Place
 from cluster.placement import target_placement, total_cpus
 from cluster.rank_group import in_order
 from cluster.settings import parse_args, resolve_on
-from llama4coder.config import ResolvedConfig
 from llama4coder.machine import detect_machine
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 
 
 def resolved(tiny_args: dict[str, Any], **changes: dict[str, Any]) -> ResolvedConfig:

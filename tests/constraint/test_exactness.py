@@ -8,7 +8,6 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from llama4coder.config import ResolvedConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.executor import DoneStep
 from llama4coder.engine.loading_rank import load_runner
@@ -16,6 +15,7 @@ from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.obs.stats import NullObserver
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 from llama4coder.spec.types import Speculation
 from llama4coder.tokenizer.tokenizer import Tokenizer

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.serve_file import read_serve_file
-from llama4coder.config import ResolvedConfig
 from llama4coder.machine import Machine
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import ModelShape
 from tests.support.manifests import DEPLOY
 from tests.support.shapes import LLAMA_70B, SMOLLM2

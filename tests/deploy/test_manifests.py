@@ -14,8 +14,8 @@ from cluster.placement import draft_resources, target_placement
 from cluster.room import shortage
 from cluster.serve_file import IMPORT_PATH, ServeFile, read_serve_file
 from llama4coder import __version__
-from llama4coder.config import ResolvedConfig
 from llama4coder.planner import emit
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.server.gate import OPEN_PATHS
 from tests.deploy import custom_kinds
 from tests.deploy.sizes import SIZES, Size, resolved

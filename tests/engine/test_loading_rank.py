@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from llama4coder.config import ResolvedConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.largest_step import largest_steps
 from llama4coder.engine.loading_rank import load_measured
@@ -15,6 +14,7 @@ from llama4coder.kv.demand import Demand
 from llama4coder.kv.step_sizing import StepLimits, count_bytes
 from llama4coder.obs.stats import MemoryPart, NullObserver
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 from tests.support.engines import build_engine, greedy_request, resolved, run_all
 from tests.support.models import write_tiny_llama

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llama4coder.config import KVFormat, ResolvedConfig
+from llama4coder.config import KVFormat
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.executor import DoneStep
 from llama4coder.engine.loading_rank import load_runner
@@ -18,6 +18,7 @@ from llama4coder.obs.stats import NullObserver
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
 from tests.support.engines import build_engine, expect_short_outputs, resolved, run_all

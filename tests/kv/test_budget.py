@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, ResolvedConfig, SpeculationConfig
+from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, SpeculationConfig
 from llama4coder.errors import NotEnoughMemory
 from llama4coder.kv.budget import Budget, settle_pool
 from llama4coder.kv.demand import Demand
@@ -16,6 +16,7 @@ from llama4coder.kv.what_fits import fewest_ranks, fitting_formats, longest_cont
 from llama4coder.machine import Machine
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from tests.support.shapes import LLAMA_8B, LLAMA_70B
 
 GIB, MIB = 2**30, 2**20

@@ -5,7 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llama4coder.config import DeploymentConfig, DType, EngineConfig, KVFormat, ModelConfig, QuantFormat, ResolvedConfig
+from llama4coder.config import DeploymentConfig, DType, EngineConfig, KVFormat, ModelConfig, QuantFormat
 from llama4coder.kv.budget import with_pool
 from llama4coder.kv.demand import Demand
 from llama4coder.kv.rank_memory import RankMemory, form_of, limits_of
@@ -15,6 +15,7 @@ from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.progress import NullProgress
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import ModelShape
 
 _MIB, _GIB = 2**20, 2**30

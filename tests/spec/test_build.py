@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from llama4coder.config import ResolvedConfig, SpeculationConfig
+from llama4coder.config import SpeculationConfig
 from llama4coder.errors import ConfigError
 from llama4coder.obs.stats import NullObserver
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.spec.build import beside_ngrams, build_speculation
 from llama4coder.spec.types import DraftQuery, NoSpeculation, Proposer
 from tests.support.proposer_contract import OUTPUT, PROMPT, ProposerContract, make_request, play

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llama4coder.config import ResolvedConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.spec.drafter import DrafterLimits, TreeDrafter
 from llama4coder.spec.local import LocalLimits, LocalProposer
 from llama4coder.spec.ngram import NgramProposer

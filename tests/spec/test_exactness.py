@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from llama4coder.config import ResolvedConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.spec.types import Speculation
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
 from tests.support.engines import Collected, build_engine, expect_short_outputs, resolved, run_all

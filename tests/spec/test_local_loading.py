@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from llama4coder.config import DraftConfig, ResolvedConfig, SpeculationConfig
+from llama4coder.config import DraftConfig, SpeculationConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
 from llama4coder.errors import ConfigError
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.spec.build import build_speculation
 from llama4coder.spec.local import LocalProposer
 from llama4coder.spec.local_loading import load_local

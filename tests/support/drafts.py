@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM
 
-from llama4coder.config import ResolvedDraft
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedDraft
 from llama4coder.sampling.noise import NoiseKey, gumbel_noise
 from llama4coder.spec.draft_model import DraftModel
 from llama4coder.spec.ranking import Ranking

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llama4coder.checkpoint.stored_quant import read_stored_quant
-from llama4coder.config import Auto, DeploymentConfig, DType, EngineConfig, ModelConfig, QuantFormat, ResolvedConfig
+from llama4coder.config import Auto, DeploymentConfig, DType, EngineConfig, ModelConfig, QuantFormat
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
@@ -14,6 +14,7 @@ from llama4coder.obs.stats import NullObserver
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.progress import NullProgress
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 from llama4coder.types import (
     FinishReason,

@@ -2,10 +2,10 @@
 
 import torch
 
-from llama4coder.config import ResolvedConfig
 from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.plan import NewSequence, StepPlan, StepRow
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.types import SamplingParams
 
 NUM_BLOCKS = 40

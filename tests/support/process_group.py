@@ -13,10 +13,10 @@ import torch
 from cluster.channel.endpoint import Endpoint
 from cluster.channel.rank_server import RankServer
 from cluster.rank import RankTask
-from llama4coder.config import ResolvedConfig
 from llama4coder.engine.loading_rank import load_share
 from llama4coder.parallel.group import MeetingPlace, join
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 
 TIMEOUT_S = 60.0
 LOOPBACK = "127.0.0.1"

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from llama4coder.config import ResolvedConfig
 from llama4coder.engine.loading_rank import load_share
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.parallel.comm import Alone, Communicator
@@ -15,6 +14,7 @@ from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.parallel.share import RankShare
 from llama4coder.progress import NullProgress
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import ModelShape
 
 _TIMEOUT_S = 60.0

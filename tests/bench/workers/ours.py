@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from torch import Tensor
 
-from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, ResolvedConfig, SpeculationConfig
+from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, SpeculationConfig
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.loading_rank import load_runner
 from llama4coder.engine.local_executor import LocalExecutor
@@ -16,6 +16,7 @@ from llama4coder.machine import detect_machine
 from llama4coder.obs.stats import NullObserver, StepStats
 from llama4coder.progress import NullProgress
 from llama4coder.resolve import resolve
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.sampling.sampler import Sampler, SamplingRow
 from llama4coder.shape import read_shape
 from llama4coder.spec.types import Speculation

@@ -18,8 +18,9 @@ from cluster.channel.draft_link import ZmqLinks
 from cluster.channel.draft_server import DraftServer
 from cluster.channel.endpoint import Endpoint, bind_encrypted
 from cluster.draft_loading import load_drafter
-from llama4coder.config import DraftConfig, ResolvedConfig, SpeculationConfig
+from llama4coder.config import DraftConfig, SpeculationConfig
 from llama4coder.obs.pool import NullPoolObserver, PoolLookup
+from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 from llama4coder.spec.build import build_speculation, speculate
 from llama4coder.spec.pool_client import PoolClient, PoolLimits
