@@ -15,12 +15,20 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from cluster.channel.token_receiver import TokenReceiver, TokenStream
-from cluster.continuation import Continuation
-from cluster.errors import NotBegun, original_error
+from cluster.errors import original_error
 from cluster.generation import GenerationOutcome, Refusal
 from cluster.metrics_hub import MetricsPusher
 from cluster.routing import Routing
-from llama4coder.errors import DeadlineExceeded, EngineDead, Llama4CoderError, Overloaded, StreamLost, Unavailable
+from llama4coder.errors import (
+    DeadlineExceeded,
+    EngineDead,
+    Llama4CoderError,
+    NotBegun,
+    Overloaded,
+    StreamLost,
+    Unavailable,
+)
+from llama4coder.router.continuation import Continuation
 from llama4coder.types import GenerateRequest, TokenEvent
 
 _LAST_TOKENS_TIMEOUT_S = 5.0  # the outcome and the last frame take different roads
@@ -71,11 +79,10 @@ class ClusterBackend:
                         yield event
                 return
             except Overloaded as error:
-                pause_s = (
-                    0.0 if self._may_go_elsewhere(continuation, attempt, replica) else continuation.pause_after(error)
-                )
+                may_detour = self._may_go_elsewhere(continuation, attempt, replica)
+                pause_s = 0.0 if may_detour else continuation.pause_after(error, time.monotonic())
             except Unavailable as error:
-                pause_s = continuation.pause_after(error)
+                pause_s = continuation.pause_after(error, time.monotonic())
                 _log.warning("a request lost its replica and goes on elsewhere: %s", type(error).__name__)
                 if replica is not None:
                     self._routing.lost(replica)
@@ -104,7 +111,7 @@ class ClusterBackend:
                 if is_first:
                     self._routing.begun(event)
                     is_first = False
-                yield continuation.take(event)
+                yield continuation.take(event, time.monotonic())
                 if event.finish_reason is not None:
                     return
         finally:

@@ -10,10 +10,6 @@ from llama4coder.errors import Llama4CoderError, Unavailable
 _NAMED_ERROR = re.compile(r"llama4coder\.errors\.(\w+): (.+)")
 
 
-class NotBegun(Unavailable):
-    """The replica had failed before the request came, or cannot take more; another one may."""
-
-
 def original_error(error: BaseException) -> Llama4CoderError:
     """The product's error that a remote call raised; `Unavailable` for whatever else ended it."""
     cause = error.cause if isinstance(error, RayTaskError) else error
