@@ -19,11 +19,12 @@ class FleetArrays:
     num_sequences: Counts  # running and waiting
     num_prefill_tokens: Counts
     num_running_tokens: Counts
+    num_promised_tokens: Counts  # for which nothing else has room
 
     @classmethod
     def of(cls, num_replicas: int) -> "FleetArrays":
         """Of replicas without work."""
-        return cls(*(np.zeros(num_replicas, np.int64) for _ in range(3)))
+        return cls(*(np.zeros(num_replicas, np.int64) for _ in range(4)))
 
 
 class CoarseRouter:
