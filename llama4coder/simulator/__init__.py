@@ -10,4 +10,5 @@ fleet, mishaps, scaling    replicas that come and go
 simulation                 all of it together, request by request
 outcome, timeline          what it came to
 coarse                     the same fleet by counts, many steps at once: for a thousand replicas
+fluid                      the same as flows: rates instead of requests, for any number of replicas
 """
