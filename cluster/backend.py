@@ -15,13 +15,21 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from cluster.channel.token_receiver import TokenReceiver, TokenStream
-from cluster.continuation import Continuation
-from cluster.errors import Moved, NotBegun, original_error
+from cluster.errors import Moved, original_error
 from cluster.generation import GenerationOutcome, Refusal
 from cluster.metrics_hub import MetricsPusher
 from cluster.routing import Destination, Routing
-from llama4coder.errors import DeadlineExceeded, EngineDead, Llama4CoderError, Overloaded, StreamLost, Unavailable
+from llama4coder.errors import (
+    DeadlineExceeded,
+    EngineDead,
+    Llama4CoderError,
+    NotBegun,
+    Overloaded,
+    StreamLost,
+    Unavailable,
+)
 from llama4coder.obs.declared.drain import MigrationOutcome
+from llama4coder.router.continuation import Continuation
 from llama4coder.types import Fingerprint, GenerateRequest, TokenEvent
 
 _LAST_TOKENS_TIMEOUT_S = 5.0  # the outcome and the last frame take different roads
@@ -96,12 +104,11 @@ class ClusterBackend:
                         yield event
                 return
             except Overloaded as error:
-                pause_s = (
-                    0.0 if self._may_go_elsewhere(continuation, attempt, replica) else continuation.pause_after(error)
-                )
+                may_detour = self._may_go_elsewhere(continuation, attempt, replica)
+                pause_s = 0.0 if may_detour else continuation.pause_after(error, time.monotonic())
             except Unavailable as error:
                 course.is_moving = course.is_moving or isinstance(error, Moved)
-                pause_s = continuation.pause_after(error)
+                pause_s = continuation.pause_after(error, time.monotonic())
                 _log.warning("a request lost its replica and goes on elsewhere: %s", type(error).__name__)
                 if replica is not None:
                     self._routing.lost(replica)
@@ -131,7 +138,7 @@ class ClusterBackend:
                     self._routing.begun(event)
                     course.begun_with = destination.fingerprint
                     is_first = False
-                yield course.continuation.take(event)
+                yield course.continuation.take(event, time.monotonic())
                 if event.finish_reason is not None:
                     return
         finally:

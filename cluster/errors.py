@@ -5,13 +5,9 @@ import re
 from ray.exceptions import RayError, RayTaskError
 
 from llama4coder import errors
-from llama4coder.errors import Llama4CoderError, Unavailable
+from llama4coder.errors import Llama4CoderError, NotBegun, Unavailable
 
 _NAMED_ERROR = re.compile(r"llama4coder\.errors\.(\w+): (.+)")
-
-
-class NotBegun(Unavailable):
-    """The replica had failed before the request came, or cannot take more; another one may."""
 
 
 class Moved(NotBegun):

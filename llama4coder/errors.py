@@ -22,6 +22,7 @@
     ├── RateLimited                 try again later (429): a limit of the client's own key
     └── Unavailable                 try again elsewhere (503)
         ├── EngineDead              the engine or one of its ranks has failed
+        ├── NotBegun                the replica had failed before the request came
         ├── QueueTimeout            nobody had room for it in time; come back after `retry_after_s`
         ├── Replaced                another model, or another configuration of it, has taken its place
         ├── StreamLost              tokens were lost on the way; the answer would have had a hole
@@ -144,6 +145,10 @@ class Unavailable(Llama4CoderError):
 
 class EngineDead(Unavailable):
     """The engine or one of its ranks has failed."""
+
+
+class NotBegun(Unavailable):
+    """The replica had failed before the request came, or cannot take more; another one may."""
 
 
 class QueueTimeout(Unavailable, _ComeBack):

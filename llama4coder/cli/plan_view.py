@@ -38,16 +38,16 @@ def _headline(subject: Subject, memory: Memory) -> Text:
 
 
 def _memory(memory: Memory) -> Table:
-    table = _table("memory of the fullest rank", "GiB", "bytes")
+    rank, table = memory.rank, _table("memory of the fullest rank", "GiB", "bytes")
     for name, num_bytes in (
-        ("weights", memory.weights),
-        ("KV blocks", memory.kv_blocks),
-        ("KV tails", memory.kv_tails),
-        ("activations of the largest step", memory.activations),
-        ("sampling of the largest step", memory.sampler),
-        ("CUDA graphs", memory.graphs),
-        ("tables", memory.buffers),
-        ("runtime", memory.runtime),
+        ("weights", rank.weights),
+        ("KV blocks", rank.kv_blocks),
+        ("KV tails", rank.kv_tails),
+        ("activations of the largest step", rank.activations),
+        ("sampling of the largest step", rank.sampler),
+        ("CUDA graphs", rank.graphs),
+        ("tables", rank.buffers),
+        ("runtime", rank.runtime),
         ("reserve outside the budget", memory.reserve),
         ("GPU", memory.gpu),
     ):

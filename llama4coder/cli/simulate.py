@@ -10,6 +10,7 @@ from rich.console import Console
 
 from llama4coder.cli import simulate_options as options
 from llama4coder.cli.progress import RichProgress
+from llama4coder.cli.simulate_fluid import simulate_fluid
 from llama4coder.cli.simulate_options import Given, chances, checked
 from llama4coder.cli.simulate_plot import svg
 from llama4coder.cli.simulate_scaling import scaling_of
@@ -90,6 +91,7 @@ def simulate(  # noqa: PLR0913 - a command's options
     ttft: options.Ttft = 2.0,
     itl: options.Itl = 0.05,
     coarse: options.Coarse = False,
+    fluid: options.Fluid = False,
     as_json: options.Json = False,
     plot: options.Plot = None,
 ) -> None:
@@ -105,6 +107,9 @@ def _simulate(given: Given) -> None:
     gpu = find_gpu(given.gpu)
     calibration = None if given.calibration is None else read_calibration(given.calibration)
     served = serve(find_model(given.model), gpu, _choices(given), calibration)
+    if given.fluid:
+        simulate_fluid(given, served)
+        return
     scenario = Scenario(
         served=served,
         fleet=_fleet(given),

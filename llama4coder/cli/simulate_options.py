@@ -64,6 +64,7 @@ Provision = Annotated[float, typer.Option(help="Seconds until a node is there fo
 Ttft = Annotated[float, typer.Option(help="Objective: seconds to the first token.")]
 Itl = Annotated[float, typer.Option(help="Objective: seconds between tokens, on a request's average.")]
 Coarse = Annotated[bool, typer.Option("--coarse", help="By counts, many steps at once: for thousands of replicas.")]
+Fluid = Annotated[bool, typer.Option("--fluid", help="By rates alone, means only: for any number of replicas.")]
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Plot = Annotated[Path | None, typer.Option(help="An SVG file to write: replicas, requests and tokens over time.")]
 
@@ -120,6 +121,7 @@ class Given(msgspec.Struct, frozen=True):
     ttft: _Positive
     itl: _Positive
     coarse: bool
+    fluid: bool
     as_json: bool
     plot: Path | None
 

@@ -53,14 +53,7 @@ class Memory:
     gpu: int
     reserve: int  # outside the budget
     budget: int
-    runtime: int
-    weights: int
-    buffers: int
-    activations: int
-    sampler: int
-    graphs: int
-    kv_tails: int
-    kv_blocks: int
+    rank: RankMemory  # part by part, with all blocks
     block: int
     num_blocks: int
     one_sequence: int
@@ -167,21 +160,13 @@ def _subject(plan: Plan) -> Subject:
 
 
 def _memory(fit: Fit) -> Memory:
-    memory: RankMemory = fit.memory
     return Memory(
         fits=fit.does_fit,
         spare=fit.spare_bytes,
         gpu=fit.candidate.gpu.memory_bytes,
         reserve=fit.reserve_bytes,
         budget=fit.budget.limit_bytes,
-        runtime=memory.runtime,
-        weights=memory.weights,
-        buffers=memory.buffers,
-        activations=memory.activations,
-        sampler=memory.sampler,
-        graphs=memory.graphs,
-        kv_tails=memory.kv_tails,
-        kv_blocks=fit.pool_bytes,
+        rank=replace(fit.memory, kv_blocks=fit.pool_bytes),
         block=fit.demand.block_bytes,
         num_blocks=fit.num_blocks,
         one_sequence=fit.demand.one_sequence_bytes,

@@ -5,6 +5,7 @@ of each kernel is what keeps small models and small shards from scaling.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from llama4coder.config import QuantFormat
 from llama4coder.gpu.graph_sizes import GraphSizes
@@ -25,7 +26,7 @@ _HIDING_TOKENS = 512  # in whose kernels the host launches the next ones
 _UNPACKED_TOKENS = 64  # from which a 4-bit matrix is unpacked whole, before a product in bfloat16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Roofline:
     """Implements `StepTimes` for one replica on GPUs of one kind; its slowest rank decides."""
 
@@ -51,9 +52,23 @@ class Roofline:
             }
         )
 
-    @property
+    @cached_property
     def _plan(self) -> RankPlan:
         return RankPlan(self.shape, self.layout, 0)
+
+    @cached_property
+    def _matrices(self) -> tuple[MatrixShape, ...]:
+        """Of one layer."""
+        return layer_matrices(self._plan)
+
+    @cached_property
+    def _head(self) -> MatrixShape:
+        vocabulary = self._plan.vocabulary
+        return MatrixShape(vocabulary.stop - vocabulary.start, self.shape.hidden_size)
+
+    @cached_property
+    def _kv_token_bytes(self) -> float:
+        return kv_bytes_per_block(self._plan, self.form.dtype, self.form.kv_format) / BLOCK_SIZE
 
     def _padded(self, load: StepLoad) -> int | None:
         if self.graphs is None or not load.is_decode_only:
@@ -66,10 +81,9 @@ class Roofline:
         return self._padded(load) or load.num_tokens
 
     def _weights_s(self, num_tokens: int, num_sampled: int) -> float:
-        plan, quant = self._plan, self.form.quant
-        layer_s = sum(self._product_s(matrix, quant, num_tokens) for matrix in layer_matrices(plan))
-        head = MatrixShape(plan.vocabulary.stop - plan.vocabulary.start, self.shape.hidden_size)
-        return self.shape.num_layers * layer_s + self._product_s(head, HEAD_QUANT[quant], num_sampled)
+        quant = self.form.quant
+        layer_s = sum(self._product_s(matrix, quant, num_tokens) for matrix in self._matrices)
+        return self.shape.num_layers * layer_s + self._product_s(self._head, HEAD_QUANT[quant], num_sampled)
 
     def _product_s(self, matrix: MatrixShape, quant: QuantFormat, num_tokens: int) -> float:
         gpu, efficiency = self.gpu, self.efficiency
@@ -91,9 +105,8 @@ class Roofline:
     def _attention_s(self, load: StepLoad) -> float:
         gpu, plan, efficiency = self.gpu, self._plan, self.efficiency
         form = self.form
-        token_bytes = kv_bytes_per_block(plan, form.dtype, form.kv_format) / BLOCK_SIZE
         rate = gpu.bandwidth_bytes_per_s * efficiency.kv(form.kv_format)
-        read_s = load.num_read_tokens / self.layout.kv_shards * token_bytes / rate
+        read_s = load.num_read_tokens / self.layout.kv_shards * self._kv_token_bytes / rate
         pairs = load.num_prefill_pairs / self.layout.kv_shards
         pair_flops = 4 * pairs * plan.num_heads * self.shape.head_dim * self.shape.num_layers
         compute_s = pair_flops / (gpu.bf16_flops * efficiency.pair_flops)
@@ -101,7 +114,7 @@ class Roofline:
 
     def _small_s(self, num_tokens: int) -> float:
         """Kernels that read and write each token's features: about twelve widths of them, and four of the product's."""
-        qkv, _, gate_up, down = layer_matrices(self._plan)
+        qkv, _, gate_up, down = self._matrices
         widths = 10 * self.shape.hidden_size + 2 * qkv.out_features + gate_up.out_features + 2 * down.in_features
         token_bytes = widths * DTYPE_BYTES[self.form.dtype]
         moved_s = num_tokens * token_bytes / (self.gpu.bandwidth_bytes_per_s * self.efficiency.small_bandwidth)

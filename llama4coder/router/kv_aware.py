@@ -6,7 +6,8 @@ from llama4coder.obs.routing import RouteReason
 from llama4coder.router.least_load import LeastLoad
 from llama4coder.router.types import Candidate, Choice, Query
 
-_NEAR = 1.1  # scores this close to the best are as good as it: what is known of replicas is a little old
+NEAR = 1.1
+"""Scores this close to the best are as good as it: what is known of replicas is a little old."""
 
 
 class KVAware:
@@ -23,7 +24,7 @@ class KVAware:
     def choose(self, query: Query, candidates: Sequence[Candidate]) -> Choice:
         """See `Policy.choose`."""
         best = min(_score(query, candidate) for candidate in candidates)
-        near = [candidate for candidate in candidates if _score(query, candidate) <= _NEAR * best]
+        near = [candidate for candidate in candidates if _score(query, candidate) <= NEAR * best]
         chosen = self._least_load.least_of(near)
         fewest_cached = min(candidate.num_cached_tokens for candidate in candidates)
         is_for_prefix = chosen.num_cached_tokens > fewest_cached

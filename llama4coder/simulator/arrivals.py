@@ -67,6 +67,6 @@ def shorter(parts: Iterable[Part], num_tokens: int) -> tuple[Part, ...]:
     for part in parts:
         if num_tokens <= 0:
             break
-        kept.append(Part(part.token_id, min(part.num_tokens, num_tokens)))
+        kept.append(part if part.num_tokens <= num_tokens else Part(part.token_id, num_tokens))
         num_tokens -= part.num_tokens
     return tuple(kept)

@@ -7,12 +7,13 @@ import heapq
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llama4coder.progress import NullProgress, Progress
 from llama4coder.simulator.arrivals import Arrival
 from llama4coder.simulator.coarse_cache import CoarseCache, Holders
 from llama4coder.simulator.coarse_replica import CoarseReplica, CoarseRequest
-from llama4coder.simulator.coarse_router import CoarseRouter, FleetArrays
+from llama4coder.simulator.coarse_router import CoarseRouter, Counts, FleetArrays
 from llama4coder.simulator.measures import End, Ended, Measures
 from llama4coder.simulator.simulation import Scenario
 from llama4coder.simulator.timeline import Moment, Timeline
@@ -82,19 +83,24 @@ class CoarseSimulation:
     def _arrive(self, arrival: Arrival, now_s: float) -> None:
         self._look(now_s)
         self.now_s = now_s
-        engine = self._served.config.engine
         if arrival.num_prompt_tokens + arrival.output.num_tokens > self._served.config.model.context_length:
             self._note(CoarseRequest(arrival, arrival.num_prompt_tokens), End.TOO_LONG)
             return
-        can_take = self._arrays.num_sequences < engine.max_sequences
         cached = self._holders.leading(arrival.prompt)
-        number = self._router.choose(arrival.num_prompt_tokens, cached, np.asarray(can_take))
+        number = self._router.choose(arrival.num_prompt_tokens, cached, self._can_take(arrival, cached))
         if self._replicas[number].is_full:
             self._note(CoarseRequest(arrival, arrival.num_prompt_tokens), End.REFUSED)
             return
         self._out[arrival.number] = arrival
         self._replicas[number].add(arrival, self.now_s)
         self._expect(number)
+
+    def _can_take(self, arrival: Arrival, cached: Counts) -> NDArray[np.bool_]:
+        """Which replicas have a place and the room for a request, as `router.view` has it."""
+        engine, arrays = self._served.config.engine, self._arrays
+        num_needed = arrival.num_prompt_tokens + 1 - cached
+        has_room = num_needed <= self._served.num_block_tokens - arrays.num_promised_tokens
+        return has_room & (arrays.num_sequences < engine.max_sequences + engine.max_queued_requests)
 
     def _expect(self, number: int) -> None:
         due_s = self._replicas[number].due_s

@@ -25,9 +25,10 @@ class CoarseRequest:
 
     arrival: Arrival
     num_prompt: int
+    num_uncached: int = 0  # of the prompt, as it was when it came
     num_cached: int = 0
     num_done: int = 0  # of the prompt
-    num_reserved: int = 0
+    num_expected: int = 0  # tokens of output that room is kept for
     first_s: float | None = None
 
 
@@ -72,7 +73,7 @@ class CoarseReplica:
         self._decoding: list[tuple[int, int, CoarseRequest]] = []  # by the step in which they end
         self._num_steps = 0
         self._num_read = 0  # tokens that the generating sequences read
-        self._num_reserved = 0  # tokens that are promised, beside what is cached
+        self._num_kept = 0  # tokens that the cache leaves to what admitted requests have still to compute
         self._stretch: _Stretch | None = None
 
     @property
@@ -82,14 +83,16 @@ class CoarseReplica:
     @property
     def is_full(self) -> bool:
         """Whether its queue takes no more."""
-        return len(self._waiting) >= self._engine.max_queued_requests
+        most = self._engine.max_sequences + self._engine.max_queued_requests
+        return bool(self._arrays.num_sequences[self._number] >= most)
 
     def add(self, arrival: Arrival, now_s: float) -> None:
         """A request has come: it joins when the running step is over."""
-        request = CoarseRequest(arrival, arrival.num_prompt_tokens)
+        num_prompt = arrival.num_prompt_tokens
+        request = CoarseRequest(arrival, num_prompt, num_prompt - self._cache.leading(arrival.prompt))
         self._waiting.append(request)
         self._arrays.num_sequences[self._number] += 1
-        self._arrays.num_prefill_tokens[self._number] += request.num_prompt - self._cache.leading(arrival.prompt)
+        self._arrays.num_prefill_tokens[self._number] += request.num_uncached
         self._cache.announce(arrival.prompt)
         if self._stretch is None:
             self._begin(now_s)
@@ -119,49 +122,60 @@ class CoarseReplica:
 
     def _begin(self, now_s: float) -> None:
         """The next stretch, if there is anything to do."""
-        self._admit()
         num_rows = len(self._decoding)
         room = max(0, self._engine.max_step_tokens - num_rows)
-        chunks = StepLoad.decoding(num_rows, self._num_read + num_rows)
+        self._admit(room)
+        load = StepLoad.decoding(num_rows, self._num_read + num_rows)
         num_prefill = 0
         for request in self._prefilling:
             num_tokens = min(room - num_prefill, request.num_prompt - request.num_done)
             if num_tokens <= 0:
                 break
-            chunks += StepLoad.prefill(num_tokens, request.num_done)
+            load += StepLoad.prefill(num_tokens, request.num_done)
             num_prefill += num_tokens
         num_steps = 1
         if not num_prefill and num_rows:
             num_steps = min(self._decoding[0][0] - self._num_steps, _LOOK_STEPS)
-            chunks = StepLoad.decoding(num_rows, self._num_read + num_rows * (num_steps + 1) // 2)
-        if not chunks.num_tokens:
+            load = StepLoad.decoding(num_rows, self._num_read + num_rows * (num_steps + 1) // 2)
+        if not load.num_tokens:
             self._stretch = None
             return
-        self._stretch = _Stretch(now_s, self._times.step(chunks).total_s, num_steps, num_prefill)
+        self._stretch = _Stretch(now_s, self._times.step(load).total_s, num_steps, num_prefill)
 
-    def _admit(self) -> None:
-        """In the order of the queue; who would compute what a running prefill is about to cache waits for it."""
+    def _admit(self, room: int) -> None:
+        """In the order of the queue, as long as the step has room beside the prefills that run.
+
+        Who would compute what one of these is about to cache waits for it.
+        """
+        num_left = room - sum(request.num_prompt - request.num_done for request in self._prefilling)
+        if num_left <= 0 or not self._waiting:
+            return
         pending = {part.token_id for request in self._prefilling for part in request.arrival.prompt}
         for request in list(self._waiting):
-            if len(self._decoding) + len(self._prefilling) >= self._engine.max_sequences:
+            if num_left <= 0 or len(self._decoding) + len(self._prefilling) >= self._engine.max_sequences:
                 return
             missing = self._cache.missing(request.arrival.prompt) if self._engine.prefix_caching else None
             if missing is not None and missing.token_id in pending:
                 continue
             if not self._start(request):
                 return
+            num_left -= request.num_prompt - request.num_done
             pending.update(part.token_id for part in request.arrival.prompt)
 
     def _start(self, request: CoarseRequest) -> bool:
         """Whether there was room for it."""
         cached = self._cache.leading(request.arrival.prompt) if self._engine.prefix_caching else 0
-        wanted = request.num_prompt - cached + self._lengths.expected(0)
-        if self._num_reserved + wanted > self._capacity and self._decoding:
+        num_new, num_expected = request.num_prompt - cached, self._lengths.expected(0)
+        is_idle = not self._decoding and not self._prefilling
+        promised = self._arrays.num_promised_tokens
+        if promised[self._number] + num_new + num_expected > self._capacity and not is_idle:
             return False
         self._waiting.remove(request)
         request.num_cached = request.num_done = cached
-        request.num_reserved = wanted
-        self._num_reserved += wanted
+        request.num_expected = num_expected
+        promised[self._number] += num_new + num_expected
+        self._num_kept += num_new + num_expected
+        self._arrays.num_prefill_tokens[self._number] += num_new - request.num_uncached
         self._prefilling.append(request)
         return True
 
@@ -177,12 +191,11 @@ class CoarseReplica:
                 return
             self._prefilling.popleft()
             self._generate(request, stretch.end_s, progressed)
-        if not self._prefilling and not self._waiting:
-            self._arrays.num_prefill_tokens[self._number] = 0  # what was cached meanwhile is not computed
 
     def _generate(self, request: CoarseRequest, now_s: float, progressed: Progressed) -> None:
         """Its first token is there."""
         request.first_s = now_s
+        self._num_kept -= request.num_prompt - request.num_cached  # they are cached now
         if self._engine.prefix_caching:
             self._cache.use(request.arrival.prompt)
         num_left = request.arrival.output.num_tokens - 1
@@ -195,17 +208,20 @@ class CoarseReplica:
     def _end(self, request: CoarseRequest, progressed: Progressed) -> None:
         output = request.arrival.output
         self._num_read -= request.num_prompt + output.num_tokens - 1
-        self._num_reserved -= request.num_reserved
+        num_promised = request.num_prompt - request.num_cached + request.num_expected
+        self._arrays.num_promised_tokens[self._number] -= num_promised
+        self._num_kept -= request.num_expected
         self._lengths.observe(output.num_tokens, is_cut=False)
         self._arrays.num_sequences[self._number] -= 1
         self._arrays.num_running_tokens[self._number] -= request.num_prompt
         if self._engine.prefix_caching:
             self._cache.use((*request.arrival.prompt, Part(output.token_id, max(1, output.num_tokens - 1))))
-            self._cache.shrink(max(0, self._capacity - self._num_reserved))
+            self._cache.shrink(max(0, self._capacity - self._num_kept))
         progressed.ended.append(request)
 
     def _expire(self, now_s: float, progressed: Progressed) -> None:
         while self._waiting and now_s - self._waiting[0].arrival.arrival_s > self._engine.queue_timeout_s:
             request = self._waiting.popleft()
             self._arrays.num_sequences[self._number] -= 1
+            self._arrays.num_prefill_tokens[self._number] -= request.num_uncached
             progressed.expired.append(request)

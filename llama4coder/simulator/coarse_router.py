@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llama4coder.config import RoutingPolicy
-
-_NEAR = 1.1  # as `router.kv_aware` has it
+from llama4coder.router.kv_aware import NEAR
 
 Counts = NDArray[np.int64]
 
@@ -19,11 +18,12 @@ class FleetArrays:
     num_sequences: Counts  # running and waiting
     num_prefill_tokens: Counts
     num_running_tokens: Counts
+    num_promised_tokens: Counts  # for which nothing else has room
 
     @classmethod
     def of(cls, num_replicas: int) -> "FleetArrays":
         """Of replicas without work."""
-        return cls(*(np.zeros(num_replicas, np.int64) for _ in range(3)))
+        return cls(*(np.zeros(num_replicas, np.int64) for _ in range(4)))
 
 
 class CoarseRouter:
@@ -50,7 +50,7 @@ class CoarseRouter:
     def _near(self, places: Counts, num_new_tokens: Counts) -> NDArray[np.bool_]:
         arrays = self._arrays
         scores = (arrays.num_prefill_tokens[places] + num_new_tokens) * (arrays.num_sequences[places] + 1)
-        near: NDArray[np.bool_] = scores <= _NEAR * scores.min()
+        near: NDArray[np.bool_] = scores <= NEAR * scores.min()
         return near
 
     def _least(self, places: Counts) -> int:

@@ -15,6 +15,7 @@ from llama4coder.errors import ConfigError
 from llama4coder.simulator.arrivals import Arrival, Contents, Part, shorter
 
 _SYSTEM_TOKENS = 1200
+_CONCENTRATION = 4.0  # of developers in few repositories
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class _Developer:
 
     def _choose_repository(self) -> Part:
         """Few of them have most of the developers."""
-        place = int(self.chance.expovariate(4.0) * len(self.repositories))
+        place = int(self.chance.expovariate(_CONCENTRATION) * len(self.repositories))
         return self.repositories[min(place, len(self.repositories) - 1)]
 
     def _session(self, name: str, repository: Part, start_s: float) -> Iterator[_Request]:
@@ -156,6 +157,12 @@ class _Developer:
             if sum(part.num_tokens for part in own) > self.workload.longest // 2:
                 own = (self.contents.new(kind.opening.draw(chance)),)
             time_s += chance.expovariate(1 / kind.gap_s)
+
+
+def repository_shares(num_repositories: int) -> Sequence[float]:
+    """Of developers, most of whom work on the first few."""
+    ends = [math.exp(-_CONCENTRATION * place / num_repositories) for place in range(num_repositories)]
+    return [before - after for before, after in zip(ends, [*ends[1:], 0.0], strict=True)]
 
 
 def _merged(streams: Sequence[Iterator[_Request]], duration_s: float) -> Iterator[_Request]:

@@ -2,12 +2,19 @@
 
 from dataclasses import dataclass, field
 
+from llama4coder.router.continuation import Continuation
 from llama4coder.simulator.arrivals import STOP_TOKEN, Arrival
-from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
+from llama4coder.types import GenerateRequest, SamplingParams, StopConditions, TokenEvent
 
-_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.1, 2.0  # before another attempt, as `cluster.continuation` has them
 _STOP = frozenset({STOP_TOKEN})
 _SAMPLING = SamplingParams()
+
+
+def request_of(arrival: Arrival, context_length: int) -> GenerateRequest:
+    """What its client asks for, which leaves `max_tokens` at all that fits."""
+    prompt = arrival.prompt_token_ids()
+    stop = StopConditions(max(1, context_length - len(prompt)), stop_token_ids=_STOP)
+    return GenerateRequest(str(arrival.number), prompt, _SAMPLING, stop, seed=arrival.number, priority=arrival.priority)
 
 
 @dataclass(slots=True)
@@ -16,45 +23,27 @@ class Journey:
 
     arrival: Arrival
     ingress: int  # by which it has come
+    continuation: Continuation
     replica: str | None = None
     attempt_id: str = ""
-    num_attempts: int = 0
     num_output: int = 0
     num_cached: int = 0
     first_s: float | None = None  # when its first token came
     last_s: float = 0.0  # and its last one so far
-    has_detoured: bool = False
     num_lost: int = 0  # replicas under it
-    deadline_s: float | None = None  # to go on elsewhere; None unless it has lost a replica
     avoid: frozenset[str] = field(default_factory=frozenset)
-    _pause_s: float = _FIRST_PAUSE_S
 
-    def next_request(self, context_length: int) -> GenerateRequest:
-        """What the next replica is asked for, under an id of its own; clients leave `max_tokens` at all that fits."""
-        self.num_attempts += 1
-        arrival = self.arrival
-        self.attempt_id = f"{arrival.number}~{self.num_attempts}"
-        prompt = arrival.prompt_token_ids()
-        return GenerateRequest(
-            self.attempt_id,
-            prompt,
-            _SAMPLING,
-            StopConditions(max(1, context_length - len(prompt)), stop_token_ids=_STOP),
-            arrival.number,
-            output_token_ids=(arrival.output.token_id,) * self.num_output,
-            priority=arrival.priority,
-        )
+    def next_request(self) -> GenerateRequest:
+        """See `Continuation.next_request`."""
+        request = self.continuation.next_request()
+        self.attempt_id = request.request_id
+        return request
 
-    def next_pause_s(self) -> float:
-        """Before the next attempt, longer each time until a token comes."""
-        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _MAX_PAUSE_S)
-        return pause_s
-
-    def take(self, num_tokens: int, now_s: float) -> None:
+    def take(self, event: TokenEvent, now_s: float) -> None:
         """Tokens have come."""
+        seen = self.continuation.take(event, now_s)
         if self.first_s is None:
             self.first_s = now_s
-        self.num_output += num_tokens
+            self.num_cached = seen.num_cached_tokens
+        self.num_output += len(seen.token_ids)
         self.last_s = now_s
-        self.deadline_s = None
-        self._pause_s = _FIRST_PAUSE_S

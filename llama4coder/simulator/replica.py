@@ -53,6 +53,7 @@ class Replica:
         )
         self._limits = QueueLimits(engine.max_sequences, engine.max_queued_requests)
         self._inbox: list[GenerateRequest] = []
+        self._aborted: list[str] = []
         self._is_stepping = False
         self._reported_steps = -1
         self._reported_s = float("-inf")
@@ -86,6 +87,10 @@ class Replica:
             self._agenda.at(self._clock.now_s, self._turn)
         return None
 
+    def abort(self, request_id: str) -> None:
+        """Drop a request before the next step."""
+        self._aborted.append(request_id)
+
     def has_news(self, quiet_s: float) -> bool:
         """Whether a report is due: something has happened, or the last one is so old."""
         return self.num_steps != self._reported_steps or self._agenda.now_s - self._reported_s > quiet_s
@@ -115,6 +120,9 @@ class Replica:
         inbox, self._inbox = self._inbox, []
         for request in inbox:
             self._engine.add(request)
+        for request_id in self._aborted:
+            self._engine.abort(request_id)
+        self._aborted.clear()
         for request_id, error in self._engine.expire().items():
             self.reject(request_id, error)
         if not self._engine.has_work:

@@ -64,8 +64,8 @@ class Simulation:
         self.fleet = Fleet(
             self._agenda, scenario.fleet, scenario.served, self._build, self.measures, self._seeds.getrandbits(32)
         )
-        context_length = scenario.served.config.model.context_length
-        site = Site(self._routers, self.fleet.replicas, context_length)
+        config = scenario.served.config
+        site = Site(self._routers, self.fleet.replicas, config.model.context_length, config.server.recovery_timeout_s)
         self.traffic = Traffic(self._agenda, site, self.measures, self._seeds.getrandbits(32))
         self._num_left = 0  # arrivals that are noted
 

@@ -5,18 +5,16 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from llama4coder.errors import Overloaded, Unavailable
+from llama4coder.errors import EngineDead, Llama4CoderError, NotBegun, Overloaded, QueueTimeout, Unavailable
+from llama4coder.router.continuation import Continuation
 from llama4coder.router.messages import Report
 from llama4coder.router.router import Router
 from llama4coder.simulator.agenda import Agenda
 from llama4coder.simulator.arrivals import Arrival, Part
-from llama4coder.simulator.journey import Journey
+from llama4coder.simulator.journey import Journey, request_of
 from llama4coder.simulator.measures import End, Ended, Measures
 from llama4coder.simulator.replica import Replica
-from llama4coder.types import TokenEvent
-
-_MAX_FRUITLESS = 3  # replicas lost in a row without a new token, as `cluster.continuation` has it
-_RECOVERY_TIMEOUT_S = 300.0  # `server.recovery_timeout_s`
+from llama4coder.types import GenerateRequest, TokenEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +24,7 @@ class Site:
     routers: Sequence[Router]
     replicas: Mapping[str, Replica]
     context_length: int
+    recovery_timeout_s: float
 
 
 class Traffic:
@@ -49,7 +48,9 @@ class Traffic:
     def begin(self, arrival: Arrival) -> None:
         """A client sends a request, to one ingress after the other."""
         self.outputs[arrival.number] = arrival.output
-        journey = Journey(arrival, self._num_begun % len(self._site.routers))
+        request = request_of(arrival, self._site.context_length)
+        continuation = Continuation(request, self._site.recovery_timeout_s)
+        journey = Journey(arrival, self._num_begun % len(self._site.routers), continuation)
         self._num_begun += 1
         self._attempt(journey)
 
@@ -65,12 +66,12 @@ class Traffic:
 
     def reject(self, request_id: str, error: Unavailable) -> None:
         """A replica has let a request wait for too long."""
-        self._end(self._leave(request_id), End.EXPIRED)
+        self._pause(self._leave(request_id), error)
 
     def lose(self, replica: str) -> None:
         """It is known now that a replica is gone: its requests go on elsewhere."""
         for attempt_id in [one.attempt_id for one in self._journeys.values() if one.replica == replica]:
-            self._retry(self._leave(attempt_id), replica)
+            self._go_on(self._leave(attempt_id), EngineDead("the replica was lost"))
 
     def finish(self) -> None:
         """Nobody waits any longer: what is still out is not finished."""
@@ -81,62 +82,72 @@ class Traffic:
 
     def _attempt(self, journey: Journey) -> None:
         self._waiting.pop(journey.arrival.number, None)
-        request = journey.next_request(self._site.context_length)
-        router = self._site.routers[journey.ingress]
-        route = router.route(request, journey.avoid, self._agenda.now_s)
-        name = route.replica if route is not None else self._anyone()
-        replica = self._site.replicas.get(name) if name is not None else None
-        if replica is None:
-            self._retry(journey, name)
-            return
-        journey.replica = name
+        request = journey.next_request()
+        route = self._router_of(journey).route(request, journey.avoid, self._agenda.now_s)
+        journey.replica = route.replica if route is not None else self._anyone()
         self._journeys[journey.attempt_id] = journey
-        if replica.is_dead:
-            return  # nobody knows yet; `lose` will tell
+        replica = None if journey.replica is None else self._site.replicas.get(journey.replica)
+        if replica is None:
+            self._go_on(self._leave(journey.attempt_id), NotBegun("the replica is gone already"))
+            return
+        if journey.continuation.deadline_s is not None:
+            self._agenda.at(journey.continuation.deadline_s, partial(self._give_up, journey.attempt_id))
+        if not replica.is_dead:  # else nobody knows yet; `lose` will tell
+            self._submit(journey, replica, request)
+
+    def _submit(self, journey: Journey, replica: Replica, request: GenerateRequest) -> None:
         error = replica.submit(request)
         if isinstance(error, Overloaded):
-            is_elsewhere = not journey.has_detoured and router.has_room_beside(
-                replica.name, request, self._agenda.now_s
-            )
-            self._refuse(self._leave(journey.attempt_id), is_elsewhere)
+            self._refuse(self._leave(journey.attempt_id), request, error)
         elif error is not None:
             self._end(self._leave(journey.attempt_id), End.TOO_LONG)
+
+    def _router_of(self, journey: Journey) -> Router:
+        return self._site.routers[journey.ingress]
 
     def _anyone(self) -> str | None:
         """Where nothing is known of any replica, Serve chooses one that it has."""
         names = sorted(self._site.replicas)
         return self._chance.choice(names) if names else None
 
-    def _refuse(self, journey: Journey, is_elsewhere: bool) -> None:
-        """Once a request may try another replica at once; later only if it has lost one."""
-        journey.avoid = frozenset({journey.replica} if journey.replica else ())
-        if is_elsewhere:
-            journey.has_detoured = True
+    def _refuse(self, journey: Journey, request: GenerateRequest, error: Overloaded) -> None:
+        """Once a request may try another replica at once, as `cluster.backend` has it."""
+        router, replica = self._router_of(journey), journey.replica
+        assert replica is not None
+        if router.has_room_beside(replica, request, self._agenda.now_s) and journey.continuation.take_detour():
+            journey.avoid = frozenset({replica})
             self._attempt(journey)
-        elif journey.deadline_s is not None:
-            self._pause(journey)
         else:
-            self._end(journey, End.REFUSED)
+            self._pause(journey, error)
 
-    def _retry(self, journey: Journey, replica: str | None) -> None:
+    def _go_on(self, journey: Journey, error: Unavailable) -> None:
         """Its replica is gone, or there is none."""
-        if replica is not None:
-            self._site.routers[journey.ingress].lost(replica)
+        if journey.replica is not None:
+            self._router_of(journey).lost(journey.replica)
             journey.num_lost += 1
             self._measures.num_recoveries += 1
-        journey.avoid = frozenset({replica} if replica else ())
-        if journey.deadline_s is None:
-            journey.deadline_s = self._agenda.now_s + _RECOVERY_TIMEOUT_S
-        self._pause(journey)
+        self._pause(journey, error)
 
-    def _pause(self, journey: Journey) -> None:
-        pause_s = journey.next_pause_s()
-        assert journey.deadline_s is not None
-        if self._agenda.now_s + pause_s > journey.deadline_s:
-            self._end(journey, End.ABANDONED)
+    def _pause(self, journey: Journey, error: Unavailable | Overloaded) -> None:
+        """Until the next attempt, if there is to be one."""
+        journey.avoid = frozenset({journey.replica} if journey.replica is not None else ())
+        try:
+            pause_s = journey.continuation.pause_after(error, self._agenda.now_s)
+        except Llama4CoderError as final:
+            self._end(journey, _end_by(final))
             return
         self._waiting[journey.arrival.number] = journey
         self._agenda.after(pause_s, partial(self._attempt_if_waiting, journey))
+
+    def _give_up(self, attempt_id: str) -> None:
+        """The time to go on elsewhere is over."""
+        journey = self._journeys.get(attempt_id)
+        if journey is None or journey.continuation.deadline_s is None:
+            return
+        replica = None if journey.replica is None else self._site.replicas.get(journey.replica)
+        if replica is not None:
+            replica.abort(attempt_id)
+        self._pause(self._leave(attempt_id), journey.continuation.expired())
 
     def _attempt_if_waiting(self, journey: Journey) -> None:
         if journey.arrival.number in self._waiting:
@@ -144,7 +155,7 @@ class Traffic:
 
     def _leave(self, attempt_id: str) -> Journey:
         journey = self._journeys.pop(attempt_id)
-        self._site.routers[journey.ingress].ended(attempt_id)
+        self._router_of(journey).ended(attempt_id)
         return journey
 
     def _take(self, event: TokenEvent) -> None:
@@ -152,16 +163,14 @@ class Traffic:
         if journey is None:
             return
         now_s, measures, num_tokens = self._agenda.now_s, self._measures, len(event.token_ids)
-        if event.offset == journey.num_output and journey.first_s is None:
-            journey.num_cached = event.num_cached_tokens
-        if journey.num_output == 0 or journey.deadline_s is not None:
-            self._site.routers[journey.ingress].begun(event.request_id)
+        if journey.num_output == 0 or journey.continuation.deadline_s is not None:
+            self._router_of(journey).begun(event.request_id)
         if journey.first_s is not None and num_tokens and journey.arrival.arrival_s >= measures.warmup_s:
             measures.gaps.add((now_s - journey.last_s) / num_tokens, num_tokens)
         measures.num_drafted += event.num_accepted + event.num_rejected
         measures.num_accepted += event.num_accepted
         self.num_tokens += num_tokens
-        journey.take(num_tokens, now_s)
+        journey.take(event, now_s)
         if event.finish_reason is not None:
             self._end(self._leave(event.request_id), End.DONE)
 
@@ -182,3 +191,13 @@ class Traffic:
                 num_lost=journey.num_lost,
             )
         )
+
+
+def _end_by(error: Llama4CoderError) -> End:
+    match error:
+        case Overloaded():
+            return End.REFUSED
+        case QueueTimeout():
+            return End.EXPIRED
+        case _:
+            return End.ABANDONED

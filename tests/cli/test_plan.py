@@ -1,6 +1,7 @@
 """The plan command: its screen, its JSON, its files, and its errors."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from llama4coder.cli import plan
+from llama4coder.kv.rank_memory import RankMemory
 from tests.inspection.model_folder import write_config
 
 FITS = ("llama-3.1-70b", "--quant", "fp8", "--context", "32768")
@@ -43,8 +45,8 @@ def test_json() -> None:
     assert report["needs"]["requests_per_s"] == 2
     assert report["needs"]["gpus"] == report["needs"]["target_replicas"] == 3
     memory = report["memory"]
-    parts = ("weights", "buffers", "activations", "sampler", "graphs", "kv_tails", "kv_blocks", "runtime")
-    assert memory["budget"] - memory["block"] < sum(memory[part] for part in parts) <= memory["budget"]
+    assert set(memory["rank"]) == {field.name for field in fields(RankMemory)}
+    assert memory["budget"] - memory["block"] < sum(memory["rank"].values()) <= memory["budget"]
 
 
 def test_what_does_not_fit_comes_with_what_does() -> None:

@@ -43,6 +43,18 @@ def test_table_by_counts() -> None:
     assert "time to first token" in result.stdout
 
 
+def test_flows_tell_means(tmp_path: Path) -> None:
+    plot = tmp_path / "plot.svg"
+    result = run("--fluid", "--replicas", "20000", "--rate", "90000", "--context", "32768", "--plot", str(plot))
+    assert result.exit_code == 0
+    assert "20,000 x llama-3.2-1b on 1 x H200, as flows" in result.stdout
+    assert "mean time to first token" in result.stdout
+    assert plot.read_text().startswith("<svg")
+    outcome = json.loads(run("--fluid", "--rate", "3", "--context", "32768", "--json").stdout)
+    assert 0 < outcome["itl_mean_s"] < outcome["ttft_mean_s"] < 0.2
+    assert outcome["cost"] > 0
+
+
 def test_a_trace(tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     trace.write_text('{"arrival_s": 0, "prompt_tokens": 100, "output_tokens": 10}\n')
@@ -60,6 +72,8 @@ def test_a_trace(tmp_path: Path) -> None:
         (("--accept", "0.5,much"), "--accept"),
         (("--workload", "/nowhere.jsonl"), "/nowhere.jsonl"),
         (("--coarse", "--mtbf", "10"), "--mtbf"),
+        (("--fluid", "--policy", "least_load", "--mtbf", "10"), "--policy, --mtbf"),
+        (("--fluid", "--warmup", "60"), "--warmup"),
         (("--replicas", "4", "--max-replicas", "2"), "--max-replicas"),
         (("--context", "100000000"), "context_length"),
     ],

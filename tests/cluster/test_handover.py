@@ -88,7 +88,7 @@ async def test_requests_go_on_elsewhere_token_by_token(
 async def test_nobody_goes_on_with_other_numerics(
     checkpoint: Path, tmp_path: Path, one_thread: None, receiver: TokenReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cluster.continuation._MAX_PAUSE_S", 0.05)
+    monkeypatch.setattr("llama4coder.router.continuation._MAX_PAUSE_S", 0.05)
     async with running_replica(checkpoint, tmp_path, "a") as old, running_replica(checkpoint, tmp_path, "b") as new:
         replicas = Marked({"a": old, "b": new}, {"a": Fingerprint(), "b": NEW})
         marked = replace(report("b", num_running=30), fingerprint=NEW)

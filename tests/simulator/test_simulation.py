@@ -5,17 +5,20 @@ from random import Random
 
 import pytest
 
+from cluster import backend, routing
 from llama4coder.config import DeploymentConfig, RoutingPolicy
 from llama4coder.engine.engine import Engine
 from llama4coder.engine.scheduler import Scheduler
 from llama4coder.kv.block_pool import BlockPool
 from llama4coder.resolve_scaling import resolve_scaling
+from llama4coder.router.continuation import Continuation
 from llama4coder.router.router import Router
 from llama4coder.scaling.build import target_policy
 from llama4coder.scaling.forecast import parse_forecast
 from llama4coder.scaling.meter import LoadMeter
 from llama4coder.scaling.targets import Objectives, TargetLoad, TargetPolicy
 from llama4coder.scaling.types import Bounds, Delays
+from llama4coder.simulator import traffic
 from llama4coder.simulator.arrivals import Arrival, Contents
 from llama4coder.simulator.coder import CoderWorkload
 from llama4coder.simulator.fleet import FleetPlan
@@ -28,6 +31,7 @@ from llama4coder.simulator.simulation import Guesses, Scenario, Simulation
 from llama4coder.spec.controller import LengthController
 from llama4coder.spec.speculator import Speculator
 from llama4coder.spec.types import DraftSource
+from llama4coder.types import GenerateRequest
 from tests.support.simulated import FixedTimes, about, alike, replica, scenario, served_whole
 
 TIMES = FixedTimes(0.01, 0.0001)
@@ -150,6 +154,14 @@ def test_a_lone_replica_that_fails_is_waited_for() -> None:
     assert outcome.ends == {"done": 30}
 
 
+def test_patience_ends_as_the_servers_does() -> None:
+    """All replicas are lost at once, and none is back within `server.recovery_timeout_s`."""
+    slow = Starting(process_s=500.0, storage_bytes_per_s=1e12)
+    fleet = FleetPlan(FixedScale(1), slow, Failures(gpu_mtbf_s=2.0, detection_s=0.5))
+    outcome = served_whole(Simulation(scenario(replica(TIMES), 1, fleet=fleet), alike(3, 1.0, 100, 4000)))
+    assert outcome.ends == {"abandoned": 3}
+
+
 def test_a_rolling_restart_disturbs_nobody() -> None:
     fleet = FleetPlan(FixedScale(3), QUICK, restart=RollingRestart(2.0))
     simulation = Simulation(scenario(replica(TIMES), 3, fleet=fleet), alike(200, 0.1, 100, 30))
@@ -211,8 +223,15 @@ def test_guesses_are_right_as_often_as_they_are_to_be(chance: float) -> None:
     assert speedup == pytest.approx({0.0: 1.0, 0.5: 1.85, 1.0: 4.7}[chance], rel=0.15)
 
 
-def test_what_decides_is_what_serves() -> None:
+def test_what_decides_is_what_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """The classes in a simulation are those that the server runs."""
+    continuations = []
+
+    def begun(request: GenerateRequest, recovery_timeout_s: float) -> Continuation:
+        continuations.append(Continuation(request, recovery_timeout_s))
+        return continuations[-1]
+
+    monkeypatch.setattr(traffic, "Continuation", begun)
     guesses = Guesses(Acceptance(), GuessSpeed(DraftSource.NGRAM))
     policy = target_policy(resolve_scaling(DeploymentConfig()), 1)
     plan = FleetPlan(ProductScale(policy))
@@ -233,3 +252,6 @@ def test_what_decides_is_what_serves() -> None:
     routers = vars(simulation)["_routers"]
     assert [type(router) for router in routers] == [Router]
     assert type(vars(routers[0])["_policy"]).__module__ == "llama4coder.router.kv_aware"
+    assert len(continuations) == 1
+    assert vars(backend)["Continuation"] is Continuation
+    assert vars(routing)["Router"] is Router

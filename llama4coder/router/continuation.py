@@ -1,10 +1,11 @@
-"""One request over as many replicas as it takes: what has arrived, what to ask for next, and when to give up."""
+"""One request over as many replicas as it takes: what has arrived, what to ask for next, and when to give up.
 
-import time
+No clock: whoever calls says what time it is, as to the router.
+"""
+
 from dataclasses import replace
 
-from cluster.errors import NotBegun
-from llama4coder.errors import DeadlineExceeded, Overloaded, QueueTimeout, Replaced, Unavailable
+from llama4coder.errors import DeadlineExceeded, NotBegun, Overloaded, QueueTimeout, Replaced, Unavailable
 from llama4coder.types import GenerateRequest, TokenEvent
 
 _MAX_FRUITLESS = 3  # replicas lost in a row without a new token: this request may be what they die of
@@ -25,7 +26,7 @@ class Continuation:
         self._num_attempts = 0
         self._num_fruitless = 0
         self._pause_s = _FIRST_PAUSE_S
-        self.deadline_s: float | None = None  # on the monotonic clock, for the next event; None unless one was lost
+        self.deadline_s: float | None = None  # for the next event, on the caller's clock; None unless one was lost
 
     def next_request(self) -> GenerateRequest:
         """What the next replica is to be asked for, under an id of its own: what an earlier one sends is stale."""
@@ -40,7 +41,7 @@ class Continuation:
             sampling=replace(sampling, num_prompt_logprobs=None) if self._has_begun else sampling,
         )
 
-    def take(self, event: TokenEvent) -> TokenEvent:
+    def take(self, event: TokenEvent, now_s: float) -> TokenEvent:
         """An event as the reader shall see it: as if there were one replica."""
         self._token_ids += event.token_ids
         seen = replace(event, request_id=self._original.request_id)
@@ -50,7 +51,7 @@ class Continuation:
         self._num_fruitless = 0
         self._pause_s = _FIRST_PAUSE_S
         if self.deadline_s is not None:
-            self._patience_s = self.deadline_s - time.monotonic()
+            self._patience_s = self.deadline_s - now_s
             self.deadline_s = None
         return seen
 
@@ -60,7 +61,7 @@ class Continuation:
         self._has_detoured = True
         return may_try
 
-    def pause_after(self, error: Unavailable | Overloaded) -> float:
+    def pause_after(self, error: Unavailable | Overloaded, now_s: float) -> float:
         """Seconds to wait before the next attempt; raises `error`, or what it has come to, if there is to be none.
 
         `QueueTimeout` is final: no replica was lost, nothing had begun, and the client has waited long enough.
@@ -75,7 +76,6 @@ class Continuation:
             raise error
         if isinstance(error, Replaced):
             self._pause_s = _MAX_PAUSE_S  # one that could go on may be about to be known
-        now_s = time.monotonic()
         if self.deadline_s is None:
             self.deadline_s = now_s + self._patience_s
         if now_s + self._pause_s > self.deadline_s:

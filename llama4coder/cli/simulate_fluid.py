@@ -1,0 +1,97 @@
+"""`simulate --fluid`: a fleet as flows, for the terminal."""
+
+from collections.abc import Iterator
+
+import msgspec
+import typer
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+
+from llama4coder.cli.simulate_options import Given
+from llama4coder.cli.simulate_plot import svg
+from llama4coder.errors import ConfigError
+from llama4coder.simulator.coder import CoderWorkload
+from llama4coder.simulator.fluid import FluidFleet, FluidOutcome, FluidSimulation
+from llama4coder.simulator.outcome import Objectives
+from llama4coder.simulator.served import ServedReplica
+
+
+def simulate_fluid(given: Given, served: ServedReplica) -> None:
+    """Simulate it and show what it came to.
+
+    Raises:
+        ConfigError: it is asked for something that flows cannot tell.
+    """
+    _check(given)
+    workload = CoderWorkload(given.rate, given.duration, given.seed, given.repositories)
+    objectives = Objectives(given.ttft, given.itl)
+    simulation = FluidSimulation(FluidFleet(served, given.replicas, workload, objectives, given.warmup))
+    outcome = simulation.run()
+    title = f"{given.replicas:,} x {served.name}, as flows"
+    if given.as_json:
+        typer.echo(msgspec.json.encode(outcome).decode())
+    else:
+        Console().print(_view(outcome, title))
+    if given.plot is not None:
+        given.plot.write_text(svg(simulation.timeline, title), encoding="utf-8")
+
+
+def _check(given: Given) -> None:
+    asked = {
+        "--coarse": given.coarse,
+        "--workload FILE": given.workload != "coder",
+        "--policy": given.policy != "kv_aware",
+        "--guess": given.guess != "none",
+        "--mtbf": given.mtbf is not None,
+        "--restart-at": given.restart_at is not None,
+        "--max-replicas": given.max_replicas is not None,
+        "--host-gib": given.host_gib > 0,
+        "--ingresses": given.ingresses > 1,
+    }
+    refused = [option for option, is_asked in asked.items() if is_asked]
+    if refused:
+        raise ConfigError(f"--fluid cannot simulate {', '.join(refused)}: leave it out, or leave out --fluid")
+    if given.warmup >= given.duration:
+        raise ConfigError(f"--warmup {given.warmup:g} leaves nothing of --duration {given.duration:g}")
+
+
+def _view(outcome: FluidOutcome, title: str) -> RenderableType:
+    totals = Table(title, "", box=box.SIMPLE_HEAD)
+    totals.columns[1].justify = "right"
+    for name, value in _lines(outcome):
+        totals.add_row(name, value)
+    kinds = Table("kind", "requests/s", "good, about", "mean TTFT", box=box.SIMPLE_HEAD)
+    for column in kinds.columns[1:]:
+        column.justify = "right"
+    for name, kind in outcome.by_kind.items():
+        kinds.add_row(name, f"{kind.requests_per_s:,.1f}", f"{kind.good:.1%}", _ms(kind.ttft_mean_s))
+    return Group(totals, kinds)
+
+
+def _lines(outcome: FluidOutcome) -> Iterator[tuple[str, str]]:
+    yield "developers", f"{outcome.developers:,}"
+    yield "mean time to first token", _ms(outcome.ttft_mean_s)
+    yield "mean time between tokens", _ms(outcome.itl_mean_s)
+    goals = f"TTFT {outcome.objectives.ttft_s:g} s, {outcome.objectives.itl_s * 1000:g} ms/token"
+    yield f"good, about: {goals}", f"{outcome.good:.1%}"
+    yield "goodput, about", f"{outcome.goodput_per_s:,.1f} requests/s"
+    yield "requests", f"{outcome.requests:,.0f}"
+    yield "served", f"{outcome.served_per_s:,.1f} requests/s"
+    yield "refused, expired", f"{outcome.refused_per_s:,.1f}, {outcome.expired_per_s:,.1f} requests/s"
+    yield "waiting at the end", f"{outcome.waiting:,.0f}, {outcome.waiting_growth_per_s:+,.1f} each second"
+    yield "output", f"{outcome.output_tokens_per_s:,.0f} tokens/s"
+    yield "prompts", f"{outcome.prompt_tokens_per_s:,.0f} tokens/s"
+    yield "prefix hit rate", f"{outcome.hit_rate:.1%}"
+    yield "of what it could prefill", f"{outcome.load:.1%}"
+    yield "replicas at work", f"{outcome.busy:.1%}"
+    yield "sequences that generate at each", f"{outcome.rows:.1f}"
+    yield "GPU hours", f"{outcome.gpu_hours:,.2f}"
+    if outcome.cost is not None:
+        yield "cost", f"{outcome.cost:,.2f}"
+    if outcome.cost_per_million_output_tokens is not None:
+        yield "cost of a million output tokens", f"{outcome.cost_per_million_output_tokens:,.2f}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:,.1f} ms" if seconds < 1 else f"{seconds:,.2f} s"
