@@ -28,7 +28,8 @@ def _replicas(pool: str) -> Panel:
         Unit.COUNT,
         (
             Query(recorded("llama4coder:replicas:ready", f'pool="{pool}"'), "ready"),
-            Query(recorded("llama4coder:replicas:configured", f'pool="{pool}"'), "configured"),
+            Query(recorded("llama4coder:replicas:configured", f'pool="{pool}"'), "configured at least"),
+            Query(f'max (llama4coder_wanted_replicas{{{DEPLOYMENT}, pool="{pool}"}})', "wanted"),
             Query(f'max (llama4coder_planned_replicas{{{DEPLOYMENT}, pool="{pool}"}})', "planned"),
         ),
     )
@@ -164,6 +165,16 @@ CAPACITY = Board(
             (
                 _replicas("target"),
                 _replicas("draft"),
+                Panel(
+                    "Why their number last changed",
+                    Unit.COUNT,
+                    (
+                        Query(
+                            f"max by (pool, reason) (llama4coder_scaling_reason{{{DEPLOYMENT}}}) == 1",
+                            "{{pool}}: {{reason}}",
+                        ),
+                    ),
+                ),
                 Panel(
                     "Waiting and running",
                     Unit.COUNT,

@@ -13,6 +13,12 @@ def _of_an_hour(counter: str) -> str:
     return f"sum (increase({counter}{{{DEPLOYMENT}}}{_HOUR}))"
 
 
+def _drain_quantile(share: float) -> str:
+    """Drains are seldom: those of a day, and zero if there were none."""
+    buckets = f"sum by (le) (increase(llama4coder_drain_seconds_bucket{{{DEPLOYMENT}}}[1d]))"
+    return f"histogram_quantile({share:g}, {buckets}) >= 0 or vector(0)"
+
+
 LIFE = Board(
     "llama4coder-life",
     "llama4coder: start, drain and failures",
@@ -105,6 +111,21 @@ LIFE = Board(
                     "Lost their replica and went on",
                     Unit.REQUESTS_PER_S,
                     (Query(rate("llama4coder_recovered_requests_total"), "requests"),),
+                ),
+                Panel(
+                    "Handed over by stopping replicas",
+                    Unit.REQUESTS_PER_S,
+                    (Query(rate("llama4coder_requests_migrated_total", by="outcome"), "{{outcome}}"),),
+                    note="Failed ones found no replica that could go on with them.",
+                ),
+                Panel(
+                    "Drains",
+                    Unit.SECONDS,
+                    (
+                        Query(_drain_quantile(0.5), "p50 of a day"),
+                        Query(_drain_quantile(0.99), "p99 of a day"),
+                    ),
+                    note="From a target replica's being told to stop to the end of its last request.",
                 ),
                 Panel(
                     "Failed (5xx)",

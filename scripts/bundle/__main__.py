@@ -15,7 +15,7 @@ from scripts.bundle.wheels import ROOT, Wheel, sha256
 SUMS = "SHA256SUMS"
 _FOLDERS = ("deploy", "dashboards", "docs")  # those that there are
 _FILES = ("README.md", "CHANGELOG.md", "LICENSE", "constraints.txt")
-_EXTRAS = {"cpu": "cluster", "cuda": "cluster,gpu"}
+_EXTRAS = {"cpu": "cluster,otlp", "cuda": "cluster,gpu,otlp"}
 
 
 def main() -> int:

@@ -158,8 +158,8 @@ def test_probes_ask_for_what_there_is(service: Manifest) -> None:
 def test_a_drain_ends_before_the_pod_is_killed(service: Manifest) -> None:
     for group in service["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
         if group["groupName"] != emit.DRAFT_POOL:  # whose end costs speed, never a token
-            program, seconds = containers(group)[0]["lifecycle"]["preStop"]["exec"]["command"]
-            assert program == "/opt/drain/drain.sh"
+            *program, seconds = containers(group)[0]["lifecycle"]["preStop"]["exec"]["command"]
+            assert program == ["llama4coder", "drain", "--timeout-s"]
             assert int(seconds) < group["template"]["spec"]["terminationGracePeriodSeconds"]
 
 

@@ -10,7 +10,9 @@ import pytest
 import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+from typer.main import get_command
 
+from cluster.cli import app
 from llama4coder import __version__
 from llama4coder.env import CACHE_VARIABLE, offline_environment
 from tests.support.manifests import DEPLOY
@@ -96,23 +98,14 @@ def test_units_use_options_that_ray_has(unit: Path) -> None:
     assert wanted <= variables(DEPLOY / "systemd" / "node.env").keys()
 
 
-def test_a_worker_drains_by_the_script_of_the_pods() -> None:
+def test_a_worker_drains_before_it_stops() -> None:
     worker = next(unit for unit in UNITS if "worker" in unit.name)
-    path = re.search(r"/opt/llama4coder/share/llama4coder/(\S+) (\d+)", settings(worker)["ExecStop"])
-    assert path is not None
-    assert (DEPLOY.parent / path[1]).stat().st_mode & 0o111
-    assert int(path[2]) < int(settings(worker)["TimeoutStopSec"])
-
-
-def test_the_drain_uses_options_that_ray_has() -> None:
-    from ray.scripts.scripts import drain_node
-
-    text = (DEPLOY / "kuberay" / "base" / "drain.sh").read_text()
-    subprocess.run(["sh", "-n"], input=text, text=True, check=True)
-    known = {option for parameter in drain_node.params for option in parameter.opts}
-    assert set(re.findall(r"(--[a-z-]+)", text)) <= known
-    reasons = next(parameter for parameter in drain_node.params if "--reason" in parameter.opts)
-    assert re.findall(r"--reason (\w+)", text)[0] in reasons.type.choices  # type: ignore[attr-defined]
+    command = settings(worker)["ExecStop"]
+    seconds = re.search(r"/llama4coder drain --timeout-s (\d+) ", command)
+    assert seconds is not None
+    assert int(seconds[1]) < int(settings(worker)["TimeoutStopSec"])
+    known = {option for parameter in get_command(app).commands["drain"].params for option in parameter.opts}  # type: ignore[attr-defined]
+    assert set(re.findall(r"(--[a-z-]+)", command)) <= known
 
 
 def test_ray_up_accepts_its_file() -> None:

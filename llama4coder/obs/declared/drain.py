@@ -30,6 +30,8 @@ class DrainMetrics:
             ("outcome",),
             registry=registry,
         )
+        for outcome in MigrationOutcome:
+            self.migrated_requests.labels(outcome=outcome.value)
 
     def on_migrated(self, outcome: MigrationOutcome) -> None:
         """Count a request that was handed over."""
