@@ -16,6 +16,7 @@ from llama4coder.config import (
     PlacementConfig,
     PlanConfig,
     PoolConfig,
+    ServerConfig,
     SpeculationConfig,
 )
 from llama4coder.errors import ConfigError
@@ -29,7 +30,13 @@ IMAGE = f"llama4coder:{__version__}"
 TARGET_POOL, DRAFT_POOL, LABEL = "target", "draft", "pool"
 
 MODELS = "/models"  # where every node has them
+SETTINGS = "/etc/llama4coder"  # where every node has the keys
+KEYS_SECRET, TOKEN_SECRET = "llama4coder-keys", "llama4coder-ray-token"  # as docs/operations.md makes them
+
 _GPU = "nvidia.com/gpu"
+_USER = {"runAsNonRoot": True, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000}
+_DRAIN_S = 600
+_STOP_S = 660  # for the drain, and what comes after it
 _STEP_TIMEOUT_S = 120.0  # of a step of a large model with a full chunk
 _CPUS_PER_GPU = 4
 _HEAD_CPUS = 4
@@ -82,6 +89,7 @@ def deployment_of(plan: Plan) -> DeploymentConfig:
         ),
         placement=PlacementConfig(ranks_per_node=_ranks_per_node(plan), node_labels={LABEL: TARGET_POOL}),
         speculation=_speculation(plan),
+        server=ServerConfig(keys_file=f"{SETTINGS}/keys.json"),
         plan=planned(plan),
         target_replicas=plan.fleet.num_targets,
     )
@@ -149,7 +157,7 @@ def serve_file(config: DeploymentConfig) -> Mapping[str, Any]:
 
 
 def ray_service(plan: Plan, config: DeploymentConfig) -> Mapping[str, Any]:
-    """A RayService (KubeRay 1.5 or later, whose groups have labels) with a pod for every node of the plan."""
+    """A RayService (KubeRay 1.6: labels of groups, a token from a Secret) with a pod for every node of the plan."""
     assert plan.fleet is not None
     per_node, num_ranks = plan.question.hardware.gpus_per_node, plan.fit.candidate.num_gpus
     if config.placement.ranks_per_node is None:
@@ -169,6 +177,7 @@ def ray_service(plan: Plan, config: DeploymentConfig) -> Mapping[str, Any]:
             "serveConfigV2": _yaml(serve_file(config)),
             "rayClusterConfig": {
                 "rayVersion": RAY_VERSION,
+                "authOptions": {"mode": "token", "secretName": TOKEN_SECRET},
                 "headGroupSpec": _head(),
                 "workerGroupSpecs": groups,
             },
@@ -189,7 +198,9 @@ def _workers(pool: str, num_nodes: int, num_gpus: int) -> Mapping[str, Any]:
         "image": IMAGE,
         "ports": [{"name": "serve", "containerPort": PORT}],
         "resources": {"limits": limits},
+        "lifecycle": {"preStop": {"exec": {"command": ["llama4coder", "drain", "--timeout-s", str(_DRAIN_S)]}}},
     }
+    pod = _pod(container)
     return {
         "groupName": pool,
         "labels": {LABEL: pool},
@@ -197,21 +208,24 @@ def _workers(pool: str, num_nodes: int, num_gpus: int) -> Mapping[str, Any]:
         "minReplicas": num_nodes,
         "maxReplicas": num_nodes,
         "rayStartParams": {},
-        "template": _pod(container),
+        "template": {"spec": {**pod["spec"], "terminationGracePeriodSeconds": _STOP_S}},
     }
 
 
 def _pod(container: Mapping[str, Any]) -> Mapping[str, Any]:
-    """With the models of the node, and room for what ranks share."""
+    """With the models of the node, the keys, and room for what ranks share."""
     mounts = [
         {"name": "models", "mountPath": MODELS, "readOnly": True},
+        {"name": "settings", "mountPath": SETTINGS, "readOnly": True},
         {"name": "shared-memory", "mountPath": "/dev/shm"},
     ]
     volumes = [
         {"name": "models", "hostPath": {"path": MODELS, "type": "Directory"}},
+        {"name": "settings", "secret": {"secretName": KEYS_SECRET, "defaultMode": 0o440}},
         {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
     ]
-    return {"spec": {"containers": [{**container, "volumeMounts": mounts}], "volumes": volumes}}
+    containers = [{**container, "volumeMounts": mounts}]
+    return {"spec": {"securityContext": _USER, "containers": containers, "volumes": volumes}}
 
 
 class _Text(yaml.SafeDumper):

@@ -8,6 +8,7 @@ import pytest
 import ray
 import yaml
 
+from cluster.exposure import check_exposure
 from cluster.placement import draft_resources, target_placement
 from cluster.room import shortage
 from cluster.serve_file import IMPORT_PATH, read_serve_file
@@ -130,6 +131,23 @@ def test_pods_mount_the_models_that_the_config_names(plan: Plan, service: dict[s
     for group in groups(service["spec"]["rayClusterConfig"]):
         mounts = {mount["mountPath"] for each in containers(group) for mount in each["volumeMounts"]}
         assert str(Path(path).parent) in mounts
+
+
+def test_it_starts_locked(plan: Plan, service: dict[str, Any], tmp_path: Path) -> None:
+    """With a token for Ray, and where the keys are, in pods and in the file: without them nothing would start."""
+    server = read_serve_file(tmp_path / "out" / emit.SERVE_FILE, None, None).config.server
+    check_exposure("0.0.0.0", server)
+    cluster = service["spec"]["rayClusterConfig"]
+    assert cluster["authOptions"] == {"mode": "token", "secretName": emit.TOKEN_SECRET}
+    for group in groups(cluster):
+        mounts = {mount["mountPath"]: mount["name"] for each in containers(group) for mount in each["volumeMounts"]}
+        assert server.keys_file is not None and mounts[str(Path(server.keys_file).parent)] == "settings"
+        secrets = [each["secret"] for each in group["template"]["spec"]["volumes"] if "secret" in each]
+        assert [each["secretName"] for each in secrets] == [emit.KEYS_SECRET]
+    for group in cluster["workerGroupSpecs"]:
+        *program, seconds = containers(group)[0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert program == ["llama4coder", "drain", "--timeout-s"]
+        assert int(seconds) < group["template"]["spec"]["terminationGracePeriodSeconds"]
 
 
 def groups(cluster: dict[str, Any]) -> list[dict[str, Any]]:
