@@ -20,6 +20,7 @@ from tests.support.live_server import free_port, write_serve_file
 
 HEAD, WORKER = "10.213.7.1", "10.213.7.2"
 NAMESPACE, OUTER, INNER = "l4c-worker", "l4c-outer", "l4c-inner"
+_LOOPBACK = "127.0.0.1"  # elsewhere the endpoint would ask for keys
 _REPOSITORY = Path(__file__).parents[2]
 _RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 _TIMEOUT_S = 120.0
@@ -80,7 +81,7 @@ def two_nodes(args: Mapping[str, Any]) -> Iterator[TwoNodes]:
     """The application with these `args`, ready on both nodes."""
     folder = Path(tempfile.mkdtemp(prefix="two-", dir="/tmp"))
     port, gcs = free_port(), f"{HEAD}:{free_port()}"
-    nodes = TwoNodes(f"http://{HEAD}:{port}", gcs, folder)
+    nodes = TwoNodes(f"http://{_LOOPBACK}:{port}", gcs, folder)
     driver: subprocess.Popen[bytes] | None = None
     with joined_namespace():
         try:
@@ -102,7 +103,7 @@ def two_nodes(args: Mapping[str, Any]) -> Iterator[TwoNodes]:
 def _deploy(nodes: TwoNodes, args: Mapping[str, Any], port: int) -> "subprocess.Popen[bytes]":
     file = write_serve_file(nodes.folder, args)
     content = yaml.safe_load(file.read_text())
-    content["http_options"] |= {"host": HEAD, "port": port}
+    content["http_options"] |= {"host": _LOOPBACK, "port": port}
     file.write_text(yaml.safe_dump(content))
     log = nodes.folder / "driver.log"
     with log.open("wb") as output:
