@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def args_of(folder: Path, target_replicas: int = 1, server: dict[str, Any] | None = None, **engine: Any) -> Any:
-    small = {"device": "cpu", "kv_memory_bytes": 64 * 2**20, "num_threads": 1, "drain_timeout_s": 3.0}
+    small = {"device": "cpu", "kv_memory_bytes": 64 * 2**20, "num_threads": 1, "drain_timeout_s": 0.5}
     model = {"path": str(folder), "dtype": "float32"}
     return {"model": model, "engine": small | engine, "server": server or {}, "target_replicas": target_replicas}
 
