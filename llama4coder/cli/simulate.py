@@ -192,17 +192,7 @@ def _demand(given: Given) -> _Demand:
 def _simulation(given: Given, scenario: Scenario, arrivals: Iterable[Arrival]) -> Simulation | CoarseSimulation:
     if not given.coarse:
         return Simulation(scenario, arrivals)
-    fixed = {
-        "--guess": given.guess != "none",
-        "--mtbf": given.mtbf is not None,
-        "--restart-at": given.restart_at is not None,
-        "--max-replicas": given.max_replicas is not None,
-        "--host-gib": given.host_gib > 0,
-        "--ingresses": given.ingresses > 1,
-    }
-    asked = [option for option, is_asked in fixed.items() if is_asked]
-    if asked:
-        raise ConfigError(f"--coarse cannot simulate {', '.join(asked)}: leave it out, or leave out --coarse")
+    options.refuse("--coarse", options.by_steps_alone(given))
     return CoarseSimulation(scenario, arrivals)
 
 

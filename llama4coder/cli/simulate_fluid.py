@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from llama4coder.cli.simulate_options import Given
+from llama4coder.cli.simulate_options import Given, by_steps_alone, refuse
 from llama4coder.cli.simulate_plot import svg
 from llama4coder.errors import ConfigError
 from llama4coder.simulator.coder import CoderWorkload
@@ -42,16 +42,8 @@ def _check(given: Given) -> None:
         "--coarse": given.coarse,
         "--workload FILE": given.workload != "coder",
         "--policy": given.policy != "kv_aware",
-        "--guess": given.guess != "none",
-        "--mtbf": given.mtbf is not None,
-        "--restart-at": given.restart_at is not None,
-        "--max-replicas": given.max_replicas is not None,
-        "--host-gib": given.host_gib > 0,
-        "--ingresses": given.ingresses > 1,
     }
-    refused = [option for option, is_asked in asked.items() if is_asked]
-    if refused:
-        raise ConfigError(f"--fluid cannot simulate {', '.join(refused)}: leave it out, or leave out --fluid")
+    refuse("--fluid", {**asked, **by_steps_alone(given)})
     if given.warmup >= given.duration:
         raise ConfigError(f"--warmup {given.warmup:g} leaves nothing of --duration {given.duration:g}")
 

@@ -145,3 +145,22 @@ def chances(text: str) -> tuple[float, ...]:
         return msgspec.convert(text.split(","), tuple[_Share, ...], strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(f"--accept {text!r} must be numbers from 0 to 1 with commas between them") from error
+
+
+def by_steps_alone(given: Given) -> Mapping[str, bool]:
+    """What only a simulation step by step knows, and whether it is asked for."""
+    return {
+        "--guess": given.guess != "none",
+        "--mtbf": given.mtbf is not None,
+        "--restart-at": given.restart_at is not None,
+        "--max-replicas": given.max_replicas is not None,
+        "--host-gib": given.host_gib > 0,
+        "--ingresses": given.ingresses > 1,
+    }
+
+
+def refuse(mode: str, asked: Mapping[str, bool]) -> None:
+    """Raise `ConfigError` that names what is asked for and cannot be had with the option `mode`."""
+    options = [option for option, is_asked in asked.items() if is_asked]
+    if options:
+        raise ConfigError(f"{mode} cannot simulate {', '.join(options)}: leave it out, or leave out {mode}")
