@@ -10,9 +10,11 @@ _CHUNKS = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096, 8192)
 _SHORT, _LONGEST = 16, 2048  # tokens of prompts
 _STEPS = 12  # of each batch that generates
 _REPEATS = 3  # of each prompt
-_MOST_CHUNKS = 8  # of the prompts of one batch
+_MOST_CHUNKS = 16  # of the prompts of one batch
 _MIXED_ROWS = (2, 8, 24)
 _MIXED_CHUNKS = (64, 256)
+_SHARING_ROWS = (2, 4, 8, 16, 32)
+_CHUNKS_BEHIND = (32, 128, 256)  # a prefix that is kept already
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,7 @@ class Trial:
     context: int  # of each of them, at first
     num_steps: int  # that they generate
     prompts: Sequence[int] = ()  # tokens of each
-
-    @property
-    def num_requests(self) -> int:
-        return self.num_rows + len(self.prompts)
+    num_shared: int = 0  # tokens that all of these begin with, and that are kept already
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +60,7 @@ def trials(room: Room) -> Iterator[Trial]:
             if num_chunks <= _MOST_CHUNKS and num_tokens <= room.num_block_tokens // 2:
                 yield Trial(rows, context, _STEPS + num_chunks)
     yield from _mixed(room)
+    yield from _sharing(room)
 
 
 def _prompts(room: Room) -> Iterator[Trial]:
@@ -74,3 +74,17 @@ def _mixed(room: Room) -> Iterator[Trial]:
     for rows in (each for each in _MIXED_ROWS if each < room.max_sequences):
         for size in (each for each in _MIXED_CHUNKS if each + rows <= min(room.max_step_tokens, room.longest)):
             yield Trial(rows, min(_SHORT, room.longest), 2 * _STEPS, (size,) * _REPEATS)
+
+
+def _sharing(room: Room) -> Iterator[Trial]:
+    """Sequences with a long prefix in common, and chunks of prompts behind it."""
+    context = min(room.longest, room.max_step_tokens * 2)
+    num_shared = context - _SHORT
+    if num_shared <= _SHORT:
+        return
+    sizes = [size for size in _CHUNKS_BEHIND if size <= room.max_step_tokens and num_shared + size <= room.longest]
+    for size in sizes:
+        yield Trial(0, 0, 0, (num_shared + size,) * _REPEATS, num_shared)
+    for rows in (each for each in _SHARING_ROWS if each <= room.max_sequences):
+        if context + rows * (_SHORT + 2 * _STEPS) <= room.num_block_tokens // 2:
+            yield Trial(rows, context, 2 * _STEPS, (), num_shared)

@@ -40,12 +40,13 @@ class EngineRun:
         return found[1:]
 
     def _try(self, trial: Trial) -> TrialSteps:
+        shared = self._known_prefix(trial.num_shared)
         num_before = len(self._recorder.steps)
         for _ in range(trial.num_rows):
-            self._add(trial.context, trial.num_steps)
+            self._add(shared, trial.context, trial.num_steps)
         self._step_while(lambda: self._is_prefilling)
         for num_tokens in trial.prompts:
-            self._add(num_tokens, 1)
+            self._add(shared, num_tokens, 1)
             self._step_while(lambda: self._is_prefilling)
         self._step_while(lambda: self._engine.has_work)
         return TrialSteps(trial, self._recorder.steps[num_before:])
@@ -60,13 +61,24 @@ class EngineRun:
             self._engine.await_turn()
             self._engine.step()
 
-    def _add(self, num_prompt: int, num_output: int) -> None:
-        """A prompt that nobody has had before, and an output of exactly so many tokens."""
+    def _known_prefix(self, num_tokens: int) -> tuple[int, ...]:
+        """Tokens whose keys and values the engine keeps."""
+        prefix = self._random_tokens(num_tokens)
+        if prefix:
+            self._add(prefix, num_tokens + 1, 1)
+            self._step_while(lambda: self._engine.has_work)
+        return prefix
+
+    def _random_tokens(self, count: int) -> tuple[int, ...]:
+        return tuple(self._numbers.randrange(self._vocab_size) for _ in range(count))
+
+    def _add(self, shared: tuple[int, ...], num_prompt: int, num_output: int) -> None:
+        """A prompt of which nobody has had more than `shared`, and an output of exactly so many tokens."""
         self._num_requests += 1
         self._engine.add(
             GenerateRequest(
                 str(self._num_requests),
-                tuple(self._numbers.randrange(self._vocab_size) for _ in range(num_prompt)),
+                shared + self._random_tokens(num_prompt - len(shared)),
                 _SAMPLING,
                 StopConditions(num_output, stop_token_ids=frozenset()),
                 self._num_requests,

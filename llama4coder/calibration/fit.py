@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ from llama4coder.planner.step_load import StepLoad
 
 _KNOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192, 16384)
 _FEWEST_SIZES = 3
-_NUM_EXTRA = 3  # sampled tokens, read tokens, pairs
+_NUM_EXTRA = 4  # sampled tokens, tokens read for the first time and again, pairs
 _ROUNDS = 20
 _SMALL_ERROR = 0.01  # below which errors count by their squares
 _LEAST_S = 1e-7  # of a step
@@ -94,6 +94,8 @@ def fit_steps(cells: Sequence[Cell]) -> Fit:
     times_s = np.array([cell.middle.time_s for cell in cells])
     features = np.array([_features(cell.middle.load, knots) for cell in cells])
     steps = _steps(_least_relative(features, times_s), knots)
+    if not any(cell.middle.load.num_reread_tokens for cell in cells):
+        steps = replace(steps, reread_s=steps.read_s)  # nothing says that it is less
     return Fit(steps, _errors(cells, CalibratedTimes(steps)))
 
 
@@ -125,15 +127,15 @@ def _least_relative(features: Floats, times_s: Floats) -> Floats:
 def _features(load: StepLoad, knots: Sequence[int]) -> list[float]:
     """What each coefficient stands before: one per step, tokens by pieces, and the others."""
     pieces = [max(0, min(load.num_tokens, most) - least) for least, most in pairwise(knots)]
-    return [1.0, *pieces, load.num_sampled, load.num_read_tokens, load.num_prefill_pairs]
+    num_first = load.num_read_tokens - load.num_reread_tokens
+    return [1.0, *pieces, load.num_sampled, num_first, load.num_reread_tokens, load.num_prefill_pairs]
 
 
 def _steps(solved: Floats, knots: Sequence[int]) -> MeasuredSteps:
     slopes, extra = solved[1:-_NUM_EXTRA], solved[-_NUM_EXTRA:]
     rises = slopes * np.diff(np.array(knots))
     seconds = solved[0] + np.concatenate([[0.0], np.cumsum(rises)])
-    sampled_s, read_s, pair_s = (float(each) for each in extra)
-    return MeasuredSteps(tuple(knots), tuple(float(each) for each in seconds), sampled_s, read_s, pair_s)
+    return MeasuredSteps(tuple(knots), tuple(float(each) for each in seconds), *(float(each) for each in extra))
 
 
 def _errors(cells: Sequence[Cell], times: CalibratedTimes) -> tuple[FitError, ...]:

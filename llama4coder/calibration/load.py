@@ -44,6 +44,10 @@ class TimedRequest:
     last_s: float
 
 
+Run = Sequence[TimedRequest]
+"""Requests to an endpoint that had nothing to do before the first, and has nothing after the last."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadTimes:
     """Of a whole load."""
@@ -52,7 +56,7 @@ class LoadTimes:
     ttft_s: float  # mean
     ttft_p50_s: float
     itl_s: float  # mean of all gaps
-    tokens_per_s: float  # of output, from the first request to the last token
+    tokens_per_s: float  # of output, from the first request of a run to its last token
 
 
 def plan_requests(load: Load, vocab_size: int) -> list[PlannedRequest]:
@@ -99,15 +103,19 @@ def arrivals_of(timed: Iterable[TimedRequest]) -> list[Arrival]:
     return arrivals
 
 
-def times_of(timed: Sequence[TimedRequest]) -> LoadTimes:
-    """Of requests that have all been answered."""
+def times_of(runs: Sequence[Run]) -> LoadTimes:
+    """Of all requests of these runs."""
+    timed = [one for run in runs for one in run]
     first_s = sorted(one.first_s - one.sent_s for one in timed)
     num_gaps = sum(one.request.num_output - 1 for one in timed)
-    began_s, ended_s = min(one.sent_s for one in timed), max(one.last_s for one in timed)
     return LoadTimes(
         num_requests=len(timed),
         ttft_s=sum(first_s) / len(first_s),
         ttft_p50_s=first_s[len(first_s) // 2],
         itl_s=sum(one.last_s - one.first_s for one in timed) / max(1, num_gaps),
-        tokens_per_s=sum(one.request.num_output for one in timed) / (ended_s - began_s),
+        tokens_per_s=sum(one.request.num_output for one in timed) / sum(_span_s(run) for run in runs),
     )
+
+
+def _span_s(run: Run) -> float:
+    return max(one.last_s for one in run) - min(one.sent_s for one in run)

@@ -37,7 +37,7 @@ def measure_engine(task: Task, progress: Progress) -> Calibration:
         raise ConfigError("only engines of one rank can be calibrated: several need a cluster")
     meter = meter_from_now(task.config.engine.device)
     alone = load_measured(task.config, meter, progress)
-    recorder = StepRecorder(LocalExecutor(alone.runner.launch))
+    recorder = StepRecorder(LocalExecutor(alone.runner.launch), alone.config.engine.block_size)
     with closing(Engine(alone.config, recorder, recorder)) as engine:
         planned = list(trials(Room.of(alone.config)))
         progress.start("timing steps", len(planned), "trials")
@@ -76,6 +76,7 @@ def _calibration(task: Task, config: ResolvedConfig, fit: Fit) -> Calibration:
         seconds=tuple(steps.seconds),
         sampled_s=steps.sampled_s,
         read_s=steps.read_s,
+        reread_s=steps.reread_s,
         pair_s=steps.pair_s,
     )
     return Calibration(subject=task.subject, source=source, steps=table)

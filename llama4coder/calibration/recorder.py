@@ -7,7 +7,7 @@ from llama4coder.engine.executor import Executor
 from llama4coder.engine.plan import StepPlan, StepResult
 from llama4coder.obs.stats import NullObserver, StepStats
 from llama4coder.planner.step_load import StepLoad
-from llama4coder.simulator.ranks import load_of
+from llama4coder.simulator.plan_loads import PlanLoads
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,15 @@ class TimedStep:
 class StepRecorder(NullObserver):
     """An `EngineObserver`, and an `Executor` in front of another: one knows the times, the other the loads."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, block_size: int) -> None:
         self._executor = executor
+        self._plans = PlanLoads(block_size)
         self._loads: deque[StepLoad] = deque()  # of steps under way
         self.steps: list[TimedStep] = []
 
     def submit(self, plan: StepPlan) -> None:
         """See `Executor.submit`."""
-        self._loads.append(load_of(plan))
+        self._loads.append(self._plans.of(plan))
         self._executor.submit(plan)
 
     def ready(self, timeout_s: float) -> bool:

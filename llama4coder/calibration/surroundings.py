@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llama4coder.calibration.least_squares import Floats, solve_non_negative
-from llama4coder.calibration.load import LoadTimes, TimedRequest, arrivals_of, times_of
+from llama4coder.calibration.load import LoadTimes, Run, arrivals_of, times_of
 from llama4coder.errors import ConfigError
 from llama4coder.planner.calibrated import CalibratedTimes, MeasuredSteps, Surroundings
 from llama4coder.progress import Progress
@@ -36,15 +36,14 @@ class Explained:
 
 
 def explain(
-    served: ServedReplica, steps: MeasuredSteps, loads: Sequence[Sequence[TimedRequest]], progress: Progress
+    served: ServedReplica, steps: MeasuredSteps, loads: Sequence[Sequence[Run]], progress: Progress
 ) -> Explained:
     """Find the surroundings of `served`, whose own step times do not matter.
 
     Raises:
-        ConfigError: fewer than two loads: one cannot tell a slow step from a slow way to the client.
+        ConfigError: fewer than two loads.
     """
-    if len(loads) < FEWEST_LOADS:
-        raise ConfigError(f"{len(loads)} loads cannot tell slow steps from a slow way: measure {FEWEST_LOADS} or more")
+    check_enough(len(loads))
     fitting = _Fitting(served, steps, loads)
     found = np.array([1.0, 0.0, 0.0])
     for nudge in _NUDGES:
@@ -54,31 +53,35 @@ def explain(
     return Explained(around, tuple(fitting.predict(around)))
 
 
-def predict(served: ServedReplica, load: Sequence[TimedRequest]) -> LoadTimes:
+def check_enough(num_loads: int) -> None:
+    """Raise `ConfigError` where so few cannot tell a slow step from a slow way to the client."""
+    if num_loads < FEWEST_LOADS:
+        raise ConfigError(f"{num_loads} loads cannot tell slow steps from a slow way: measure {FEWEST_LOADS} or more")
+
+
+def predict(served: ServedReplica, run: Run) -> Run:
     """The same requests at the same times, simulated.
 
     Raises:
         ConfigError: one of them does not get its answer there.
     """
-    simulation = Simulation(Scenario(served, FleetPlan(FixedScale(1))), arrivals_of(load))
+    simulation = Simulation(Scenario(served, FleetPlan(FixedScale(1))), arrivals_of(run))
     simulation.run()
     ends = {one.end for one in simulation.measures.requests}
     if ends != {End.DONE}:
         raise ConfigError(f"a simulated request is {', '.join(sorted(ends - {End.DONE}))}: lower --rate")
-    by_number = sorted(load, key=lambda one: one.sent_s)
+    by_number = sorted(run, key=lambda one: one.sent_s)
     ended = sorted(simulation.measures.requests, key=lambda one: one.arrival_s)
-    return times_of(
-        [
-            replace(one, first_s=one.sent_s + (found.first_s or 0.0), last_s=one.sent_s + found.total_s)
-            for one, found in zip(by_number, ended, strict=True)
-        ]
-    )
+    return [
+        replace(one, first_s=one.sent_s + (found.first_s or 0.0), last_s=one.sent_s + found.total_s)
+        for one, found in zip(by_number, ended, strict=True)
+    ]
 
 
 class _Fitting:
     """Parameters are in units of about 1: a share, and two times in units of the mean gap between tokens."""
 
-    def __init__(self, served: ServedReplica, steps: MeasuredSteps, loads: Sequence[Sequence[TimedRequest]]) -> None:
+    def __init__(self, served: ServedReplica, steps: MeasuredSteps, loads: Sequence[Sequence[Run]]) -> None:
         self._served = served
         self._steps = steps
         self._loads = loads
@@ -90,7 +93,7 @@ class _Fitting:
 
     def predict(self, around: Surroundings) -> list[LoadTimes]:
         served = replace(self._served, times=CalibratedTimes(self._steps, around), front_s=around.front_s)
-        return [predict(served, load) for load in self._loads]
+        return [times_of([predict(served, run) for run in runs]) for runs in self._loads]
 
     def improved(self, found: Floats, nudge: float) -> Floats:
         """Towards where relative errors would be least if they changed with the parameters as here, if that is less."""

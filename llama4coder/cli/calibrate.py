@@ -52,9 +52,14 @@ def calibrate(  # noqa: PLR0913 - a command's options
     url: Annotated[str | None, typer.Option(help="Of a running endpoint: what it adds to --table.")] = None,
     table: Annotated[Path | None, typer.Option(help="A table that this command has written.")] = None,
     rate: Annotated[list[float] | None, typer.Option(help="With --url: requests/s; again for each load.")] = None,
-    seconds: Annotated[float, typer.Option(help="With --url: of each load.")] = 60.0,
-    prompt_tokens: Annotated[int, typer.Option(help="With --url: of a request, on average.")] = 256,
-    output_tokens: Annotated[int, typer.Option(help="With --url: of a request, on average.")] = 48,
+    seconds: Annotated[float, typer.Option(help="With --url: of each load.")] = 90.0,
+    runs: Annotated[int, typer.Option(help="With --url: that each load is measured in, in turns.")] = 3,
+    prompt_tokens: Annotated[
+        int, typer.Option(help="With --url: of a request, on average; in every second load a quarter.")
+    ] = 256,
+    output_tokens: Annotated[
+        int, typer.Option(help="With --url: of a request, on average; in every second load twice as many.")
+    ] = 48,
 ) -> None:
     """Time an engine's steps, or a running endpoint under two loads, and write a table for `plan` and `simulate`."""
     try:
@@ -84,6 +89,7 @@ class Given(msgspec.Struct, frozen=True):
     table: Path | None
     rate: list[_Positive] | None
     seconds: _Positive
+    runs: _Count
     prompt_tokens: Annotated[int, msgspec.Meta(ge=2)]
     output_tokens: Annotated[int, msgspec.Meta(ge=2)]
 
@@ -122,6 +128,6 @@ def _with_surroundings(given: Given, url: str, progress: Progress) -> Calibratio
     with EndpointClient(url, api_key()) as client:
         endpoint = Endpoint(client.url, client.first_model(), api_key())
     task = Task.of(given.config(), progress)
-    sizes = Sizes(given.prompt_tokens, given.output_tokens, given.seconds)
+    sizes = Sizes(given.prompt_tokens, given.output_tokens, given.seconds, given.runs)
     loads = loads_for(task.served(table), sizes, given.rate or ())
-    return measure_endpoint(task, table, endpoint, loads, progress)
+    return measure_endpoint(task, table, endpoint, loads, given.runs, progress)

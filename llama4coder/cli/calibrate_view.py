@@ -30,11 +30,12 @@ def _residuals(calibration: Calibration) -> Table:
 
 def _loads(serving: Serving) -> Table:
     table = Table("requests/s", box=box.SIMPLE_HEAD)
-    for heading in ("requests", "TTFT ms", "of the table", "ITL ms", "of the table"):
+    for heading in ("prompt", "output", "requests", "TTFT ms", "of the table", "ITL ms", "of the table"):
         table.add_column(heading, justify="right")
     for load in serving.loads:
         seconds = (load.ttft_s, load.predicted_ttft_s, load.itl_s, load.predicted_itl_s)
-        table.add_row(f"{load.requests_per_s:.3g}", str(load.num_requests), *(f"{1e3 * each:.1f}" for each in seconds))
+        counts = (load.prompt_tokens, load.output_tokens, load.num_requests)
+        table.add_row(f"{load.requests_per_s:.3g}", *map(str, counts), *(f"{1e3 * each:.1f}" for each in seconds))
     return table
 
 

@@ -18,6 +18,7 @@ class MeasuredSteps:
     seconds: Sequence[float]
     sampled_s: float = 0.0  # of each token whose logits are computed
     read_s: float = 0.0  # of each token that generating sequences read
+    reread_s: float = 0.0  # of each that another one has just read: a cache may have it
     pair_s: float = 0.0  # of each pair of a query and a key, in chunks of prompts
 
     def through_layers_s(self, num_tokens: int) -> float:
@@ -55,7 +56,9 @@ class CalibratedTimes:
             return StepTime({})
         steps, scale = self.steps, self.around.scale
         products_s = steps.through_layers_s(load.num_tokens) + load.num_sampled * steps.sampled_s
-        attention_s = load.num_read_tokens * steps.read_s + load.num_prefill_pairs * steps.pair_s
+        num_first = load.num_read_tokens - load.num_reread_tokens
+        reads_s = num_first * steps.read_s + load.num_reread_tokens * steps.reread_s
+        attention_s = reads_s + load.num_prefill_pairs * steps.pair_s
         return StepTime(
             {
                 StepPart.WEIGHTS: scale * products_s,

@@ -86,6 +86,7 @@ class Steps(_Frozen):
     seconds: tuple[_Positive, ...]
     sampled_s: _Seconds
     read_s: _Seconds
+    reread_s: _Seconds
     pair_s: _Seconds
 
     @model_validator(mode="after")
@@ -101,6 +102,8 @@ class ServedLoad(_Frozen):
     """What a load on a running endpoint took, and what this table says of it."""
 
     requests_per_s: float
+    prompt_tokens: int  # on average
+    output_tokens: int
     num_requests: int
     ttft_s: float
     itl_s: float

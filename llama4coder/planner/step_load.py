@@ -13,6 +13,7 @@ class StepLoad:
     num_read_tokens: int  # whose keys and values the generating sequences read, summed over them
     num_prefill_tokens: int = 0  # of `num_tokens`, those of prompts
     num_prefill_pairs: int = 0  # of a query and a key, in chunks of prompts
+    num_reread_tokens: int = 0  # of `num_read_tokens`, those that a sequence before has read in the same step
 
     @classmethod
     def decoding(cls, num_rows: int, num_read_tokens: int, tokens_per_row: int = 1) -> "StepLoad":
@@ -35,6 +36,7 @@ class StepLoad:
             self.num_read_tokens + other.num_read_tokens,
             self.num_prefill_tokens + other.num_prefill_tokens,
             self.num_prefill_pairs + other.num_prefill_pairs,
+            self.num_reread_tokens + other.num_reread_tokens,
         )
 
     @property

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llama4coder.engine.plan import NewSequence, RowResult, StepPlan, StepResult, StepRow
-from llama4coder.planner.step_load import StepLoad
 from llama4coder.planner.step_time import StepTimes
 from llama4coder.simulator.agenda import EngineClock
 from llama4coder.simulator.arrivals import STOP_TOKEN, Part
+from llama4coder.simulator.plan_loads import PlanLoads
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,10 @@ class SimulatedRanks:
     """Implements `Executor` on an engine's clock; `outputs` are by the seed of their request."""
 
     def __init__(
-        self, times: StepTimes, outputs: Mapping[int, Part], clock: EngineClock, block_move_s: float = 0.0
+        self, times: StepTimes, outputs: Mapping[int, Part], clock: EngineClock, loads: PlanLoads, block_move_s: float
     ) -> None:
         self._times = times
+        self._loads = loads
         self._outputs = outputs
         self._clock = clock
         self._block_move_s = block_move_s  # of one block to host memory, or back
@@ -50,7 +51,7 @@ class SimulatedRanks:
             del self._known[seq_id]
         for new in plan.new:
             self._known[new.seq_id] = self._learn(new)
-        time_s = self._times.step(load_of(plan)).total_s if plan.rows else 0.0
+        time_s = self._times.step(self._loads.of(plan)).total_s
         time_s += (len(plan.saves) + len(plan.loads)) * self._block_move_s
         self._end_s = max(self._clock.now_s, self._end_s) + time_s
         self.busy_s += time_s
@@ -86,18 +87,3 @@ class SimulatedRanks:
             place += 1
             token_ids.append(known.token_at(place))
         return RowResult(row.seq_id, tuple(token_ids))
-
-
-def load_of(plan: StepPlan) -> StepLoad:
-    """What a plan computes; the last token of a prompt by itself counts as one that is generated."""
-    num_sampled = num_rows = num_read = num_prefill = num_pairs = 0
-    for row in plan.rows:
-        num_known = row.num_tokens - len(row.draft_token_ids)
-        num_sampled += row.num_sampled
-        if num_known == 1:
-            num_rows += 1
-            num_read += row.start + row.num_tokens
-        else:
-            num_prefill += num_known
-            num_pairs += num_known * row.start + num_known * (num_known + 1) // 2
-    return StepLoad(plan.num_tokens, num_sampled, num_rows, num_read, num_prefill, num_pairs)

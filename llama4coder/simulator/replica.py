@@ -15,6 +15,7 @@ from llama4coder.scaling.meter import LoadMeter
 from llama4coder.scaling.targets import TargetLoad
 from llama4coder.simulator.agenda import Agenda, EngineClock
 from llama4coder.simulator.arrivals import Part
+from llama4coder.simulator.plan_loads import PlanLoads
 from llama4coder.simulator.ranks import SimulatedRanks
 from llama4coder.simulator.served import ServedReplica
 from llama4coder.spec.types import Speculation
@@ -45,8 +46,9 @@ class Replica:
         self._clock = EngineClock(agenda.now_s)
         self._journal = NameJournal()
         self._writer = ReportWriter(name)
-        self.ranks = SimulatedRanks(served.times, outputs, self._clock, served.block_move_s)
         engine = served.config.engine
+        loads = PlanLoads(engine.block_size)
+        self.ranks = SimulatedRanks(served.times, outputs, self._clock, loads, served.block_move_s)
         self._meter = LoadMeter(observer, engine.block_size, engine.kv_shards, lambda: agenda.now_s)
         self._engine = Engine(
             served.config, self.ranks, self._meter, speculation(self._clock), self._journal, self._clock

@@ -1,12 +1,13 @@
 """A calibration held against a running server: loads that it has not seen, measured, simulated and planned.
 
-    .venv/bin/python -m tests.bench.calibration [--quant none] [--seconds 32] [--calibration-seconds 45] [--repeats 2]
-        [--keep FILE]
+    .venv/bin/python -m tests.bench.calibration [--quant none] [--seconds 20] [--runs 5] [--most 6] [--keep FILE]
 
-An engine alone is calibrated (`llama4coder calibrate`), then the real server with the embedded model is started, and
-two loads on it complete the table (`--url`). Loads of other rates, lengths and shared prefixes follow: requests come by
-chance, over real sockets. The simulator gets the same requests at the times when they were sent; the planner only rate,
-mean lengths and shares, and it plans means. Needs a quiet machine: everything here takes part in what is measured.
+An engine alone is calibrated (`llama4coder calibrate`), then the real server with the embedded model is started. Two
+loads calibrate it, others of other rates, lengths and shared prefixes are what the table is held against; all come in
+turns, since the speed of a machine drifts: in each of `--runs` rounds every load has requests of its own for
+`--seconds`, by chance and over real sockets. The table is made of the two loads' runs alone. The simulator then gets
+the other requests at the times when they were sent; the planner only rate, mean lengths and shares, and it plans means.
+Needs a quiet machine: everything here takes part in what is measured.
 """
 
 import argparse
@@ -15,14 +16,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from llama4coder.calibration.endpoint import Endpoint
-from llama4coder.calibration.load import Load, LoadTimes, times_of
-from llama4coder.calibration.serving import SHARES, Sizes, loads_for, measure_endpoint, measure_load, replica_of
+from llama4coder.calibration.load import Load, LoadTimes, Run, times_of
+from llama4coder.calibration.serving import Sizes, complete, loads_for, measure_in_turns, measure_run, replica_of
 from llama4coder.calibration.surroundings import predict
 from llama4coder.calibration.task import Task
 from llama4coder.cli.calibrate_view import view
@@ -37,32 +38,33 @@ from tests.support.live_server import live_server
 
 MODEL = "smollm2-135m-instruct"
 CONTEXT, SEQUENCES = 4096, 32
-SIZES = (256, 48)  # tokens of the two loads that calibrate
+SIZES = Sizes(prompt_tokens=256, output_tokens=48, seconds=1.0)  # of the two loads that calibrate
 GOAL = 0.1
+_SEED = 1_000_000  # of a load that is held out
 HEADER = ("load", "rho", "requests", "of", "TTFT mean ms", "TTFT p50 ms", "ITL mean ms", "tokens/s")
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """A load that the table has not seen; `rho` is its share of the rate that a replica keeps up with."""
+    """A load that the table has not seen; `share` is of the rate that the engine alone keeps up with."""
 
     name: str
-    rho: float
+    share: float
     work: Work
 
-    def load(self, served: ServedReplica, seconds: float, seed: int) -> Load:
-        rate_per_s = self.rho * replica_of(served, self.work).max_rate_per_s
+    def load(self, alone: ServedReplica, seconds: float, seed: int) -> Load:
         work = self.work
+        rate_per_s = self.share * replica_of(alone, work).max_rate_per_s
         return Load(rate_per_s, seconds, work.prompt_tokens, work.output_tokens, work.shared_prefix, seed=seed)
 
 
 HELD_OUT = (
-    HeldOut("same lengths", 0.5, Work(*SIZES)),
-    HeldOut("same lengths", 0.8, Work(*SIZES)),
-    HeldOut("long prompts", 0.6, Work(768, 32)),
-    HeldOut("long outputs", 0.7, Work(64, 96)),
-    HeldOut("3/4 shared", 0.6, Work(768, 48, 0.75)),
-    HeldOut("half shared", 0.8, Work(512, 32, 0.5)),
+    HeldOut("same lengths", 0.45, Work(256, 48)),
+    HeldOut("same lengths", 0.7, Work(256, 48)),
+    HeldOut("long prompts", 0.55, Work(768, 32)),
+    HeldOut("long outputs", 0.6, Work(128, 128)),
+    HeldOut("3/4 shared", 0.55, Work(768, 48, 0.75)),
+    HeldOut("half shared", 0.7, Work(512, 32, 0.5)),
 )
 
 
@@ -71,13 +73,14 @@ class Compared:
     """One load, as it was and as it was said to be."""
 
     held_out: HeldOut
+    rho: float  # of what a replica carries, as the table has it
     measured: LoadTimes
     simulated: LoadTimes
     planned: Pace | None
 
     def rows(self) -> Iterator[list[str]]:
         measured = self.measured
-        first = [self.held_out.name, f"{self.held_out.rho:g}", str(measured.num_requests)]
+        first = [self.held_out.name, f"{self.rho:.2f}", str(measured.num_requests)]
         yield [*first, "server", *_cells(_numbers(measured))]
         yield ["", "", "", "simulator", *_cells(_numbers(self.simulated), _numbers(measured))]
         if self.planned is not None:
@@ -103,7 +106,7 @@ def main() -> None:
         _calibrate_engine(options.quant, table)
         task = Task.of(DeploymentConfig.model_validate(args), RichProgress())
         with live_server(args) as server:
-            compared = list(_compare(options, task, Endpoint(f"{server.url}/v1", MODEL), table))
+            compared = _compare(options, task, Endpoint(f"{server.url}/v1", MODEL), table)
     print(markdown_table(list(HEADER), [row for each in compared for row in each.rows()]))
     _tell_misses(compared)
 
@@ -114,22 +117,30 @@ def _calibrate_engine(quant: str, table: Path) -> None:
     subprocess.run([*command, "--context", str(CONTEXT), "--max-sequences", str(SEQUENCES)], check=True)
 
 
-def _compare(options: argparse.Namespace, task: Task, endpoint: Endpoint, table: Path) -> Iterator[Compared]:
-    progress = RichProgress()
-    alone = read_calibration(table)
-    measure_load(task, endpoint, Load(1.0, options.warmup, *SIZES, seed=-1), progress)
-    loads = loads_for(task.served(alone), Sizes(*SIZES, options.calibration_seconds), ())
-    calibration = measure_endpoint(task, alone, endpoint, loads, progress)
+def _compare(options: argparse.Namespace, task: Task, endpoint: Endpoint, table: Path) -> list[Compared]:
+    progress, alone = RichProgress(), read_calibration(table)
+    known = loads_for(task.served(alone), replace(SIZES, seconds=options.seconds), ())
+    chosen = HELD_OUT[: options.most]
+    unknown = [one.load(task.served(alone), options.seconds, _SEED * (1 + place)) for place, one in enumerate(chosen)]
+    measure_run(task, endpoint, replace(known[0], duration_s=options.warmup, seed=-1), progress)
+    runs = measure_in_turns(task, endpoint, [*known, *unknown], options.runs, progress)
+    calibration = complete(task, alone, known, runs[: len(known)], progress)
     calibration.write(table)
     Console(width=120).print(view(calibration))
-    print(f"calibrated at {', '.join(f'{share:g}' for share in SHARES)} of what the engine alone carries", flush=True)
     served = task.served(calibration)
-    for seed in range(options.repeats):
-        for number, held_out in enumerate(HELD_OUT[: options.most]):
-            load = held_out.load(served, options.seconds, 1000 + 100 * seed + number)
-            timed = measure_load(task, endpoint, load, progress)
-            planned = replica_of(served, held_out.work).at(load.rate_per_s)
-            yield Compared(held_out, times_of(timed), predict(served, timed), planned)
+    measured = zip(chosen, unknown, runs[len(known) :], strict=True)
+    return [_compared(one, load, those, served) for one, load, those in measured]
+
+
+def _compared(held_out: HeldOut, load: Load, runs: Sequence[Run], served: ServedReplica) -> Compared:
+    replica = replica_of(served, held_out.work)
+    return Compared(
+        held_out,
+        load.rate_per_s / replica.max_rate_per_s,
+        times_of(runs),
+        times_of([predict(served, run) for run in runs]),
+        replica.at(load.rate_per_s),
+    )
 
 
 def _numbers(times: LoadTimes) -> list[float]:
@@ -158,10 +169,9 @@ def _tell_misses(compared: Sequence[Compared]) -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quant", default="none")
-    parser.add_argument("--seconds", type=float, default=32.0, help="of each load that is held out")
-    parser.add_argument("--calibration-seconds", type=float, default=45.0)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each run of a load")
+    parser.add_argument("--runs", type=int, default=5, help="of each load")
     parser.add_argument("--warmup", type=float, default=6.0)
-    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--most", type=int, default=len(HELD_OUT), help="loads that are held out")
     parser.add_argument("--keep", type=Path, help="where the table stays")
     return parser.parse_args()

@@ -1,5 +1,6 @@
 """Tables out of steps: known ones are found again, and steps that say too little are refused."""
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -14,13 +15,18 @@ from llama4coder.planner.calibrated import CalibratedTimes, MeasuredSteps
 from llama4coder.planner.step_load import StepLoad
 from tests.support.step_times_contract import check_contract, loads
 
-TRUE = CalibratedTimes(MeasuredSteps((1, 4, 8, 16, 512), (0.02, 0.021, 0.03, 0.05, 0.6), 0.0005, 2e-6, 1e-7))
+TRUE = CalibratedTimes(MeasuredSteps((1, 4, 8, 16, 512), (0.02, 0.021, 0.03, 0.05, 0.6), 0.0005, 2e-6, 8e-7, 1e-7))
 DECODES = [
     [StepLoad.decoding(rows, rows * (context + step)) for step in range(8)]
     for rows in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
     for context in (32, 1000)
 ]
 PREFILLS = [[StepLoad.prefill(size, before)] * 3 for size in (8, 16, 32, 64, 128, 256, 512) for before in (0, 1024)]
+SHARING = [
+    [replace(StepLoad.decoding(rows, rows * context), num_reread_tokens=(rows - 1) * (context - 16))] * 3
+    for rows in (2, 8, 32)
+    for context in (500, 1000)
+]
 MIXED = [[StepLoad.decoding(8, 1000) + StepLoad.prefill(size)] * 3 for size in (64, 256)]
 
 
@@ -32,7 +38,7 @@ def fitted(noise: float, held_up: float = 0.0) -> Fit:
         factor = chance.gauss(1, noise) * (5 if chance.random() < held_up else 1)
         return TimedStep(load, TRUE.step(load).total_s * factor)
 
-    return fit_steps(cells_of([[timed(load) for load in group] for group in DECODES + PREFILLS + MIXED]))
+    return fit_steps(cells_of([[timed(load) for load in group] for group in DECODES + PREFILLS + MIXED + SHARING]))
 
 
 @pytest.mark.parametrize(("noise", "held_up"), [(0.0, 0.0), (0.03, 0.0), (0.03, 0.1)])
@@ -40,6 +46,7 @@ def test_known_coefficients_are_found(noise: float, held_up: float) -> None:
     fit = fitted(noise, held_up)
     precision = 2 * noise + 1e-3
     assert fit.steps.read_s == pytest.approx(2e-6, rel=0.05 + precision)
+    assert fit.steps.reread_s == pytest.approx(8e-7, rel=0.05 + precision)
     assert fit.steps.pair_s == pytest.approx(1e-7, rel=0.05 + precision)
     for tokens in (1, 4, 8, 16, 100, 512):
         load = StepLoad.decoding(tokens, tokens * 500)

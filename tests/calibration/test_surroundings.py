@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from llama4coder.calibration.endpoint import Endpoint, drive
-from llama4coder.calibration.load import Load, TimedRequest, arrivals_of, plan_requests, times_of
+from llama4coder.calibration.load import Load, Run, TimedRequest, arrivals_of, plan_requests, times_of
 from llama4coder.calibration.surroundings import explain, predict
 from llama4coder.errors import ConfigError
 from llama4coder.planner.calibrated import CalibratedTimes, MeasuredSteps, Surroundings
@@ -18,12 +18,12 @@ from llama4coder.simulator.scaling import FixedScale
 from llama4coder.simulator.simulation import Scenario, Simulation
 from tests.support.simulated import FixedTimes, replica
 
-STEPS = MeasuredSteps((1, 8, 64, 512), (0.02, 0.03, 0.08, 0.5), 0.001, 1e-6, 1e-8)
+STEPS = MeasuredSteps((1, 8, 64, 512), (0.02, 0.03, 0.08, 0.5), 0.001, 1e-6, 4e-7, 1e-8)
 SERVED = replica(FixedTimes())
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
-def served_by(around: Surroundings, load: Load) -> list[TimedRequest]:
+def served_by(around: Surroundings, load: Load) -> Run:
     """The times that clients of such an endpoint would see."""
     requests = [TimedRequest(one, one.at_s, one.at_s, one.at_s) for one in plan_requests(load, 32000)]
     served = replace(SERVED, times=CalibratedTimes(STEPS, around), front_s=around.front_s)
@@ -40,22 +40,25 @@ def served_by(around: Surroundings, load: Load) -> list[TimedRequest]:
 @pytest.mark.timeout(240)
 def test_two_loads_tell_what_serving_adds() -> None:
     true = Surroundings(scale=1.15, row_s=0.003, front_s=0.04)
-    loads = [served_by(true, Load(rate, 8.0, 100, 20, seed=seed)) for seed, rate in enumerate((0.8, 3.0))]
+    loads = [
+        [served_by(true, Load(rate, 4.0, prompt, output, seed=seed)) for seed in range(2)]
+        for rate, prompt, output in ((1.5, 100, 20), (3.0, 25, 40))
+    ]
     found = explain(SERVED, STEPS, loads, NullProgress())
     assert found.around.scale > 1 and found.around.front_s == pytest.approx(0.04, rel=0.3)
-    for load, predicted in zip(loads, found.predicted, strict=True):
-        assert predicted.ttft_s == pytest.approx(times_of(load).ttft_s, rel=0.03)
-        assert predicted.itl_s == pytest.approx(times_of(load).itl_s, rel=0.03)
+    for runs, predicted in zip(loads, found.predicted, strict=True):
+        assert predicted.ttft_s == pytest.approx(times_of(runs).ttft_s, rel=0.03)
+        assert predicted.itl_s == pytest.approx(times_of(runs).itl_s, rel=0.03)
     unseen = served_by(true, Load(2.0, 8.0, 200, 30, seed=7))
     times = CalibratedTimes(STEPS, found.around)
-    predicted = predict(replace(SERVED, times=times, front_s=found.around.front_s), unseen)
-    assert predicted.ttft_s == pytest.approx(times_of(unseen).ttft_s, rel=0.1)
-    assert predicted.itl_s == pytest.approx(times_of(unseen).itl_s, rel=0.1)
+    predicted = times_of([predict(replace(SERVED, times=times, front_s=found.around.front_s), unseen)])
+    assert predicted.ttft_s == pytest.approx(times_of([unseen]).ttft_s, rel=0.1)
+    assert predicted.itl_s == pytest.approx(times_of([unseen]).itl_s, rel=0.1)
 
 
 def test_one_load_does_not_tell() -> None:
     with pytest.raises(ConfigError, match="1 loads cannot tell slow steps from a slow way: measure 2 or more"):
-        explain(SERVED, STEPS, [served_by(Surroundings(), Load(1.0, 3.0, 100, 10))], NullProgress())
+        explain(SERVED, STEPS, [[served_by(Surroundings(), Load(1.0, 3.0, 100, 10))]], NullProgress())
 
 
 def test_requests_that_the_replica_cannot_hold() -> None:

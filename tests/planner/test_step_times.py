@@ -17,7 +17,7 @@ from llama4coder.planner.step_load import StepLoad
 from llama4coder.planner.step_time import StepPart
 from tests.support.step_times_contract import check_contract, loads
 
-STEPS = MeasuredSteps((1, 8, 64, 512), (0.02, 0.02, 0.05, 0.4), 0.001, 1e-6, 1e-8)
+STEPS = MeasuredSteps((1, 8, 64, 512), (0.02, 0.02, 0.05, 0.4), 0.001, 1e-6, 5e-7, 1e-8)
 AROUND = Surroundings(1.1, 0.002, 0.03)
 
 

@@ -23,5 +23,5 @@ def calibration(model: str = "llama-3.2-1b", **others: Any) -> Calibration:
         num_steps=1000,
         residuals=(),
     )
-    steps = Steps(tokens=(1, 1001), seconds=(0.1, 1.1), sampled_s=0.0, read_s=0.0, pair_s=0.0)
+    steps = Steps(tokens=(1, 1001), seconds=(0.1, 1.1), sampled_s=0.0, read_s=0.0, reread_s=0.0, pair_s=0.0)
     return Calibration.model_validate({"subject": subject, "source": source, "steps": steps, **others})

@@ -15,6 +15,7 @@ def loads(draw: st.DrawFn) -> StepLoad:
     """Steps that a scheduler could plan."""
     rows, context = draw(st.integers(0, 64)), draw(st.integers(1, 8192))
     decode = StepLoad.decoding(rows, rows * context, draw(st.integers(1, 4))) if rows else NOTHING
+    decode = replace(decode, num_reread_tokens=draw(st.integers(0, rows * context // 2)))
     chunk, before = draw(st.integers(0, 512)), draw(st.integers(0, 8192))
     return decode + (StepLoad.prefill(chunk, before) if chunk or not rows else NOTHING)
 
@@ -32,7 +33,8 @@ def check_contract(times: StepTimes, load: StepLoad) -> None:
 
 
 def _with_more(load: StepLoad, name: str) -> StepLoad:
-    """Tokens of prompts, and rows, are tokens of the step as well."""
+    """Tokens of prompts, and rows, are tokens of the step as well; what is read again is read."""
     more = replace(load, **{name: getattr(load, name) + 1})
-    adds_tokens = name in ("num_decode_rows", "num_prefill_tokens")
-    return replace(more, num_tokens=more.num_tokens + 1) if adds_tokens else more
+    if name in ("num_decode_rows", "num_prefill_tokens"):
+        return replace(more, num_tokens=more.num_tokens + 1)
+    return replace(more, num_read_tokens=more.num_read_tokens + 1) if name == "num_reread_tokens" else more
