@@ -5,7 +5,7 @@ of `max_step_tokens`. With r rows (a request's own and those it meets), requests
 tokens of its prompt and d to decode:
 
     room = max_step_tokens - r                     tokens that a step has for prompts
-    g    = max(chunk of one prompt, l p T(r, g))   tokens of prompts in a step that has any, at most `room`
+    g    = max(chunk of one prompt, l p T(r, g))   tokens of prompts in a step that has any; the least, within `room`
     busy = l p / g * T(r, g)                       share of the time in such steps
     ITL  = 1 / (busy / T(r, g) + (1 - busy) / T(r, 0))
     r    = 1 + l d ITL                             Little's law, and an arrival's view of the others

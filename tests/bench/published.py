@@ -1,6 +1,6 @@
 """What a plan says of figures that others have published: `python -m tests.bench.published`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tests.bench.measure import markdown_table
 from tests.published.mlperf import MLPERF
@@ -12,22 +12,38 @@ _HEADER = ("", "published", "planned", "error", "the point")
 
 
 def main() -> None:
-    """Print a table for each of the two parts of the test, and how many are within 15 %."""
-    for points in ((*SINGLE, *MLPERF, *OVERVIEW), OLDER_OVERVIEWS):
-        planned = [point.planned for point in points]
-        errors = [each / point.published - 1 for each, point in zip(planned, points, strict=True)]
-        rows = [_row(*each) for each in zip(points, planned, errors, strict=True)]
-        print(f"{markdown_table(_HEADER, rows)}\n\n{_summary(errors)}\n")
+    """Print each point, then the errors of older engines, and of both how many are within 15 %."""
+    recent = [(point, point.planned) for point in (*SINGLE, *MLPERF, *OVERVIEW)]
+    print(markdown_table(_HEADER, [_row(point, planned) for point, planned in recent]))
+    print(_summary([planned / point.published - 1 for point, planned in recent]))
+    older = {point.name: point.error for point in OLDER_OVERVIEWS}
+    print(_by_lengths(older))
+    print(_summary(list(older.values())))
 
 
-def _row(point: Point, planned: float, error: float) -> Sequence[str]:
-    return point.name, f"{point.published:.5g} {point.unit}", f"{planned:.4g}", f"{error:+.1%}", point.use.value
+def _row(point: Point, planned: float) -> Sequence[str]:
+    error = f"{planned / point.published - 1:+.1%}"
+    return point.name, f"{point.published:.5g} {point.unit}", f"{planned:.4g}", error, point.use.value
+
+
+def _by_lengths(errors: Mapping[str, float]) -> str:
+    """A table with a line for each column of theirs; names are "column, lengths"."""
+    columns: dict[str, dict[str, float]] = {}
+    for name, error in errors.items():
+        column, lengths = name.split(", ")
+        columns.setdefault(column, {})[lengths] = error
+    all_lengths = list(dict.fromkeys(lengths for column in columns.values() for lengths in column))
+    rows = [
+        (name, *(f"{found[lengths]:+.1%}" if lengths in found else "" for lengths in all_lengths))
+        for name, found in columns.items()
+    ]
+    return markdown_table(("", *all_lengths), rows)
 
 
 def _summary(errors: Sequence[float]) -> str:
     sizes = sorted(abs(error) for error in errors)
     near = sum(size <= 0.15 for size in sizes)
-    return f"{near} of {len(sizes)} within 15 %; median {sizes[len(sizes) // 2]:.1%}, worst {sizes[-1]:.1%}"
+    return f"\n{near} of {len(sizes)} within 15 %; median {sizes[len(sizes) // 2]:.1%}, worst {sizes[-1]:.1%}\n"
 
 
 if __name__ == "__main__":

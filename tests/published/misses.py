@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 _OLD_MLPERF = (
-    "planned 15.1 % too fast with the speed of later engines: NVIDIA's H200 gained 13 % from v4.1 to v5.1, with the same "
+    "planned 15.1 % too fast with the speed of later engines: an H200 gained 13 % from v4.1 to v5.1, with the same "
     "model, formats and ranks"
 )
 _HOST = (
@@ -17,13 +17,13 @@ _READING = (
     "share stands for all, reaches 82 %"
 )
 _SHARDS = (
-    "one share stands for products of all sizes: in AIConfigurator's tables quarters of 70B's matrices reach 0.35 of the "
-    "peak at 2,048 tokens where whole ones reach 0.44, and 0.15 at 256 tokens where whole ones reach 0.26; nor is the "
-    "host's time for thousands of sequences modelled"
+    "one share stands for products of all sizes: in AIConfigurator's tables quarters of 70B's matrices reach 0.35 of "
+    "the peak at 2,048 tokens where whole ones reach 0.44, and 0.15 at 256 tokens where whole ones reach 0.26; nor is "
+    "the host's time for thousands of sequences modelled"
 )
 _LARGE_BATCH = (
-    "planned too fast where hundreds to thousands of sequences decode with short contexts: a time of the host for each, "
-    "that such steps do not hide, is not modelled"
+    "planned too fast where hundreds to thousands of sequences decode with short contexts: the host's time for each, "
+    "which such steps may not hide, is not modelled"
 )
 _OLD_ENGINE = (
     "planned too fast with the speed of later engines: 0.14 decoded more slowly (70B FP8 on one H200, 500/2000: 2,827 "
