@@ -34,6 +34,7 @@ def _run(gpu: str, max_batch: int, max_tokens: int, work: Work, ranks: int = 1, 
 
 
 MLPERF = (
+    # Its batch is 2,048: more than the tokens of a step, and than fit.
     _point("v5.1 Llama-2-70B H200", 4415, _run("H200", 1536, 1536, Work(_PROMPT, 293))),
     _point("v5.1 Llama-2-70B H100 PP2", 3902, _run("H100", 1024, 1024, Work(_PROMPT, 293), stages=2)),
     _point("v5.1 Llama-2-70B B200 FP4", 12864, _run("B200", 2048, 3584, Work(_PROMPT, 273))),
