@@ -1,7 +1,7 @@
 """Which share of its data sheet a GPU reaches in the steps of an engine, and what does not shrink with the work."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from llama4coder.config import KVFormat, QuantFormat
@@ -60,12 +60,21 @@ MEASURED = Efficiency(
 
 OTHER_ENGINES = Efficiency(
     "other engines (TensorRT-LLM, vLLM): KV from vLLM's published slopes on an H100, products and all-reduces as large "
-    "ones of cuBLAS and NCCL are known to reach, scheduling hidden; the rest as measured here",
-    weight_bandwidth=_by_format(none=0.86, fp8=0.85, nf4=0.75),
-    product_flops=_by_format(none=0.7, fp8=0.65, nf4=0.65),
+    "ones of cuBLAS and NCCL are known to reach, FP4 products from AIConfigurator's operator tables of a B200 with "
+    "TensorRT-LLM 1.3, scheduling hidden; the rest as measured here",
+    weight_bandwidth=_by_format(none=0.86, fp8=0.85, nf4=0.48),
+    product_flops=_by_format(none=0.7, fp8=0.65, nf4=0.45),
     kv_bandwidth=_by_format(dense=0.89, fp8=0.82),
     pair_flops=0.6,
     link_share=0.7,
     host_s=100 * _US,
     multiplies_fp4=True,
+)
+
+UNFUSED_ENGINES = replace(
+    OTHER_ENGINES,
+    source=f"{OTHER_ENGINES.source}; engines that quantise what goes into a product in a kernel of its own, as "
+    "TensorRT-LLM's with PyTorch: 12 us for each product in FP4 and 16 us in FP8 are what the same tables have beside "
+    "the time of its weights",
+    product_s=14 * _US,
 )

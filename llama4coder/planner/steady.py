@@ -5,7 +5,7 @@ of `max_step_tokens`. With r rows (a request's own and those it meets), requests
 tokens of its prompt and d to decode:
 
     room = max_step_tokens - r                     tokens that a step has for prompts
-    g    = max(chunk of one prompt, l p T(r, g))   tokens of prompts in a step that has any, at most `room`
+    g    = max(chunk of one prompt, l p T(r, g))   tokens of prompts in a step that has any; the least, within `room`
     busy = l p / g * T(r, g)                       share of the time in such steps
     ITL  = 1 / (busy / T(r, g) + (1 - busy) / T(r, 0))
     r    = 1 + l d ITL                             Little's law, and an arrival's view of the others
@@ -22,7 +22,6 @@ from llama4coder.planner.step_load import StepLoad
 from llama4coder.planner.step_time import StepTime, StepTimes
 from llama4coder.planner.traffic import Work
 
-_ROUNDS = 12  # of the fixed point of g
 _PRECISION = 1e-3  # of the largest rate
 
 
@@ -52,8 +51,8 @@ class SteadyReplica:
 
     def at(self, rate_per_s: float) -> Steady | None:
         """None where it cannot keep up."""
-        low, high = 0, self.most_rows
-        if self._excess(rate_per_s, high) < 0:
+        low, high = 0, self._most_rows_at(rate_per_s)
+        if high == 0 or self._excess(rate_per_s, high) < 0:
             return None
         while high - low > 1:
             middle = (low + high) // 2
@@ -86,6 +85,16 @@ class SteadyReplica:
         num_chunks = -(-self.work.new_tokens // self.room(num_rows))
         return -(-self.work.new_tokens // num_chunks)
 
+    def _most_rows_at(self, rate_per_s: float) -> int:
+        """Beside more of them there is no room for the prompts that come; 0 if there is none beside any."""
+        if self._steady(rate_per_s, self.most_rows) is not None:
+            return self.most_rows
+        low, high = 0, self.most_rows
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._steady(rate_per_s, middle) is None else (middle, high)
+        return low
+
     def _between(self, rate_per_s: float, num_rows: int) -> Steady | None:
         """So many rows are too many, and one less too few: the means of a batch are no whole numbers."""
         steady, fewer = self._steady(rate_per_s, num_rows), self._steady(rate_per_s, max(1, num_rows - 1))
@@ -105,7 +114,7 @@ class SteadyReplica:
         mixed, decode = self.mixed(num_rows, chunk_tokens), self.decode(num_rows)
         prompts_per_s = rate_per_s * self.work.new_tokens
         busy = prompts_per_s / chunk_tokens * mixed.total_s
-        if busy >= 1:
+        if busy > 1:
             return None
         decode_s, mixed_s = (self.drafting.round_s(step.total_s, num_rows) for step in (decode, mixed))
         itl_s = 1 / ((busy / mixed_s + (1 - busy) / decode_s) * self.drafting.tokens_per_step)
@@ -115,15 +124,16 @@ class SteadyReplica:
         return Steady(rate_per_s, rows, itl_s, decode, mixed, chunk_tokens, busy, utilisation)
 
     def _chunk_tokens(self, rate_per_s: float, num_rows: int) -> int:
-        alone, room = self.chunk_of_one(num_rows), self.room(num_rows)
-        chunk_tokens = alone
-        for _ in range(_ROUNDS):
-            arriving = rate_per_s * self.work.new_tokens * self.mixed(num_rows, chunk_tokens).total_s
-            wanted = min(room, max(alone, math.ceil(arriving)))
-            if wanted <= chunk_tokens:
-                break
-            chunk_tokens = wanted
-        return chunk_tokens
+        """The smallest g that takes in what comes during its own step; all the room where none does."""
+        prompts_per_s = rate_per_s * self.work.new_tokens
+        low, high = self.chunk_of_one(num_rows), self.room(num_rows)
+        if prompts_per_s * self.mixed(num_rows, low).total_s <= low:
+            return low
+        while high - low > 1:
+            middle = (low + high) // 2
+            keeps_up = prompts_per_s * self.mixed(num_rows, middle).total_s <= middle
+            low, high = (low, middle) if keeps_up else (middle, high)
+        return high
 
     def _excess(self, rate_per_s: float, num_rows: int) -> float:
         """Rows beyond those that would be needed at the pace of so many."""

@@ -189,3 +189,17 @@ def test_a_draft_needs_an_acceptance() -> None:
 def test_work_that_is_none(prompt: int, output: int, share: float) -> None:
     with pytest.raises(ConfigError):
         Work(prompt, output, share)
+
+
+@pytest.mark.parametrize(
+    ("work", "max_step_tokens", "most_rows"),
+    [
+        pytest.param(Work(2048, 128), 9216, 640, id="prompts fill almost every step"),
+        pytest.param(Work(222, 293), 1024, 1000, id="more sequences than leave room for prompts"),
+    ],
+)
+def test_capacity_is_that_of_full_steps(work: Work, max_step_tokens: int, most_rows: int) -> None:
+    """Of a request, all tokens go through a step but the last, and no step takes more than its limit."""
+    tokens_per_s = max_step_tokens / (0.01 + 1e-4 * max_step_tokens)
+    full = tokens_per_s / (work.prompt_tokens + work.decoded_tokens)
+    assert Replica(Linear(), work, max_step_tokens, most_rows).max_rate_per_s == pytest.approx(full, rel=0.03)
