@@ -7,10 +7,8 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray._private.authentication.authentication_utils import is_token_auth_enabled  # there is no public way
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
-from ray.serve.context import _get_global_client
 
 from cluster.draft_loading import check_draft
 from cluster.draft_pool import draft_deployment
@@ -19,6 +17,7 @@ from cluster.ingress import Ingress
 from cluster.metrics_hub import MetricsHub
 from cluster.nodes import await_nodes, free_nodes
 from cluster.placement import HUB_CPUS, INGRESS_CPUS, REPLICA_CPUS, Placement, target_placement, uses_pool
+from cluster.ray_names import HAS_TOKENS, SERVE_CLIENT, check_ray_names
 from cluster.room import shortage
 from cluster.scaling_watch import ScalingWatch
 from cluster.settings import parse_args, resolve_on
@@ -51,11 +50,12 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
     Raises:
         ConfigError: one line that says what to change.
     """
+    check_ray_names()
     wanted = parse_args(args)
     host = _http_host()
     if host is not None:
         check_exposure(host, wanted.server)
-        check_ray(host, is_locked=is_token_auth_enabled())
+        check_ray(host, is_locked=HAS_TOKENS.find()())
     config = resolve_on(survey(wanted), wanted, NullProgress())
     check_draft(config)
     check_telemetry(config.telemetry)
@@ -69,8 +69,8 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
 
 
 def _http_host() -> str | None:
-    """Where Serve listens, if it does; there is no public way to ask."""
-    client = _get_global_client(raise_if_no_controller_running=False) if ray.is_initialized() else None
+    """Where Serve listens, if it does."""
+    client = SERVE_CLIENT.find()(raise_if_no_controller_running=False) if ray.is_initialized() else None
     return None if client is None else client.http_config.host
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, generate_latest
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve._private.common import ReplicaState  # of `serve.status()`; there is no public name for it
 from ray.serve.exceptions import RayServeException
 
+from cluster.ray_names import REPLICA_STATE
 from cluster.scaling_board import read
 from llama4coder.obs.declared.scaling import ScalingMetrics
 from llama4coder.obs.replicas import Pool
@@ -49,7 +49,8 @@ class ScalingWatch:
         deployments = serve.status().applications[self._app].deployments
         for name, pool in _DEPLOYMENTS.items():
             if name in deployments:
+                state_of = REPLICA_STATE.find()
                 states = deployments[name].replica_states
-                num_wanted = sum(number for state, number in states.items() if state != ReplicaState.STOPPING)
-                self._metrics.on_replicas(pool, num_wanted, states.get(ReplicaState.RUNNING, 0))
+                num_wanted = sum(number for state, number in states.items() if state != state_of.STOPPING)
+                self._metrics.on_replicas(pool, num_wanted, states.get(state_of.RUNNING, 0))
                 self._metrics.on_reason(pool, read(self._app, pool))

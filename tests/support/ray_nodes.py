@@ -16,12 +16,13 @@ from typing import Any
 
 import yaml
 
-from tests.support.live_server import free_port, write_serve_file
+from tests.support.live_server import free_ports, write_serve_file
 
 HEAD = "127.0.0.1"
 _REPOSITORY = Path(__file__).parents[2]
 _RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 _TIMEOUT_S = 300.0
+_MARK = "L4C_TEST_NODES"  # by which `pids` finds what Ray's processes have started
 _FORWARD = """
 import asyncio, sys
 address, port = sys.argv[1], int(sys.argv[2])
@@ -124,7 +125,7 @@ class RayNodes:
                 os.kill(pid, signal.SIGKILL)
 
     def _env(self) -> dict[str, str]:
-        ours = {"PYTHONPATH": str(_REPOSITORY), "RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled"}
+        ours = {"PYTHONPATH": str(_REPOSITORY), "RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled", _MARK: str(self.folder)}
         return {**os.environ, **ours, **self.environment}
 
 
@@ -134,8 +135,9 @@ def ray_nodes(
 ) -> Iterator[RayNodes]:
     """A Ray that has a head; the endpoint is at `front`, or on the head."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    url = f"http://{front or head}:{free_port()}"
-    nodes = RayNodes(url, f"{head}:{free_port()}", folder, head, dict(environment or {}))
+    port, gcs_port = free_ports(2)
+    url = f"http://{front or head}:{port}"
+    nodes = RayNodes(url, f"{head}:{gcs_port}", folder, head, dict(environment or {}))
     try:
         nodes.start_head(head_cpus)
         yield nodes
