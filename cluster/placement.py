@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from llama4coder.resolved import ResolvedConfig
 
-# As good as nothing, so that a new ingress always has room beside the old one: it must not wait for the old one's, which
+# As good as nothing, so that a new ingress always has room beside an old one: it must not wait for the old one's, which
 # waits for streams, nor take what a new target needs, for which those streams may wait. More than nothing, so that a
 # node without CPUs gets none.
 INGRESS_CPUS = 0.01

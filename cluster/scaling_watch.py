@@ -10,10 +10,13 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
-from cluster.ray_names import REPLICA_STATE
+from cluster.nodes import free_nodes
+from cluster.ray_names import REPLICA_STATE, SERVE_CLIENT
 from cluster.scaling_board import read
+from cluster.unplaced import unplaced
 from llama4coder.obs.declared.scaling import ScalingMetrics
 from llama4coder.obs.replicas import Pool
+from llama4coder.obs.scaling import Unplaced
 
 _PERIOD_S = 5.0
 _DEPLOYMENTS: Mapping[str, Pool] = {"TargetReplica": Pool.TARGET, "DraftReplica": Pool.DRAFT}
@@ -54,3 +57,8 @@ class ScalingWatch:
                 num_wanted = sum(number for state, number in states.items() if state != state_of.STOPPING)
                 self._metrics.on_replicas(pool, num_wanted, states.get(state_of.RUNNING, 0))
                 self._metrics.on_reason(pool, read(self._app, pool))
+        self._metrics.on_unplaced(self._unplaced())
+
+    def _unplaced(self) -> list[Unplaced]:
+        details = SERVE_CLIENT.find()().get_serve_details()
+        return unplaced(details["applications"][self._app]["deployments"], free_nodes(), time.time())

@@ -1,11 +1,11 @@
-"""Changed configurations deployed under sixteen streams, on a Ray of one node.
+"""Changed configurations deployed under sixteen streams, on a Ray of one node, behind HAProxy and Serve's own proxy.
 
 What they come to is told with `pytest --log-cli-level=INFO`.
 """
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,19 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.haproxy_front import haproxy_environment
 from tests.support.models import write_tiny_llama
 from tests.support.ray_nodes import RayNodes, ray_nodes
 from tests.support.streams import stream, stream_during, tiny_request
-from tests.support.watching import until
+from tests.support.watching import RANK, command_line, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 NUM_STREAMS = 16
 REQUESTS = [tiny_request(number, 1200) for number in range(NUM_STREAMS)]
-NO_ROOM, ROOM = 2, 3  # CPUs for another target replica: of two ranks, 1.2 and all else 0.3; of one, 0.7
+FULL, ROOM = 1, 3  # CPUs; a target replica of one rank needs 0.7, and all else next to nothing
+
+KINDS = (RANK, b"ServeReplica:llama4coder:TargetReplica", b"ServeReplica:llama4coder:Ingress")
 
 _log = logging.getLogger(__name__)
 
@@ -40,21 +43,40 @@ def args_of(folder: Path, target_replicas: int = 1, server: dict[str, Any] | Non
     return {"model": model, "engine": small | engine, "server": server or {}, "target_replicas": target_replicas}
 
 
+@pytest.fixture(scope="module", params=["haproxy", "own proxy"])
+def front(request: pytest.FixtureRequest) -> Iterator[Mapping[str, str]]:
+    """The environment that chooses what clients connect to: that of `deploy/ray/ray.env`, or none."""
+    if request.param == "own proxy":
+        yield {}
+    else:
+        with haproxy_environment() as environment:
+            yield environment
+
+
 @pytest.fixture(scope="module")
-def roomy(folder: Path) -> Iterator[RayNodes]:
-    with ray_nodes(ROOM) as nodes:
+def roomy(folder: Path, front: Mapping[str, str]) -> Iterator[RayNodes]:
+    with ray_nodes(ROOM, front) as nodes:
         nodes.deploy(args_of(folder))
+        assert has_haproxy(nodes) == bool(front)
         yield nodes
 
 
-def migrated(nodes: RayNodes, outcome: str) -> float:
+def has_haproxy(nodes: RayNodes) -> bool:
+    return any(b"haproxy.cfg" in command_line(pid) for pid in nodes.pids())
+
+
+def figure(nodes: RayNodes, name: str, **labels: str) -> float:
+    """The sum of all samples of this name that have these labels."""
     families = text_string_to_metric_families(httpx.get(f"{nodes.url}/metrics", timeout=30).text)
     samples = [sample for family in families for sample in family.samples]
-    return sum(
-        sample.value
-        for sample in samples
-        if sample.name == "llama4coder_requests_migrated_total" and sample.labels["outcome"] == outcome
-    )
+    named = [sample for sample in samples if sample.name == f"llama4coder_{name}"]
+    return sum(sample.value for sample in named if labels.items() <= sample.labels.items())
+
+
+def processes(nodes: RayNodes) -> dict[int, bytes]:
+    """The command lines of ingresses, target replicas and ranks."""
+    lines = {pid: command_line(pid) for pid in nodes.pids()}
+    return {pid: line for pid, line in lines.items() if any(kind in line for kind in KINDS)}
 
 
 def upgrade(nodes: RayNodes, changed: dict[str, Any], **settings: Any) -> None:
@@ -75,26 +97,37 @@ def upgrade(nodes: RayNodes, changed: dict[str, Any], **settings: Any) -> None:
     _log.info("%d streams, deployed in %.1f s, longest pause %.1f s, %.1f s in all", *told)
 
 
-def test_a_new_target(roomy: RayNodes, folder: Path) -> None:
-    upgrade(roomy, args_of(folder, max_sequences=33))
-    assert migrated(roomy, "continued") > 0, "longer than the old replica's time"
-    assert migrated(roomy, "failed") == 0
+def test_a_new_configuration(roomy: RayNodes, folder: Path) -> None:
+    upgrade(roomy, args_of(folder, server={"max_choices": 5}, max_sequences=33))
+    assert figure(roomy, "requests_migrated_total", outcome="continued") > 0, "longer than the old replica's time"
+    assert figure(roomy, "requests_migrated_total", outcome="failed") == 0
+    too_many = REQUESTS[0] | {"n": 6}
+    assert httpx.post(f"{roomy.url}/v1/completions", json=too_many, timeout=60).status_code == 400, "a new ingress"
 
 
-def test_a_new_ingress(roomy: RayNodes, folder: Path) -> None:
-    upgrade(roomy, args_of(folder, server={"max_choices": 5}))
-    assert httpx.post(f"{roomy.url}/v1/completions", json=REQUESTS[0] | {"n": 6}, timeout=60).status_code == 400
+def test_what_stands_beside_args_loads_nothing_again(roomy: RayNodes, folder: Path) -> None:
+    args = args_of(folder, server={"max_choices": 5}, max_sequences=33)
+    before, migrated = processes(roomy), figure(roomy, "requests_migrated_total", outcome="continued")
+    told = {"log_level": "DEBUG", "enable_access_log": False}
+    more = {"name": "TargetReplica", "num_replicas": 2, "logging_config": told}
+    upgrade(roomy, args, deployments=[more, {"name": "Ingress", "logging_config": told}])
+    after = processes(roomy)
+    assert after.keys() > before.keys(), "all that there were, and those of one replica more"
+    assert sum(RANK in line for line in after.values()) == 2
+    assert figure(roomy, "requests_migrated_total", outcome="continued") == migrated
 
 
-def test_more_replicas(roomy: RayNodes, folder: Path) -> None:
-    upgrade(roomy, args_of(folder, target_replicas=2, server={"max_choices": 5}))
-
-
-def test_without_room_clients_see_a_pause(folder: Path) -> None:
-    with ray_nodes(NO_ROOM) as nodes:
-        nodes.deploy(args_of(folder, ranks=2))
-        upgrade(nodes, args_of(folder, ranks=2, max_sequences=33))
-        assert migrated(nodes, "failed") == 0
+def test_on_a_full_node_clients_see_a_pause(folder: Path, front: Mapping[str, str]) -> None:
+    """The old target's CPUs go to the new one, and no ingress waits for any."""
+    args = args_of(folder, max_sequences=33)
+    with ray_nodes(FULL, front) as nodes:
+        nodes.deploy(args_of(folder))
+        upgrade(nodes, args)
+        assert figure(nodes, "requests_migrated_total", outcome="failed") == 0
+        nodes.submit(args, deployments=[{"name": "TargetReplica", "num_replicas": 2}])
+        until(lambda: figure(nodes, "unplaced_replicas", deployment="TargetReplica", resource="CPU") == 1, 120)
+        nodes.deploy(args)
+        until(lambda: figure(nodes, "unplaced_replicas", deployment="TargetReplica") == 0, 60)
 
 
 def test_another_model_never_goes_on_with_an_answer(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ import sys, time, yaml, ray
 ray.init(address=sys.argv[1], namespace="serve", log_to_driver=False)
 from cluster.startup import POLL_S, deploy, is_running
 application = deploy(yaml.safe_load(open(sys.argv[2])))
+"""
+_UNTIL_IT_RUNS = """
 while not is_running(application, print):
     time.sleep(POLL_S)
 """
@@ -86,6 +88,13 @@ class RayNodes:
 
     def deploy(self, args: Mapping[str, Any], **settings: Any) -> None:
         """Deploy `args` and wait until it runs; `settings` are further ones of the application."""
+        self._run_deploy(_DEPLOY + _UNTIL_IT_RUNS, args, settings)
+
+    def submit(self, args: Mapping[str, Any], **settings: Any) -> None:
+        """Deploy like `deploy`, and do not wait."""
+        self._run_deploy(_DEPLOY, args, settings)
+
+    def _run_deploy(self, program: str, args: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         file = write_serve_file(self.folder, args)
         content = yaml.safe_load(file.read_text())
         host, _, port = self.url.removeprefix("http://").rpartition(":")
@@ -95,7 +104,7 @@ class RayNodes:
             content["http_options"]["host"] = HEAD  # what is not loopback would need keys; see `forwarded`
         content["applications"][0] |= settings
         file.write_text(yaml.safe_dump(content))
-        self.run(sys.executable, "-c", _DEPLOY, self.gcs, str(file))
+        self.run(sys.executable, "-c", program, self.gcs, str(file))
 
     def run(self, *command: str) -> str:
         """Run a command with this Ray's environment; returns what it printed."""
