@@ -29,6 +29,7 @@ def haproxy_environment() -> Iterator[Mapping[str, str]]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # on a crowded machine, where Serve would kill it after 5 s
     }
     serves = {name: value for name, value in ray_environment().items() if name.startswith("RAY_SERVE_")}
     try:
