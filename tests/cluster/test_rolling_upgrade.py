@@ -108,7 +108,7 @@ def test_a_new_configuration(roomy: RayNodes, folder: Path) -> None:
 def test_what_stands_beside_args_loads_nothing_again(roomy: RayNodes, folder: Path) -> None:
     args = args_of(folder, server={"max_choices": 5}, max_sequences=33)
     before, migrated = processes(roomy), figure(roomy, "requests_migrated_total", outcome="continued")
-    told = {"log_level": "DEBUG", "enable_access_log": False}
+    told = {"log_level": "ERROR", "enable_access_log": False}
     more = {"name": "TargetReplica", "num_replicas": 2, "logging_config": told}
     upgrade(roomy, args, deployments=[more, {"name": "Ingress", "logging_config": told}])
     after = processes(roomy)
