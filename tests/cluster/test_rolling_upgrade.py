@@ -5,7 +5,8 @@ What they come to is told with `pytest --log-cli-level=INFO`.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ NUM_STREAMS = 16
 REQUESTS = [tiny_request(number, 1200) for number in range(NUM_STREAMS)]
 FULL, ROOM = 1, 3  # CPUs; a target replica of one rank needs 0.7, and all else next to nothing
 
+FRONTS = ("haproxy", "own proxy")
 KINDS = (RANK, b"ServeReplica:llama4coder:TargetReplica", b"ServeReplica:llama4coder:Ingress")
 
 _log = logging.getLogger(__name__)
@@ -37,27 +39,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def args_of(folder: Path, target_replicas: int = 1, server: dict[str, Any] | None = None, **engine: Any) -> Any:
+def args_of(folder: Path, server: dict[str, Any] | None = None, **engine: Any) -> Any:
     small = {"device": "cpu", "kv_memory_bytes": 64 * 2**20, "num_threads": 1, "drain_timeout_s": 0.5}
     model = {"path": str(folder), "dtype": "float32"}
-    return {"model": model, "engine": small | engine, "server": server or {}, "target_replicas": target_replicas}
+    return {"model": model, "engine": small | engine, "server": server or {}}
 
 
-@pytest.fixture(scope="module", params=["haproxy", "own proxy"])
-def front(request: pytest.FixtureRequest) -> Iterator[Mapping[str, str]]:
-    """The environment that chooses what clients connect to: that of `deploy/ray/ray.env`, or none."""
-    if request.param == "own proxy":
-        yield {}
-    else:
-        with haproxy_environment() as environment:
-            yield environment
+@contextmanager
+def ray_behind(front: str, num_cpus: float) -> Iterator[RayNodes]:
+    """A Ray whose clients connect to HAProxy, as `deploy/ray/ray.env` has it, or to Serve's own proxy."""
+    with ExitStack() as stack:
+        environment = stack.enter_context(haproxy_environment()) if front == "haproxy" else {}
+        yield stack.enter_context(ray_nodes(num_cpus, environment))
 
 
-@pytest.fixture(scope="module")
-def roomy(folder: Path, front: Mapping[str, str]) -> Iterator[RayNodes]:
-    with ray_nodes(ROOM, front) as nodes:
+@pytest.fixture(scope="module", params=FRONTS)
+def roomy(folder: Path, request: pytest.FixtureRequest) -> Iterator[RayNodes]:
+    with ray_behind(request.param, ROOM) as nodes:
         nodes.deploy(args_of(folder))
-        assert has_haproxy(nodes) == bool(front)
+        assert has_haproxy(nodes) == (request.param == "haproxy")
         yield nodes
 
 
@@ -97,30 +97,11 @@ def upgrade(nodes: RayNodes, changed: dict[str, Any], **settings: Any) -> None:
     _log.info("%d streams, deployed in %.1f s, longest pause %.1f s, %.1f s in all", *told)
 
 
-def test_a_new_configuration(roomy: RayNodes, folder: Path) -> None:
-    upgrade(roomy, args_of(folder, server={"max_choices": 5}, max_sequences=33))
-    assert figure(roomy, "requests_migrated_total", outcome="continued") > 0, "longer than the old replica's time"
-    assert figure(roomy, "requests_migrated_total", outcome="failed") == 0
-    too_many = REQUESTS[0] | {"n": 6}
-    assert httpx.post(f"{roomy.url}/v1/completions", json=too_many, timeout=60).status_code == 400, "a new ingress"
-
-
-def test_what_stands_beside_args_loads_nothing_again(roomy: RayNodes, folder: Path) -> None:
-    args = args_of(folder, server={"max_choices": 5}, max_sequences=33)
-    before, migrated = processes(roomy), figure(roomy, "requests_migrated_total", outcome="continued")
-    told = {"log_level": "ERROR", "enable_access_log": False}
-    more = {"name": "TargetReplica", "num_replicas": 2, "logging_config": told}
-    upgrade(roomy, args, deployments=[more, {"name": "Ingress", "logging_config": told}])
-    after = processes(roomy)
-    assert after.keys() > before.keys(), "all that there were, and those of one replica more"
-    assert sum(RANK in line for line in after.values()) == 2
-    assert figure(roomy, "requests_migrated_total", outcome="continued") == migrated
-
-
-def test_on_a_full_node_clients_see_a_pause(folder: Path, front: Mapping[str, str]) -> None:
+@pytest.mark.parametrize("front", FRONTS)
+def test_on_a_full_node_clients_see_a_pause(folder: Path, front: str) -> None:
     """The old target's CPUs go to the new one, and no ingress waits for any."""
     args = args_of(folder, max_sequences=33)
-    with ray_nodes(FULL, front) as nodes:
+    with ray_behind(front, FULL) as nodes:
         nodes.deploy(args_of(folder))
         upgrade(nodes, args)
         assert figure(nodes, "requests_migrated_total", outcome="failed") == 0
@@ -150,3 +131,23 @@ def test_another_model_never_goes_on_with_an_answer(tmp_path: Path) -> None:
         new = stream(nodes, REQUESTS[1])
         assert (new.finish_reasons, new.num_output_tokens) == (old.finish_reasons, old.num_output_tokens)
         assert new.text != old.text
+
+
+def test_a_new_configuration(roomy: RayNodes, folder: Path) -> None:
+    upgrade(roomy, args_of(folder, server={"max_choices": 5}, max_sequences=33))
+    assert figure(roomy, "requests_migrated_total", outcome="continued") > 0, "longer than the old replica's time"
+    assert figure(roomy, "requests_migrated_total", outcome="failed") == 0
+    too_many = REQUESTS[0] | {"n": 6}
+    assert httpx.post(f"{roomy.url}/v1/completions", json=too_many, timeout=60).status_code == 400, "a new ingress"
+
+
+def test_what_stands_beside_args_loads_nothing_again(roomy: RayNodes, folder: Path) -> None:
+    args = args_of(folder, server={"max_choices": 5}, max_sequences=33)
+    before, migrated = processes(roomy), figure(roomy, "requests_migrated_total", outcome="continued")
+    told = {"log_level": "ERROR", "enable_access_log": False}
+    more = {"name": "TargetReplica", "num_replicas": 2, "logging_config": told}
+    upgrade(roomy, args, deployments=[more, {"name": "Ingress", "logging_config": told}])
+    after = processes(roomy)
+    assert after.keys() > before.keys(), "all that there were, and those of one replica more"
+    assert sum(RANK in line for line in after.values()) == 2
+    assert figure(roomy, "requests_migrated_total", outcome="continued") == migrated
