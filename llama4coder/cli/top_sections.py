@@ -70,7 +70,7 @@ def report_of(window: Window) -> Report:
         ("draft pool", _pool(window)),
         ("routing", _routing(window)),
         ("startup", _startup(window)),
-        ("no room for", _unplaced(window)),
+        ("no room", _unplaced(window)),
     )
     sections = tuple(Section(title, tuple(row for row in rows if row.items)) for title, rows in found)
     places = window.latest.places
