@@ -2,6 +2,10 @@
 
 There is no public way to what each does. They are looked up when they are used, and all of them when an application is
 built, so that another Ray is refused by a sentence rather than by a traceback somewhere.
+
+What no look-up can find stands where it is used, and its tests run on a real Ray: how Serve names placement groups
+(`cluster.nodes`) and its own actors (`cluster.drain_command`), what its details hold (`cluster.unplaced`), how it
+configures HAProxy (`cluster.haproxy_launcher`), and the variables that it reads (`cluster.env`, `deploy/ray/ray.env`).
 """
 
 from dataclasses import dataclass
