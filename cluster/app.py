@@ -18,7 +18,7 @@ from cluster.metrics_hub import MetricsHub
 from cluster.nodes import await_nodes, free_nodes
 from cluster.placement import HUB_CPUS, INGRESS_CPUS, REPLICA_CPUS, Placement, target_placement, uses_pool
 from cluster.ray_names import HAS_TOKENS, SERVE_CLIENT, check_ray_names
-from cluster.room import shortage
+from cluster.room import shortage, total
 from cluster.scaling_watch import ScalingWatch
 from cluster.settings import parse_args, resolve_on
 from cluster.survey import survey
@@ -62,7 +62,9 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
     _log.info("resolved configuration: %s", config.model_dump_json())
     front = config.placement.front_labels
     own = fingerprint(config)
-    hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind(ScalingWatch)
+    hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind(
+        partial(ScalingWatch, {TargetReplica.__name__: total(target_placement(config).bundles)})
+    )
     drafts = draft_deployment(config, _options(1, 0, {})).bind(config, hub) if uses_pool(config) else None
     target = _target(config).bind(config, hub, drafts, own)
     return _ingress(config).bind(config, target, hub, own)

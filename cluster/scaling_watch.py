@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from cluster.nodes import free_nodes
+from cluster.placement import Resources
 from cluster.ray_names import REPLICA_STATE, SERVE_CLIENT
 from cluster.scaling_board import read
 from cluster.unplaced import unplaced
@@ -25,9 +26,13 @@ _log = logging.getLogger(__name__)
 
 
 class ScalingWatch:
-    """Asks Serve now and then, in the background, when somebody wants to know; for one event loop."""
+    """Asks Serve now and then, in the background, when somebody wants to know; for one event loop.
 
-    def __init__(self) -> None:
+    `groups` is what the placement group of one replica needs, by deployment.
+    """
+
+    def __init__(self, groups: Mapping[str, Resources]) -> None:
+        self._groups = groups
         self._app = serve.get_replica_context().app_name
         self._registry = CollectorRegistry()
         self._metrics = ScalingMetrics(self._registry)
@@ -61,4 +66,5 @@ class ScalingWatch:
 
     def _unplaced(self) -> list[Unplaced]:
         details = SERVE_CLIENT.find()().get_serve_details()
-        return unplaced(details["applications"][self._app]["deployments"], free_nodes(), time.time())
+        deployments = details["applications"][self._app]["deployments"]
+        return unplaced(deployments, self._groups, free_nodes(), time.time())

@@ -13,13 +13,18 @@ _SLACK = 1e-6  # of fractions of a CPU that are added up
 SOMEWHERE = "one_place"  # there is enough in all, but not where a replica may be: by its labels, or on one node
 
 
-def unplaced(deployments: Mapping[str, Any], nodes: Sequence[Node], now_unix_s: float) -> list[Unplaced]:
-    """By deployment and resource, from the `deployments` of an application in Serve's details."""
+def unplaced(
+    deployments: Mapping[str, Any], groups: Mapping[str, Resources], nodes: Sequence[Node], now_unix_s: float
+) -> list[Unplaced]:
+    """By deployment and resource, from the `deployments` of an application in Serve's details.
+
+    `groups` is what a whole placement group needs of those deployments that have one, which Serve does not say.
+    """
     found = []
     for name, told in deployments.items():
         waiting = [replica for replica in told["replicas"] if _waits(replica, now_unix_s)]
         if waiting:
-            lacking = _lacking(told["required_resources"], nodes)
+            lacking = _lacking(groups.get(name, told["required_resources"]), nodes)
             found += [Unplaced(name, resource, len(waiting)) for resource in lacking or (SOMEWHERE,)]
     return found
 

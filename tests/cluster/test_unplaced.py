@@ -25,6 +25,11 @@ def replica(state: str = "STARTING", since_s: float = 20.0, node_id: str | None 
     return {"state": state, "start_time_s": NOW_S - since_s, "node_id": node_id}
 
 
+def test_a_placement_group_needs_more_than_its_actor() -> None:
+    waiting = target(replica(), CPU=0.2)
+    assert unplaced(waiting, {"TargetReplica": {"CPU": 0.7}}, [node(CPU=0.3)], NOW_S)[0].resource == "CPU"
+
+
 @pytest.mark.parametrize(
     ("free", "resources"),
     [
@@ -35,18 +40,18 @@ def replica(state: str = "STARTING", since_s: float = 20.0, node_id: str | None 
     ],
 )
 def test_what_is_missing(free: dict[str, float], resources: list[str]) -> None:
-    found = unplaced(target(replica(), replica(), CPU=0.7, GPU=1.0), [node(**free)], NOW_S)
+    found = unplaced(target(replica(), replica(), CPU=0.7, GPU=1.0), {}, [node(**free)], NOW_S)
     assert found == [Unplaced("TargetReplica", resource, 2) for resource in resources]
 
 
 def test_nodes_count_together() -> None:
-    found = unplaced(target(replica(), CPU=0.7), [node(CPU=0.4), node(CPU=0.4)], NOW_S)
+    found = unplaced(target(replica(), CPU=0.7), {}, [node(CPU=0.4), node(CPU=0.4)], NOW_S)
     assert found == [Unplaced("TargetReplica", "one_place", 1)]
 
 
 @pytest.mark.parametrize("one", [replica("RUNNING"), replica("STOPPING"), replica(since_s=5.0), replica(node_id="a")])
 def test_who_does_not_wait(one: dict[str, Any]) -> None:
-    assert unplaced(target(one, CPU=0.7), [node(CPU=0.0)], NOW_S) == []
+    assert unplaced(target(one, CPU=0.7), {}, [node(CPU=0.0)], NOW_S) == []
 
 
 def test_who_has_found_room_is_shown_no_more() -> None:
