@@ -7,10 +7,8 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray._private.authentication.authentication_utils import is_token_auth_enabled  # there is no public way
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
-from ray.serve.context import _get_global_client
 
 from cluster.draft_loading import check_draft
 from cluster.draft_pool import draft_deployment
@@ -19,7 +17,8 @@ from cluster.ingress import Ingress
 from cluster.metrics_hub import MetricsHub
 from cluster.nodes import await_nodes, free_nodes
 from cluster.placement import HUB_CPUS, INGRESS_CPUS, REPLICA_CPUS, Placement, target_placement, uses_pool
-from cluster.room import shortage
+from cluster.ray_names import HAS_TOKENS, SERVE_CLIENT, check_ray_names
+from cluster.room import shortage, total
 from cluster.scaling_watch import ScalingWatch
 from cluster.settings import parse_args, resolve_on
 from cluster.survey import survey
@@ -51,26 +50,29 @@ def build_app(args: Mapping[str, object] | DeploymentConfig) -> Application:
     Raises:
         ConfigError: one line that says what to change.
     """
+    check_ray_names()
     wanted = parse_args(args)
     host = _http_host()
     if host is not None:
         check_exposure(host, wanted.server)
-        check_ray(host, is_locked=is_token_auth_enabled())
+        check_ray(host, is_locked=HAS_TOKENS.find()())
     config = resolve_on(survey(wanted), wanted, NullProgress())
     check_draft(config)
     check_telemetry(config.telemetry)
     _log.info("resolved configuration: %s", config.model_dump_json())
     front = config.placement.front_labels
     own = fingerprint(config)
-    hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind(ScalingWatch)
+    hub = serve.deployment(**_options(1, HUB_CPUS, front))(MetricsHub).bind(
+        partial(ScalingWatch, {TargetReplica.__name__: total(target_placement(config).bundles)})
+    )
     drafts = draft_deployment(config, _options(1, 0, {})).bind(config, hub) if uses_pool(config) else None
     target = _target(config).bind(config, hub, drafts, own)
     return _ingress(config).bind(config, target, hub, own)
 
 
 def _http_host() -> str | None:
-    """Where Serve listens, if it does; there is no public way to ask."""
-    client = _get_global_client(raise_if_no_controller_running=False) if ray.is_initialized() else None
+    """Where Serve listens, if it does."""
+    client = SERVE_CLIENT.find()(raise_if_no_controller_running=False) if ray.is_initialized() else None
     return None if client is None else client.http_config.host
 
 

@@ -18,6 +18,7 @@ from cluster.channel.token_receiver import TokenReceiver, TokenStream
 from cluster.errors import Moved, original_error
 from cluster.generation import GenerationOutcome, Refusal
 from cluster.metrics_hub import MetricsPusher
+from cluster.ray_names import CALL_TAKEN
 from cluster.routing import Destination, Routing
 from llama4coder.errors import (
     DeadlineExceeded,
@@ -192,7 +193,7 @@ async def _watch(response: Any, stream: TokenStream, patience_s: float) -> None:
     """
     try:
         async with asyncio.timeout(patience_s):
-            await response._fetch_future_result_async()  # there is no public way to hear that a replica has taken it
+            await CALL_TAKEN.of(response)()
         outcome: GenerationOutcome | Refusal = await response
     except TimeoutError:
         response.cancel()

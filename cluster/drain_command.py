@@ -8,14 +8,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ray._common.constants import HEAD_NODE_RESOURCE_NAME
-from ray._private.services import canonicalize_bootstrap_address_or_die  # there is no public way to any of these
-from ray._private.state import GlobalState
-from ray._raylet import GcsClient, GcsClientOptions  # type: ignore[attr-defined]  # compiled
-from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # type: ignore[attr-defined]  # generated
 from ray.exceptions import RayError
 from ray.util import get_node_ip_address
 
+from cluster.ray_names import (
+    DRAIN_REASON,
+    HEAD_ADDRESS,
+    HEAD_CLIENT,
+    HEAD_CLIENT_OPTIONS,
+    HEAD_DRAIN,
+    HEAD_RESOURCE,
+    HEAD_STATE,
+    HEAD_STATE_INIT,
+)
 from llama4coder.errors import ConfigError, Unavailable
 
 _POLL_S = 1.0
@@ -42,11 +47,11 @@ class Head:
 
     def __init__(self, address: str | None) -> None:
         try:
-            found = canonicalize_bootstrap_address_or_die(address)  # type: ignore[arg-type]  # None: of this machine
-            self._client = GcsClient(address=found)
-            self._state = GlobalState()  # type: ignore[no-untyped-call]
-            self._state._initialize_global_state(
-                GcsClientOptions.create(found, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False)
+            found = HEAD_ADDRESS.find()(address)  # None: of this machine
+            self._client = HEAD_CLIENT.find()(address=found)
+            self._state = HEAD_STATE.find()()
+            HEAD_STATE_INIT.of(self._state)(
+                HEAD_CLIENT_OPTIONS.find().create(found, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False)
             )
         except (ConnectionError, ValueError, RayError) as error:
             raise ConfigError(f"no Ray can be reached: {error}; say where its head is with --address") from None
@@ -58,14 +63,14 @@ class Head:
     def drain(self, node_id: str, timeout_s: float) -> None:
         """Have a node get nothing new, and what Serve has there replaced; `Unavailable` if Ray refuses."""
         end_ms = int((time.time() + timeout_s) * 1000)
-        reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")  # the one that busy nodes accept
-        is_accepted, why_not = self._client.drain_node(node_id, reason, _WHY, end_ms)
+        reason = DRAIN_REASON.find().Value("DRAIN_NODE_REASON_PREEMPTION")  # the one that busy nodes accept
+        is_accepted, why_not = HEAD_DRAIN.of(self._client)(node_id, reason, _WHY, end_ms)
         if not is_accepted:
             raise Unavailable(f"Ray does not drain the node: {why_not}")
 
     def occupation(self, node_id: str) -> Occupation:
         """What is left there now."""
-        nodes: list[Told] = self._state.node_table()  # type: ignore[no-untyped-call]
+        nodes: list[Told] = self._state.node_table()
         actors: Mapping[str, Told] = self._state.actor_table(None)
         return occupation(nodes, actors.values(), node_id)
 
@@ -93,7 +98,7 @@ def find_node(nodes: list[Told], wanted: str) -> str:
     if len(found) != 1:
         living = ", ".join(f"{node['NodeManagerAddress']} ({node['NodeID']})" for node in nodes if node["Alive"])
         raise ConfigError(f"{len(found)} nodes are {wanted}; choose one with --node: {living}")
-    if HEAD_NODE_RESOURCE_NAME in found[0]["Resources"]:
+    if HEAD_RESOURCE.find() in found[0]["Resources"]:
         raise ConfigError("this is the head, which cannot be drained; docs/upgrades.md says how it is restarted")
     return str(found[0]["NodeID"])
 

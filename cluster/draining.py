@@ -11,11 +11,11 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import ray
-from ray._private.worker import global_worker  # there is no public way to ask any of this
 from ray.exceptions import RayError
+
+from cluster.ray_names import DRAINING_NODES, IS_STOPPING, REPLICA_IMPL, WORKER
 
 _LOOK_S = 0.1
 _ASK_S = 1.0  # between two looks at the node, which ask the head
@@ -118,16 +118,16 @@ class Draining:
 
 
 def _serve_replica_is_stopping() -> bool:
-    replica: Any = global_worker.actors[global_worker.actor_id]
-    is_stopping: bool = replica._replica_impl._shutting_down
+    worker = WORKER.find()
+    is_stopping: bool = IS_STOPPING.of(REPLICA_IMPL.of(worker.actors[worker.actor_id]))
     return is_stopping
 
 
 def _look_at_node() -> Notice:
     """What the head says of this node; nothing while the head is away."""
-    worker: Any = global_worker
+    worker = WORKER.find()
     try:
-        ends_ms: dict[str, int] = worker.gcs_client.get_draining_nodes(timeout=_ASK_TIMEOUT_S)
+        ends_ms: dict[str, int] = DRAINING_NODES.of(worker.gcs_client)(timeout=_ASK_TIMEOUT_S)
     except RayError as error:
         _log.debug("the head was not asked whether this node is to be emptied: %s", type(error).__name__)
         return Notice()

@@ -55,8 +55,8 @@ def _no_way_out() -> dict[str, str]:
 def put_haproxy_in_front(folder: Path, launcher: Path, fallback_port: int, client_timeout_s: float) -> None:
     """Make Serve start `launcher` as HAProxy, with all its files in `folder`; to be called before `ray` is imported.
 
-    HAProxy connects to the ingress replicas themselves, which then work in one event loop each. `fallback_port` is a
-    free one for the Python proxy that Serve keeps for times without replicas.
+    HAProxy connects to the ingress replicas themselves, which then work in one event loop each. `fallback_port` is
+    for the Python proxy that Serve keeps for times without replicas.
     """
     os.environ.update(
         {

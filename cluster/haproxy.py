@@ -5,6 +5,8 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
@@ -76,9 +78,15 @@ def _find_binary() -> str:
     return binary
 
 
-def free_loopback_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextmanager
+def held_loopback_port() -> Iterator[int]:
+    """A port of the loopback interface that the system gives to nobody else meanwhile.
+
+    Serve's own proxy can listen there all the same: it says of its ports, as is said of this one, that they are shared.
+    """
+    with socket.socket() as holder:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            holder.setsockopt(socket.SOL_SOCKET, option, 1)
+        holder.bind((LOOPBACK, 0))
+        port: int = holder.getsockname()[1]
+        yield port

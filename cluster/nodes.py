@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private.state import available_resources_per_node  # there is no public way to ask node by node
 
 from cluster.placement import Resources
+from cluster.ray_names import FREE_BY_NODE
 from llama4coder.errors import ConfigError
 
 _POLL_S = 1.0
@@ -41,12 +41,12 @@ def await_nodes(lack_of: Callable[[Sequence[Node]], str | None], timeout_s: floa
 
 def free_nodes() -> Sequence[Node]:
     """The nodes as they are now, with what target replicas hold not counted as free."""
-    return cluster_nodes(ray.nodes(), available_resources_per_node(), ())  # type: ignore[no-untyped-call]
+    return cluster_nodes(ray.nodes(), FREE_BY_NODE.find()(), ())  # type: ignore[no-untyped-call]
 
 
 def _nodes() -> list[Node]:
     groups: Mapping[str, Mapping[str, Any]] = ray.util.placement_group_table()
-    return cluster_nodes(ray.nodes(), available_resources_per_node(), groups.values())  # type: ignore[no-untyped-call]
+    return cluster_nodes(ray.nodes(), FREE_BY_NODE.find()(), groups.values())  # type: ignore[no-untyped-call]
 
 
 def cluster_nodes(

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from llama4coder.resolved import ResolvedConfig
 
-INGRESS_CPUS = 0.2
-HUB_CPUS = 0.1
+# As good as nothing, so that a new ingress always has room beside an old one: it must not wait for the old one's, which
+# waits for streams, nor take what a new target needs, for which those streams may wait. More than nothing, so that a
+# node without CPUs gets none.
+INGRESS_CPUS = 0.01
+HUB_CPUS = 0.01
 REPLICA_CPUS = 0.2  # schedules and waits; the work is the ranks'
 RANK_CPUS = 0.5  # below one, so that a laptop can hold a few; CPU ranks share the cores by their thread counts
 

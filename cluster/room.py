@@ -28,7 +28,7 @@ def shortage(placement: Placement, num_replicas: int, nodes: Sequence[Node]) -> 
 def _place(placement: Placement, left: list[dict[str, float]]) -> bool:
     """Take a replica's resources off what is left, as Ray would; False if they are not there."""
     if placement.strategy == "STRICT_PACK":
-        return _take_one(_sum(placement.bundles), left, range(len(left))) is not None
+        return _take_one(total(placement.bundles), left, range(len(left))) is not None
     free = set(range(len(left)))
     for bundle in sorted(placement.bundles, key=_size, reverse=True):
         node = _take_one(bundle, left, free)
@@ -56,12 +56,13 @@ def _missing(needed: Resources, free: Resources) -> dict[str, float]:
     }
 
 
-def _sum(bundles: Iterable[Resources]) -> dict[str, float]:
-    total: dict[str, float] = {}
+def total(bundles: Iterable[Resources]) -> dict[str, float]:
+    """All of them together."""
+    added: dict[str, float] = {}
     for bundle in bundles:
         for name, amount in bundle.items():
-            total[name] = total.get(name, 0.0) + amount
-    return total
+            added[name] = added.get(name, 0.0) + amount
+    return added
 
 
 def _size(resources: Resources) -> tuple[float, float]:
@@ -70,17 +71,17 @@ def _size(resources: Resources) -> tuple[float, float]:
 
 def _needs(placement: Placement) -> str:
     if placement.strategy == "STRICT_PACK":
-        needs = f"{_amounts(_sum(placement.bundles))} on one node"
+        needs = f"{_amounts(total(placement.bundles))} on one node"
     elif placement.strategy == "STRICT_SPREAD":
         needs = f"{' and '.join(map(_amounts, placement.bundles))} on a node each"
     else:
-        needs = f"{_amounts(_sum(placement.bundles))} on any nodes"
+        needs = f"{_amounts(total(placement.bundles))} on any nodes"
     labels = ", ".join(f"{name}={value}" for name, value in placement.labels.items())
     return f"{needs} with the labels {labels}" if labels else needs
 
 
 def _lacks(placement: Placement, free: Resources) -> str:
-    needed = placement.bundles[0] if placement.strategy == "STRICT_SPREAD" else _sum(placement.bundles)
+    needed = placement.bundles[0] if placement.strategy == "STRICT_SPREAD" else total(placement.bundles)
     missing = _missing(needed, free)
     return f"lacks {_amounts(missing)}" if missing else f"has {_amounts(free)}"
 

@@ -3,8 +3,7 @@
 By the cluster's key-value store, since a controller must not wait for a deployment that it controls.
 """
 
-from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_initialized, _internal_kv_put
-
+from cluster.ray_names import BOARD_GET, BOARD_IS_THERE, BOARD_PUT
 from llama4coder.obs.replicas import Pool
 from llama4coder.obs.scaling import ScaleReason
 
@@ -13,13 +12,13 @@ _NAMESPACE = "llama4coder"
 
 def post(app: str, pool: Pool, reason: ScaleReason) -> None:
     """Say it; about a millisecond."""
-    if _internal_kv_initialized():  # type: ignore[no-untyped-call]
-        _internal_kv_put(_key(app, pool), reason.value, overwrite=True, namespace=_NAMESPACE)
+    if BOARD_IS_THERE.find()():
+        BOARD_PUT.find()(_key(app, pool), reason.value, overwrite=True, namespace=_NAMESPACE)
 
 
 def read(app: str, pool: Pool) -> ScaleReason:
     """What was last said; `START` if nothing was."""
-    said = _internal_kv_get(_key(app, pool), namespace=_NAMESPACE)
+    said: bytes | None = BOARD_GET.find()(_key(app, pool), namespace=_NAMESPACE)
     return ScaleReason(said.decode()) if said else ScaleReason.START
 
 

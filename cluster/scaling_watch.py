@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, generate_latest
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve._private.common import ReplicaState  # of `serve.status()`; there is no public name for it
 from ray.serve.exceptions import RayServeException
 
+from cluster.nodes import free_nodes
+from cluster.placement import Resources
+from cluster.ray_names import REPLICA_STATE, SERVE_CLIENT
 from cluster.scaling_board import read
+from cluster.unplaced import unplaced
 from llama4coder.obs.declared.scaling import ScalingMetrics
 from llama4coder.obs.replicas import Pool
+from llama4coder.obs.scaling import Unplaced
 
 _PERIOD_S = 5.0
 _DEPLOYMENTS: Mapping[str, Pool] = {"TargetReplica": Pool.TARGET, "DraftReplica": Pool.DRAFT}
@@ -22,9 +26,13 @@ _log = logging.getLogger(__name__)
 
 
 class ScalingWatch:
-    """Asks Serve now and then, in the background, when somebody wants to know; for one event loop."""
+    """Asks Serve now and then, in the background, when somebody wants to know; for one event loop.
 
-    def __init__(self) -> None:
+    `groups` is what the placement group of one replica needs, by deployment.
+    """
+
+    def __init__(self, groups: Mapping[str, Resources]) -> None:
+        self._groups = groups
         self._app = serve.get_replica_context().app_name
         self._registry = CollectorRegistry()
         self._metrics = ScalingMetrics(self._registry)
@@ -49,7 +57,14 @@ class ScalingWatch:
         deployments = serve.status().applications[self._app].deployments
         for name, pool in _DEPLOYMENTS.items():
             if name in deployments:
+                state_of = REPLICA_STATE.find()
                 states = deployments[name].replica_states
-                num_wanted = sum(number for state, number in states.items() if state != ReplicaState.STOPPING)
-                self._metrics.on_replicas(pool, num_wanted, states.get(ReplicaState.RUNNING, 0))
+                num_wanted = sum(number for state, number in states.items() if state != state_of.STOPPING)
+                self._metrics.on_replicas(pool, num_wanted, states.get(state_of.RUNNING, 0))
                 self._metrics.on_reason(pool, read(self._app, pool))
+        self._metrics.on_unplaced(self._unplaced())
+
+    def _unplaced(self) -> list[Unplaced]:
+        details = SERVE_CLIENT.find()().get_serve_details()
+        deployments = details["applications"][self._app]["deployments"]
+        return unplaced(deployments, self._groups, free_nodes(), time.time())

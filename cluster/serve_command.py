@@ -16,7 +16,7 @@ from rich.console import Console
 from cluster.banner import banner, base_url
 from cluster.env import confine_ray, make_private_folder, put_haproxy_in_front
 from cluster.exposure import check_exposure, check_keys
-from cluster.haproxy import LOOPBACK, HAProxyUnusable, free_loopback_port, write_launcher
+from cluster.haproxy import LOOPBACK, HAProxyUnusable, held_loopback_port, write_launcher
 from cluster.placement import total_cpus
 from cluster.serve_file import ServeFile
 from cluster.settings import resolve_on
@@ -103,9 +103,9 @@ def _private_ray(
     file: ServeFile, config: ResolvedConfig, console: Console, phases: Phases
 ) -> Iterator[Mapping[str, Any]]:
     """A Ray while it is needed; gives what is to be deployed on it."""
-    with _private_folder() as folder:
+    with _private_folder() as folder, held_loopback_port() as spare_port:
         confine_ray(folder)
-        content = _choose_proxy(folder, file, console)
+        content = _choose_proxy(folder, spare_port, file, console)
         with _signals_held():
             from cluster.local_ray import LocalRay  # Ray reads its environment when it is imported
 
@@ -136,14 +136,14 @@ def _private_folder() -> Iterator[Path]:
         watchdog.dismiss()
 
 
-def _choose_proxy(folder: Path, file: ServeFile, console: Console) -> Mapping[str, Any]:
+def _choose_proxy(folder: Path, spare_port: int, file: ServeFile, console: Console) -> Mapping[str, Any]:
     """HAProxy, if it can be: then it alone listens where the operator wants, and Serve itself on loopback."""
     try:
         launcher = write_launcher(folder, file)
     except HAProxyUnusable as error:
         console.print(f"  Ray Serve's own proxy instead of HAProxy, slower: {error}", style="dim", highlight=False)
         return file.content
-    put_haproxy_in_front(folder, launcher, free_loopback_port(), file.config.server.client_timeout_s)
+    put_haproxy_in_front(folder, launcher, spare_port, file.config.server.client_timeout_s)
     options = without_tls(file.content["http_options"])
     return {**file.content, "http_options": {**options, "host": LOOPBACK}}
 

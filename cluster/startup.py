@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 from ray import serve
-from ray.serve._private.api import serve_start  # what `serve run FILE` calls; there is no public way to deploy a file
 from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 
 from cluster.errors import error_line
+from cluster.ray_names import DEPLOY_START
 from cluster.settings import describe
 from llama4coder.errors import ConfigError, Unavailable
 
@@ -29,7 +29,7 @@ def deploy(content: Mapping[str, Any]) -> str:
     except ValidationError as error:
         raise ConfigError(f"the Serve config file is wrong: {describe(error)}") from None
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    client = serve_start(
+    client = DEPLOY_START.find()(  # as `serve run FILE` does
         http_options=schema.http_options.model_dump(),
         grpc_options=gRPCOptions(**schema.grpc_options.model_dump()),
         global_logging_config=schema.logging_config,

@@ -70,6 +70,7 @@ def report_of(window: Window) -> Report:
         ("draft pool", _pool(window)),
         ("routing", _routing(window)),
         ("startup", _startup(window)),
+        ("no room", _unplaced(window)),
     )
     sections = tuple(Section(title, tuple(row for row in rows if row.items)) for title, rows in found)
     places = window.latest.places
@@ -173,6 +174,14 @@ def _startup(window: Window) -> Iterator[Row]:
         phase = dict(labels).get("phase", "")
         phases[phase] = max(value, phases.get(phase, 0.0))
     yield Row("", _each(phases, Unit.SECONDS))
+
+
+def _unplaced(window: Window) -> Iterator[Row]:
+    found = [(dict(labels), value) for labels, value in window.latest.samples.get("unplaced_replicas", {}).items()]
+    waits = [
+        Item(f"{each.get('deployment')} for want of {each.get('resource')}", value, Unit.COUNT) for each, value in found
+    ]
+    yield Row("", tuple(waits))
 
 
 def _quantiles(window: Window, histogram: str) -> tuple[Item, ...]:

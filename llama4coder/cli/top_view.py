@@ -14,7 +14,7 @@ _TITLE_WIDTH, _NAME_WIDTH = 11, 15
 _GAP = "  "
 _MAX_PLACES = 8
 _MIN_BAR_WIDTH, _MAX_BAR_WIDTH = 10, 60
-_BEFORE_BLOCKS = frozenset({"requests", "latency", "tokens", "queue", "refused"})
+_BEFORE_BLOCKS = frozenset({"requests", "latency", "tokens", "queue", "refused", "no room"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Why there are as many replicas as there are."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -18,3 +19,12 @@ class ScaleReason(StrEnum):
     QUIET = "quiet"  # fewer will do
     NO_GAIN = "no_gain"  # drafts cost more time than they saved
     BOUNDS = "bounds"  # these were changed
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """Replicas of a deployment that start as soon as there is room."""
+
+    deployment: str
+    resource: str  # that is missing
+    num_replicas: int

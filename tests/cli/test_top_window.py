@@ -107,6 +107,12 @@ def test_generated_tokens_leave_wrong_guesses_out() -> None:
     assert shown["drafts", "", "speedup"] == (1.5, Unit.TIMES)
 
 
+def test_who_waits_for_room() -> None:
+    waits = 'unplaced_replicas{deployment="TargetReplica",resource="GPU"} 2'
+    shown = numbers(report_of(window((), (waits,))))
+    assert shown["no room", "", "TargetReplica for want of GPU"] == (2.0, Unit.COUNT)
+
+
 def test_sections_without_data_are_left_out() -> None:
     report = report_of(window((), ()))
     assert [section.title for section in report.sections] == ["requests"], "it has open streams"

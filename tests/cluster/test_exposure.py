@@ -49,10 +49,11 @@ def test_the_path_is_absolute_as_ray_runs_elsewhere(path: str) -> None:
 def test_an_application_for_a_serve_that_listens_everywhere_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     client = SimpleNamespace(http_config=SimpleNamespace(host="0.0.0.0"))
     monkeypatch.setattr("cluster.app.ray.is_initialized", lambda: True)
-    monkeypatch.setattr("cluster.app._get_global_client", lambda **_: client)
+    monkeypatch.setattr("ray.serve.context._get_global_client", lambda **_: client)
     with pytest.raises(ConfigError, match="needs API keys"):
         app.build_app({})
-    monkeypatch.setattr("cluster.app.is_token_auth_enabled", lambda: False)
+    tokens = "ray._private.authentication.authentication_utils.is_token_auth_enabled"
+    monkeypatch.setattr(tokens, lambda: False)
     with pytest.raises(ConfigError, match="RAY_AUTH_MODE=token"):
         app.build_app({"server": {"keys_file": "/etc/keys.json"}})
 

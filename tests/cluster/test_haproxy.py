@@ -1,6 +1,7 @@
 """HAProxy in front: its configuration confined, and the reasons to do without it."""
 
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 
 from cluster import haproxy_launcher
 from cluster.env import put_haproxy_in_front
-from cluster.haproxy import HAProxyUnusable, unavailable_answer, write_launcher
+from cluster.haproxy import HAProxyUnusable, held_loopback_port, unavailable_answer, write_launcher
 from cluster.serve_file import ServeFile, read_serve_file
 from tests.support.live_server import write_serve_file
 
@@ -164,6 +165,22 @@ def test_passwords_and_certificates_of_clients_are_left_to_the_python_proxy(
     options: dict[str, Any] = {**file.content["http_options"], "ssl_keyfile_password": "secret"}
     with pytest.raises(HAProxyUnusable, match="password"):
         write_launcher(tmp_path, replace(file, content={**file.content, "http_options": options}))
+
+
+def test_a_held_port_is_for_serve_alone() -> None:
+    from ray.serve._private.http_util import set_socket_reuse_port
+    from ray.serve._private.proxy import SOCKET_REUSE_PORT_ENABLED
+
+    assert SOCKET_REUSE_PORT_ENABLED
+    with held_loopback_port() as port, socket.socket() as other, socket.socket() as served:
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+        set_socket_reuse_port(served)
+        served.bind(("127.0.0.1", port))
+        served.listen()
+        for _ in range(8):  # all of them, though the port has a second owner
+            with socket.create_connection(("127.0.0.1", port), timeout=5):
+                served.accept()[0].close()
 
 
 def test_every_file_of_haproxy_is_in_the_private_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Changed configurations deployed under sixteen streams, on a Ray of one node.
+"""Changed configurations deployed under sixteen streams, on a Ray of one node, behind HAProxy and Serve's own proxy.
 
 What they come to is told with `pytest --log-cli-level=INFO`.
 """
@@ -6,6 +6,7 @@ What they come to is told with `pytest --log-cli-level=INFO`.
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,20 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.haproxy_front import haproxy_environment
 from tests.support.models import write_tiny_llama
 from tests.support.ray_nodes import RayNodes, ray_nodes
 from tests.support.streams import stream, stream_during, tiny_request
-from tests.support.watching import until
+from tests.support.watching import RANK, command_line, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 NUM_STREAMS = 16
 REQUESTS = [tiny_request(number, 1200) for number in range(NUM_STREAMS)]
-NO_ROOM, ROOM = 2, 3  # CPUs for another target replica: of two ranks, 1.2 and all else 0.3; of one, 0.7
+FULL, ROOM = 1, 3  # CPUs; a target replica of one rank needs 0.7, and all else next to nothing
+
+FRONTS = ("haproxy", "own proxy")
+KINDS = (RANK, b"ServeReplica:llama4coder:TargetReplica", b"ServeReplica:llama4coder:Ingress")
 
 _log = logging.getLogger(__name__)
 
@@ -34,27 +39,44 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def args_of(folder: Path, target_replicas: int = 1, server: dict[str, Any] | None = None, **engine: Any) -> Any:
+def args_of(folder: Path, server: dict[str, Any] | None = None, **engine: Any) -> Any:
     small = {"device": "cpu", "kv_memory_bytes": 64 * 2**20, "num_threads": 1, "drain_timeout_s": 0.5}
     model = {"path": str(folder), "dtype": "float32"}
-    return {"model": model, "engine": small | engine, "server": server or {}, "target_replicas": target_replicas}
+    return {"model": model, "engine": small | engine, "server": server or {}}
 
 
-@pytest.fixture(scope="module")
-def roomy(folder: Path) -> Iterator[RayNodes]:
-    with ray_nodes(ROOM) as nodes:
+@contextmanager
+def ray_behind(front: str, num_cpus: float) -> Iterator[RayNodes]:
+    """A Ray whose clients connect to HAProxy, as `deploy/ray/ray.env` has it, or to Serve's own proxy."""
+    with ExitStack() as stack:
+        environment = stack.enter_context(haproxy_environment()) if front == "haproxy" else {}
+        yield stack.enter_context(ray_nodes(num_cpus, environment))
+
+
+@pytest.fixture(scope="module", params=FRONTS)
+def roomy(folder: Path, request: pytest.FixtureRequest) -> Iterator[RayNodes]:
+    with ray_behind(request.param, ROOM) as nodes:
         nodes.deploy(args_of(folder))
+        assert has_haproxy(nodes) == (request.param == "haproxy")
         yield nodes
 
 
-def migrated(nodes: RayNodes, outcome: str) -> float:
+def has_haproxy(nodes: RayNodes) -> bool:
+    return any(b"haproxy.cfg" in command_line(pid) for pid in nodes.pids())
+
+
+def figure(nodes: RayNodes, name: str, **labels: str) -> float:
+    """The sum of all samples of this name that have these labels."""
     families = text_string_to_metric_families(httpx.get(f"{nodes.url}/metrics", timeout=30).text)
     samples = [sample for family in families for sample in family.samples]
-    return sum(
-        sample.value
-        for sample in samples
-        if sample.name == "llama4coder_requests_migrated_total" and sample.labels["outcome"] == outcome
-    )
+    named = [sample for sample in samples if sample.name == f"llama4coder_{name}"]
+    return sum(sample.value for sample in named if labels.items() <= sample.labels.items())
+
+
+def processes(nodes: RayNodes) -> dict[int, bytes]:
+    """The command lines of ingresses, target replicas and ranks."""
+    lines = {pid: command_line(pid) for pid in nodes.pids()}
+    return {pid: line for pid, line in lines.items() if any(kind in line for kind in KINDS)}
 
 
 def upgrade(nodes: RayNodes, changed: dict[str, Any], **settings: Any) -> None:
@@ -75,26 +97,18 @@ def upgrade(nodes: RayNodes, changed: dict[str, Any], **settings: Any) -> None:
     _log.info("%d streams, deployed in %.1f s, longest pause %.1f s, %.1f s in all", *told)
 
 
-def test_a_new_target(roomy: RayNodes, folder: Path) -> None:
-    upgrade(roomy, args_of(folder, max_sequences=33))
-    assert migrated(roomy, "continued") > 0, "longer than the old replica's time"
-    assert migrated(roomy, "failed") == 0
-
-
-def test_a_new_ingress(roomy: RayNodes, folder: Path) -> None:
-    upgrade(roomy, args_of(folder, server={"max_choices": 5}))
-    assert httpx.post(f"{roomy.url}/v1/completions", json=REQUESTS[0] | {"n": 6}, timeout=60).status_code == 400
-
-
-def test_more_replicas(roomy: RayNodes, folder: Path) -> None:
-    upgrade(roomy, args_of(folder, target_replicas=2, server={"max_choices": 5}))
-
-
-def test_without_room_clients_see_a_pause(folder: Path) -> None:
-    with ray_nodes(NO_ROOM) as nodes:
-        nodes.deploy(args_of(folder, ranks=2))
-        upgrade(nodes, args_of(folder, ranks=2, max_sequences=33))
-        assert migrated(nodes, "failed") == 0
+@pytest.mark.parametrize("front", FRONTS)
+def test_on_a_full_node_clients_see_a_pause(folder: Path, front: str) -> None:
+    """The old target's CPUs go to the new one, and no ingress waits for any."""
+    args = args_of(folder, max_sequences=33)
+    with ray_behind(front, FULL) as nodes:
+        nodes.deploy(args_of(folder))
+        upgrade(nodes, args)
+        assert figure(nodes, "requests_migrated_total", outcome="failed") == 0
+        nodes.submit(args, deployments=[{"name": "TargetReplica", "num_replicas": 2}])
+        until(lambda: figure(nodes, "unplaced_replicas", deployment="TargetReplica", resource="CPU") == 1, 120)
+        nodes.deploy(args)
+        until(lambda: figure(nodes, "unplaced_replicas", deployment="TargetReplica") == 0, 60)
 
 
 def test_another_model_never_goes_on_with_an_answer(tmp_path: Path) -> None:
@@ -117,3 +131,23 @@ def test_another_model_never_goes_on_with_an_answer(tmp_path: Path) -> None:
         new = stream(nodes, REQUESTS[1])
         assert (new.finish_reasons, new.num_output_tokens) == (old.finish_reasons, old.num_output_tokens)
         assert new.text != old.text
+
+
+def test_a_new_configuration(roomy: RayNodes, folder: Path) -> None:
+    upgrade(roomy, args_of(folder, server={"max_choices": 5}, max_sequences=33))
+    assert figure(roomy, "requests_migrated_total", outcome="continued") > 0, "longer than the old replica's time"
+    assert figure(roomy, "requests_migrated_total", outcome="failed") == 0
+    too_many = REQUESTS[0] | {"n": 6}
+    assert httpx.post(f"{roomy.url}/v1/completions", json=too_many, timeout=60).status_code == 400, "a new ingress"
+
+
+def test_what_stands_beside_args_loads_nothing_again(roomy: RayNodes, folder: Path) -> None:
+    args = args_of(folder, server={"max_choices": 5}, max_sequences=33)
+    before, migrated = processes(roomy), figure(roomy, "requests_migrated_total", outcome="continued")
+    told = {"log_level": "ERROR", "enable_access_log": False}
+    more = {"name": "TargetReplica", "num_replicas": 2, "logging_config": told}
+    upgrade(roomy, args, deployments=[more, {"name": "Ingress", "logging_config": told}])
+    after = processes(roomy)
+    assert after.keys() > before.keys(), "all that there were, and those of one replica more"
+    assert sum(RANK in line for line in after.values()) == 2
+    assert figure(roomy, "requests_migrated_total", outcome="continued") == migrated

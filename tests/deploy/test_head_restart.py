@@ -21,6 +21,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.support.haproxy_front import ray_environment
 from tests.support.live_server import free_port
 from tests.support.manifests import DEPLOY
 from tests.support.models import write_tiny_llama
@@ -37,11 +38,6 @@ pytestmark = [
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 300.0
-
-
-def ray_environment() -> dict[str, str]:
-    lines = (DEPLOY / "ray" / "ray.env").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 10.0  # the promise of `llama4coder serve`
 
 _REPOSITORY = Path(__file__).parents[2]
+_PORTS = range(20_000, 30_000)  # below those of Ray Serve and Linux
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,30 @@ class LiveServer:
 
 def free_port() -> int:
     """A port that nobody listens on now."""
+    return free_ports(1)[0]
+
+
+def free_ports(number: int) -> list[int]:
+    """Different ports that nobody listens on now.
+
+    Not of those that the system gives to connections and to whoever asks for any: Ray's many processes would take one
+    between here and its use.
+    """
+    ports: list[int] = []
+    while len(ports) < number:
+        port = secrets.choice(_PORTS)
+        if port not in ports and _is_free(port):
+            ports.append(port)
+    return ports
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+        return True
 
 
 def write_serve_file(folder: Path, args: Mapping[str, Any]) -> Path:

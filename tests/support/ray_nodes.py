@@ -16,12 +16,13 @@ from typing import Any
 
 import yaml
 
-from tests.support.live_server import free_port, write_serve_file
+from tests.support.live_server import free_ports, write_serve_file
 
 HEAD = "127.0.0.1"
 _REPOSITORY = Path(__file__).parents[2]
 _RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 _TIMEOUT_S = 300.0
+_MARK = "L4C_TEST_NODES"  # by which `pids` finds what Ray's processes have started
 _FORWARD = """
 import asyncio, sys
 address, port = sys.argv[1], int(sys.argv[2])
@@ -51,6 +52,8 @@ import sys, time, yaml, ray
 ray.init(address=sys.argv[1], namespace="serve", log_to_driver=False)
 from cluster.startup import POLL_S, deploy, is_running
 application = deploy(yaml.safe_load(open(sys.argv[2])))
+"""
+_UNTIL_IT_RUNS = """
 while not is_running(application, print):
     time.sleep(POLL_S)
 """
@@ -85,6 +88,13 @@ class RayNodes:
 
     def deploy(self, args: Mapping[str, Any], **settings: Any) -> None:
         """Deploy `args` and wait until it runs; `settings` are further ones of the application."""
+        self._run_deploy(_DEPLOY + _UNTIL_IT_RUNS, args, settings)
+
+    def submit(self, args: Mapping[str, Any], **settings: Any) -> None:
+        """Deploy like `deploy`, and do not wait."""
+        self._run_deploy(_DEPLOY, args, settings)
+
+    def _run_deploy(self, program: str, args: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         file = write_serve_file(self.folder, args)
         content = yaml.safe_load(file.read_text())
         host, _, port = self.url.removeprefix("http://").rpartition(":")
@@ -94,7 +104,7 @@ class RayNodes:
             content["http_options"]["host"] = HEAD  # what is not loopback would need keys; see `forwarded`
         content["applications"][0] |= settings
         file.write_text(yaml.safe_dump(content))
-        self.run(sys.executable, "-c", _DEPLOY, self.gcs, str(file))
+        self.run(sys.executable, "-c", program, self.gcs, str(file))
 
     def run(self, *command: str) -> str:
         """Run a command with this Ray's environment; returns what it printed."""
@@ -124,7 +134,7 @@ class RayNodes:
                 os.kill(pid, signal.SIGKILL)
 
     def _env(self) -> dict[str, str]:
-        ours = {"PYTHONPATH": str(_REPOSITORY), "RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled"}
+        ours = {"PYTHONPATH": str(_REPOSITORY), "RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled", _MARK: str(self.folder)}
         return {**os.environ, **ours, **self.environment}
 
 
@@ -134,8 +144,9 @@ def ray_nodes(
 ) -> Iterator[RayNodes]:
     """A Ray that has a head; the endpoint is at `front`, or on the head."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    url = f"http://{front or head}:{free_port()}"
-    nodes = RayNodes(url, f"{head}:{free_port()}", folder, head, dict(environment or {}))
+    port, gcs_port = free_ports(2)
+    url = f"http://{front or head}:{port}"
+    nodes = RayNodes(url, f"{head}:{gcs_port}", folder, head, dict(environment or {}))
     try:
         nodes.start_head(head_cpus)
         yield nodes

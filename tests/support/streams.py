@@ -38,10 +38,15 @@ def tiny_request(number: int, max_tokens: int) -> dict[str, Any]:
 
 def stream(server: Served, request: Mapping[str, Any]) -> Answer:
     """Stream a completion to its end; no event may be an error."""
+    with httpx.Client() as client:
+        return _stream(client, server, request)
+
+
+def _stream(client: httpx.Client, server: Served, request: Mapping[str, Any]) -> Answer:
     text, reasons, num_tokens = "", [], 0
     last_s, longest_s = time.monotonic(), 0.0
     body = {**request, "stream": True, "stream_options": {"include_usage": True}}
-    with httpx.stream("POST", f"{server.url}/v1/completions", json=body, timeout=_SILENCE_S) as response:
+    with client.stream("POST", f"{server.url}/v1/completions", json=body, timeout=_SILENCE_S) as response:
         assert response.status_code == 200
         for line in response.iter_lines():
             if not line.startswith("data: {"):
@@ -58,15 +63,19 @@ def stream(server: Served, request: Mapping[str, Any]) -> Answer:
 
 
 def stream_during(server: Served, requests: Sequence[Mapping[str, Any]], action: Callable[[], object]) -> list[Answer]:
-    """Stream each request again and again while `action` runs, and compare every answer with that of a quiet run."""
+    """Stream each request again and again while `action` runs, and compare every answer with that of a quiet run.
+
+    Each client keeps its connection for the next stream, as clients do.
+    """
     with ThreadPoolExecutor(len(requests)) as pool:
         quiet = list(pool.map(lambda request: stream(server, request), requests))
         is_over = threading.Event()
 
         def repeat(request: Mapping[str, Any]) -> list[Answer]:
             answers = []
-            while not is_over.is_set():
-                answers.append(stream(server, request))
+            with httpx.Client() as client:
+                while not is_over.is_set():
+                    answers.append(_stream(client, server, request))
             return answers
 
         running = [pool.submit(repeat, request) for request in requests]
