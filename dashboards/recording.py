@@ -41,6 +41,9 @@ def _traffic() -> Iterator[Recording]:
         "llama4coder:preemptions:ratio15m",
         f"{rate_of('llama4coder_preemptions_total', '15m')} / {rate_of(ADMITTED, '15m')}",
     )
+    routed = "llama4coder_route_decisions_total"
+    blind = rate_of(routed, where='{reason="unknown"}')
+    yield Recording("llama4coder:routed_blindly:ratio5m", f"({blind} or 0 * {rate_of(routed)}) / {rate_of(routed)}")
     cached = rate_of("llama4coder_cached_input_tokens_total")
     yield Recording("llama4coder:prefix_hits:ratio5m", f"{cached} / {rate_of('llama4coder_input_tokens_total')}")
     ttft = "llama4coder_time_to_first_token_seconds"

@@ -20,7 +20,7 @@ RUNBOOK = REPOSITORY / "docs/runbook.md"
 ALERTS = [rule for group in alert_groups() for rule in group.rules if isinstance(rule, Alert)]
 METRICS = declared_metrics()
 
-ADDED = {"deployment", "replica", "instance", "le"}  # by the scrape config, by the hub, and by histograms
+ADDED = {"deployment", "replica", "job", "instance", "le"}  # by the scrape config, by the hub, and by histograms
 RECORDED = {"pool", "figure", "resource"}
 _MATCHERS = re.compile(r"(llama4coder_\w+)\{([^}]*)\}")
 _LABEL = re.compile(r"(\w+)\s*[=!]")
