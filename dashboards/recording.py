@@ -86,7 +86,7 @@ def _replicas() -> Iterator[Recording]:
     )
     yield Recording("llama4coder:kv_usage:max", "max by (deployment) (llama4coder_kv_usage_ratio)")
     running = "sum by (deployment) (llama4coder_running_requests)"
-    targets = 'sum without (pool) (llama4coder:replicas:ready{pool="target"})'
+    targets = '(sum without (pool) (llama4coder:replicas:ready{pool="target"}) > 0)'  # no peak is infinite
     yield Recording("llama4coder:sequences:mean", f"{running} / {targets}")
 
 

@@ -138,5 +138,17 @@ CASES: Sequence[Case] = (
 _GROWING, _LEVEL = "0.3+0.0015x300", "0.6x300"  # a value an hour
 CAPACITY = Case("CapacityRunsOut", {of("kv_usage_ratio"): _GROWING}, {of("kv_usage_ratio"): _LEVEL}, at="240h")
 """3.6 % of the capacity a day, of which a third is left after ten days."""
+CAPACITY_WITH_GAP = Case(
+    "CapacityRunsOut",
+    {
+        of("running_requests"): "3+0.015x300",
+        of("planned_max_sequences"): "10x300",
+        of("configured_replicas", 'pool="target"', 'replica="i"'): "1x300",
+        of("replica_ready", 'pool="target"', 'replica="r"'): "1x200 0 1x99",
+    },
+    CAPACITY.quiet,
+    at="240h",
+)
+"""One hour without a replica spoils no trend."""
 CAPACITY_TOO_SOON = Case("CapacityRunsOut", CAPACITY.fires, CAPACITY.fires, at="60h")
 """A trend of two days is none."""

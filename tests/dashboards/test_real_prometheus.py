@@ -40,7 +40,7 @@ BY_CAUSE = frozenset(
         *("DraftPoolGone", "PlanTooFast", "PlanMemoryWrong", "LoadAbovePlan", "KeyRefusals"),
     }
 )
-"""The other alerts fire in tests/dashboards/test_rules.py, on series that are written down."""
+"""The other alerts fire in tests/dashboards/test_real_causes.py."""
 
 _log = logging.getLogger(__name__)  # told with `pytest --log-cli-level=INFO`
 

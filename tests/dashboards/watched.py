@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.support.prometheus import Prometheus, running_prometheus, write_confi
 from tests.support.watching import RANK, processes_named
 
 MODEL = "tiny"
-DRAFT = b"DraftReplica"
+TARGET, DRAFT = b"TargetReplica", b"DraftReplica"
 CALM = Ask(max_tokens=(8, 40, 120), pause_s=0.7)
 _MIB = 2**20
 _REPOSITORY = Path(__file__).parents[2]
@@ -47,17 +48,38 @@ class Watched:
     server: LiveServer
     prometheus: Prometheus
     key: str
+    configure: Callable[..., object]  # `write_configuration` for this Prometheus
+
+    def scrape(self, *hosts: str, changes: Mapping[str, str] | None = None) -> None:
+        """At these names of the machine from now on, and by rules with `changes`."""
+        self.configure([f"{host}:{self.server.port}" for host in hosts], changes=changes)
+        self.prometheus.reload()
 
     def clients(self) -> Clients:
         return Clients(self.server.url, MODEL, self.key)
 
     def kill(self, name: bytes = RANK) -> Process | None:
         """The first process of that name, if there is one now."""
+        return self.signal(name, signal.SIGKILL)
+
+    def signal(self, name: bytes, number: signal.Signals) -> Process | None:
+        """The first process of that name, if there is one now."""
         found = sorted(processes_named(self.server.process.pid, name), key=lambda process: process.pid)
         if found:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(found[0].pid, signal.SIGKILL)
+                os.kill(found[0].pid, number)
         return found[0] if found else None
+
+    @contextlib.contextmanager
+    def frozen(self, name: bytes) -> Iterator[None]:
+        """The first process of that name stands still meanwhile."""
+        process = self.signal(name, signal.SIGSTOP)
+        assert process is not None, name
+        try:
+            yield
+        finally:
+            if process.is_running():
+                os.kill(process.pid, signal.SIGCONT)
 
     def is_ready(self) -> bool:
         try:
@@ -66,7 +88,9 @@ class Watched:
             return False
 
 
-def arguments(folder: Path, keys_file: Path, plan: Mapping[str, float]) -> Mapping[str, Any]:
+def arguments(
+    folder: Path, keys_file: Path, plan: Mapping[str, float], engine: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
     """Two ranks that divide each sequence's blocks, little KV memory, a draft pool, keys, and a plan."""
     tiny = folder / MODEL
     write_tiny_llama(tiny, tokenizer=True, max_position_embeddings=4096)
@@ -81,6 +105,7 @@ def arguments(folder: Path, keys_file: Path, plan: Mapping[str, float]) -> Mappi
             "max_sequences": 16,
             "max_queued_requests": 12,
             "queue_timeout_s": 5,
+            **(engine or {}),
         },
         "speculation": {
             "method": "pool",
@@ -99,15 +124,15 @@ def new_key(file: Path, name: str, *options: str) -> str:
 
 
 @contextlib.contextmanager
-def watched_deployment(plan: Mapping[str, float]) -> Iterator[Watched]:
-    """Ready, with a Prometheus that scrapes it by a key for metrics."""
+def watched_deployment(plan: Mapping[str, float], engine: Mapping[str, Any] | None = None) -> Iterator[Watched]:
+    """Ready, with a Prometheus that scrapes it by a key for metrics; `engine` are settings that differ."""
     with tempfile.TemporaryDirectory(prefix="watched-") as name:
         folder = Path(name)
         keys_file, key_file = folder / "keys.json", folder / "metrics.key"
         key_file.write_text(new_key(keys_file, "prometheus", "--scope", "metrics"))
         key = new_key(keys_file, "alice")
-        with live_server(arguments(folder, keys_file, plan)) as server:
-            address = f"127.0.0.1:{server.port}"
-            configuration = write_configuration(folder / "prometheus", [address], key_file)
+        configure = partial(write_configuration, folder / "prometheus", key_file=key_file)
+        with live_server(arguments(folder, keys_file, plan, engine)) as server:
+            configuration = configure([f"127.0.0.1:{server.port}"])
             with running_prometheus(folder / "prometheus", configuration) as prometheus:
-                yield Watched(server, prometheus, key)
+                yield Watched(server, prometheus, key, configure)
