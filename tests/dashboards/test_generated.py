@@ -11,6 +11,7 @@ import pytest
 from dashboards.alerts import alert_groups
 from dashboards.boards import BOARDS
 from dashboards.generate import FOLDER, UndeclaredMetric, check_names, files, queries
+from dashboards.ray_series import RAY_SERIES
 from dashboards.rules import Alert
 from llama4coder.obs.catalogue import declared_metrics
 
@@ -18,11 +19,11 @@ FILES = files()
 REPOSITORY = FOLDER.parent
 RUNBOOK = REPOSITORY / "docs/runbook.md"
 ALERTS = [rule for group in alert_groups() for rule in group.rules if isinstance(rule, Alert)]
-METRICS = declared_metrics()
+METRICS = {**declared_metrics(), **RAY_SERIES}
 
-ADDED = {"deployment", "replica", "job", "instance", "le"}  # by the scrape config, by the hub, and by histograms
+ADDED = {"deployment", "cluster", "replica", "job", "instance", "le"}  # by scraping, by the hub, and by histograms
 RECORDED = {"pool", "figure", "resource"}
-_MATCHERS = re.compile(r"(llama4coder_\w+)\{([^}]*)\}")
+_MATCHERS = re.compile(r"((?:llama4coder|ray)_\w+)\{([^}]*)\}")
 _LABEL = re.compile(r"(\w+)\s*[=!]")
 _GROUPED = re.compile(r"\b(?:by|on|without) \(([^)]*)\)")
 
