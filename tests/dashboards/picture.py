@@ -144,7 +144,7 @@ def _place_of(box: Box, index: int, num_rows: int) -> Point:
 def _name(panel: Panel, curve: Curve, colour: str, at: Point) -> Iterator[str]:
     yield line(Point(at.x, at.y - 4), Point(at.x + 14, at.y - 4), colour, 3)
     name = curve.name if len(curve.name) <= 24 else f"{curve.name[:23]}…"
-    yield text(at.x + 20, at.y, f"{name}  {told(curve.last, panel.unit)}")
+    yield text(at.x + 20, at.y, f"{name}: {told(curve.last, panel.unit)}")
 
 
 def _axes_for(panel: Panel, curves: Sequence[Curve], box: Box, span: Span) -> _Axes:
