@@ -2,8 +2,8 @@
 
     python -m tests.dashboards.screens docs/dashboards [--minutes 6]
 
-A calm third, a third of overload, and a calm one in which a rank is killed. The rules are the generated ones, but that
-alerts wait for nothing.
+On a Ray whose exporters are scraped, too. A calm third, a third of overload, and a calm one in which a rank is killed.
+The rules are the generated ones, but that alerts wait for nothing.
 """
 
 import argparse
