@@ -43,12 +43,13 @@ class Routing:
     ) -> Destination:
         """Where the request should go, which may have been begun by a replica with the fingerprint `begun_with`."""
         started_s = time.perf_counter()
-        route = self._router.route(request, avoid, time.monotonic(), begun_with)
-        overhead_s = time.perf_counter() - started_s
+        now_s = time.monotonic()
+        route = self._router.route(request, avoid, now_s, begun_with)
+        overhead_s, report_age_s = time.perf_counter() - started_s, self._router.oldest_report_s(now_s)
         if route is None:
-            self._observer.on_route(RouteReason.UNKNOWN, 0, overhead_s, 0.0)
+            self._observer.on_route(RouteReason.UNKNOWN, 0, overhead_s, report_age_s)
             return Destination(None, begun_with or self._own)
-        self._observer.on_route(route.reason, route.num_cached_tokens, overhead_s, route.report_age_s)
+        self._observer.on_route(route.reason, route.num_cached_tokens, overhead_s, report_age_s)
         return Destination(route.replica, route.fingerprint)
 
     def begun(self, first: TokenEvent) -> None:

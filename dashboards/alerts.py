@@ -52,7 +52,7 @@ def _life() -> Iterator[Alert]:
     yield Alert(
         "ScrapedTwice",
         TICKET,
-        f'count by (deployment) (up{{job="{JOB}"}}) > 1',
+        "count by (deployment) (count by (deployment, job, instance) (llama4coder_active_streams)) > 1",
         "10m",
         f"the metrics {_OF} are scraped at {{{{ $value }}}} addresses, and each tells of all of it",
     )
@@ -129,13 +129,28 @@ def _load() -> Iterator[Alert]:
         "5m",
         f"rank {{{{ $labels.rank }}}} of {{{{ $labels.replica }}}} {_OF} has {{{{ $value | humanize1024 }}}}B left",
     )
+    yield from _blind()
+
+
+def _blind() -> Iterator[Alert]:
+    """By replicas that have fallen silent, and by requests that Serve places since no replica reports."""
     routed = rate_of("llama4coder_route_decisions_total")
     yield Alert(
         "RouterBlind",
         TICKET,
         f"max by (deployment) (llama4coder_route_report_age_seconds) > {limits.REPORT_AGE_S:g} and {routed} > 0",
         "5m",
-        f"the router {_OF} decides by reports that are {{{{ $value | humanizeDuration }}}} old",
+        f"a target replica {_OF} has told the router nothing for {{{{ $value | humanizeDuration }}}}",
+        {"cause": "silence"},
+    )
+    yield Alert(
+        "RouterBlind",
+        TICKET,
+        f"llama4coder:routed_blindly:ratio5m > {limits.BLIND_SHARE:g} "
+        'and on (deployment) llama4coder:replicas:ready{pool="target"} > 0',
+        "5m",
+        f"{{{{ $value | humanizePercentage }}}} of the requests {_OF} are placed without a report of any replica",
+        {"cause": "no_report"},
     )
 
 

@@ -7,6 +7,7 @@ from dashboards.alerts import alert_groups
 from dashboards.boards import BOARDS
 from dashboards.grafana import Reads, dashboard
 from dashboards.promql import series_of
+from dashboards.ray_series import RAY_SERIES
 from dashboards.recording import recording_groups
 from dashboards.rules import Recording, as_yaml, rule_file
 from dashboards.scraping import dashboard_provider, data_source, scrape_config
@@ -19,6 +20,7 @@ _SCRAPING = """\
 # of it, so that two of them would count it twice. Where there are API keys, it needs one: docs/dashboards.md.
 #     authorization: {credentials_file: /etc/llama4coder/metrics.key}
 # Ray's head writes the list of its nodes' exporters to the file below; it is absent where Ray exports nothing.
+# The label `cluster` names the deployment that is on this Ray: panels ask for it.
 """
 
 
@@ -61,7 +63,7 @@ def queries() -> Mapping[str, str]:
 
 def check_names(asked: Mapping[str, str]) -> None:
     """Raise `UndeclaredMetric` for the first query that reads what nobody feeds."""
-    known = set(declared_metrics()) | {rule.record for rule in _recordings()}
+    known = {*declared_metrics(), *RAY_SERIES, *(rule.record for rule in _recordings())}
     for place, query in asked.items():
         for name in series_of(query):
             if name not in known:
@@ -70,7 +72,7 @@ def check_names(asked: Mapping[str, str]) -> None:
 
 def reads_of_queries() -> Reads:
     """The declared metrics that a query rests on, by way of what is recorded, too."""
-    metrics, recordings = declared_metrics(), list(_recordings())
+    metrics, recordings = {**declared_metrics(), **RAY_SERIES}, list(_recordings())
 
     def reads(query: str) -> Iterator[DeclaredMetric]:
         for name in series_of(query):

@@ -51,7 +51,7 @@ def dashboard(board: Board, reads: Reads) -> str:
 
 
 def _variables() -> Iterator[Mapping[str, Any]]:
-    yield {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "current": {}}
+    yield {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
     deployments = f"label_values({_READY}, deployment)"
     yield _query_variable("deployment", "Deployment", deployments, is_multi=False)
     replicas = f'label_values({_READY}{{deployment="$deployment"}}, replica)'
@@ -59,20 +59,18 @@ def _variables() -> Iterator[Mapping[str, Any]]:
 
 
 def _query_variable(name: str, label: str, query: str, *, is_multi: bool) -> Mapping[str, Any]:
-    everything = {"text": "All", "value": "$__all"} if is_multi else {}
+    everything = {"allValue": ".*", "current": {"text": "All", "value": "$__all"}}
     return {
         "name": name,
         "label": label,
         "type": "query",
         "datasource": _SOURCE,
         "query": {"query": query, "refId": name},
-        "definition": query,
         "refresh": 2,  # when the time range changes: replicas come and go
         "sort": 1,
         "multi": is_multi,
         "includeAll": is_multi,
-        "allValue": ".*" if is_multi else None,
-        "current": everything,
+        **(everything if is_multi else {}),
     }
 
 
@@ -80,8 +78,11 @@ def _link_to_the_others() -> Mapping[str, Any]:
     return {
         "type": "dashboards",
         "title": "llama4coder",
+        "tooltip": "",
+        "icon": "external link",
         "tags": ["llama4coder"],
         "asDropdown": True,
+        "targetBlank": False,
         "includeVars": True,
         "keepTime": True,
     }
@@ -158,6 +159,11 @@ _OPTIONS: Mapping[Kind, Mapping[str, Any]] = {
         "colorMode": "value",
         "graphMode": "area",
         "textMode": "value",
+        "justifyMode": "auto",
+        "orientation": "auto",
+        "percentChangeColorMode": "standard",
+        "showPercentChange": False,
+        "wideLayout": True,
     },
 }
 

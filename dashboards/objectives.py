@@ -44,4 +44,5 @@ DAYS_TO_BUY = 30  # that buying takes
 HEADROOM_BYTES = 2**30
 KEY_REFUSALS = 50  # in five minutes
 REPORT_AGE_S = 10.0
+BLIND_SHARE = 0.05
 MOST_DAYS = 3650  # told where nothing grows

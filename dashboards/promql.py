@@ -11,7 +11,7 @@ DEPLOYMENT = 'deployment="$deployment"'
 REPLICA = 'replica=~"$replica"'
 _IS_TARGET = 'and on (deployment, replica) llama4coder_replica_ready{pool="target"}'
 
-_SERIES = re.compile(r"\b(llama4coder[_:][A-Za-z0-9_:]+)")
+_SERIES = re.compile(r"\b((?:llama4coder[_:]|ray_)[A-Za-z0-9_:]+)")
 
 
 def recorded(series: str, where: str = "") -> str:
@@ -41,5 +41,5 @@ def zero_if_none(query: str) -> str:
 
 
 def series_of(query: str) -> Iterator[str]:
-    """Every name of ours that a query reads, recorded ones too."""
+    """Every name of ours or of Ray's that a query reads, recorded ones too."""
     yield from dict.fromkeys(_SERIES.findall(query))

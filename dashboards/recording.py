@@ -41,6 +41,9 @@ def _traffic() -> Iterator[Recording]:
         "llama4coder:preemptions:ratio15m",
         f"{rate_of('llama4coder_preemptions_total', '15m')} / {rate_of(ADMITTED, '15m')}",
     )
+    routed = "llama4coder_route_decisions_total"
+    blind = rate_of(routed, where='{reason="unknown"}')
+    yield Recording("llama4coder:routed_blindly:ratio5m", f"({blind} or 0 * {rate_of(routed)}) / {rate_of(routed)}")
     cached = rate_of("llama4coder_cached_input_tokens_total")
     yield Recording("llama4coder:prefix_hits:ratio5m", f"{cached} / {rate_of('llama4coder_input_tokens_total')}")
     ttft = "llama4coder_time_to_first_token_seconds"
@@ -83,7 +86,7 @@ def _replicas() -> Iterator[Recording]:
     )
     yield Recording("llama4coder:kv_usage:max", "max by (deployment) (llama4coder_kv_usage_ratio)")
     running = "sum by (deployment) (llama4coder_running_requests)"
-    targets = 'sum without (pool) (llama4coder:replicas:ready{pool="target"})'
+    targets = '(sum without (pool) (llama4coder:replicas:ready{pool="target"}) > 0)'  # no peak is infinite
     yield Recording("llama4coder:sequences:mean", f"{running} / {targets}")
 
 

@@ -22,7 +22,11 @@ def scrape_config() -> Mapping[str, Any]:
                 "metrics_path": "/metrics",
                 "static_configs": [{"targets": [ADDRESS], "labels": {"deployment": DEPLOYMENT}}],
             },
-            {"job_name": RAY_JOB, "file_sd_configs": [{"files": [RAY_FILE]}]},
+            {
+                "job_name": RAY_JOB,
+                "file_sd_configs": [{"files": [RAY_FILE]}],
+                "relabel_configs": [{"target_label": "cluster", "replacement": DEPLOYMENT}],
+            },
         ],
     }
 

@@ -46,10 +46,16 @@ def available_memory_bytes(proc: Path, cgroup: Path) -> int:
     available = int(meminfo["MemAvailable"].split()[0]) * 1024
     try:
         limit = (cgroup / "memory.max").read_text().strip()
-        current = int((cgroup / "memory.current").read_text())
+        current = int((cgroup / "memory.current").read_text()) - _idle_file_bytes(cgroup)
     except (OSError, ValueError):
         return available
     return available if limit == "max" else max(0, min(available, int(limit) - current))
+
+
+def _idle_file_bytes(cgroup: Path) -> int:
+    """Pages of files that have been read, weights for one: the container counts them, and gives them up when asked."""
+    lines = (cgroup / "memory.stat").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
 
 
 def _detect_gpu(num_cpus: int, *, lends_gpus: bool) -> Machine | None:

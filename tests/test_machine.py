@@ -22,7 +22,16 @@ def test_the_smaller_of_machine_and_container(
     if limit is not None and current is not None:
         (tmp_path / "memory.max").write_text(limit + "\n")
         (tmp_path / "memory.current").write_text(current + "\n")
+        (tmp_path / "memory.stat").write_text("anon 4000000\nfile 900\nactive_file 300\n")
     assert available_memory_bytes(tmp_path, tmp_path) == expected
+
+
+def test_files_that_were_read_take_no_memory_from_a_container(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    (tmp_path / "memory.max").write_text("6000000\n")
+    (tmp_path / "memory.current").write_text("5900000\n")
+    (tmp_path / "memory.stat").write_text("anon 1900000\ninactive_file 4000000\nactive_file 0\n")
+    assert available_memory_bytes(tmp_path, tmp_path) == 4_100_000
 
 
 def test_cpu_flags(tmp_path: Path) -> None:

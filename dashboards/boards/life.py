@@ -1,5 +1,6 @@
 """Start, drain and failures: whether replicas are there, how they came, and what became of their requests."""
 
+from dashboards.boards.ray import NODES, SERVE
 from dashboards.panels import Board, Colour, Panel, Query, Section, Threshold, Unit, number
 from dashboards.promql import DEPLOYMENT, REPLICA, quantile, rate, recorded, zero_if_none
 
@@ -160,5 +161,7 @@ LIFE = Board(
                 Panel("Steps", Unit.PER_S, (Query(rate(f"{_STEP}_count"), "steps"),)),
             ),
         ),
+        SERVE,
+        NODES,
     ),
 )

@@ -20,7 +20,8 @@ class RoutingObserver(Protocol):
     def on_route(self, reason: RouteReason, num_cached_tokens: int, overhead_s: float, report_age_s: float) -> None:
         """A request was sent to a replica that should have so many of its tokens cached.
 
-        `overhead_s` is what choosing took; `report_age_s` is how old the oldest report was that it rests on.
+        `overhead_s` is what choosing took; `report_age_s` is how long ago that replica reported that has been silent
+        for longest, which keeps it from being chosen.
         """
         ...
 

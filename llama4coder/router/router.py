@@ -68,9 +68,12 @@ class Router:
             replica=replica,
             reason=choice.reason if len(candidates) > 1 else RouteReason.ONLY,
             num_cached_tokens=choice.candidate.num_cached_tokens,
-            report_age_s=max(view.age_s(now_s) for view in reporting.values()),
             fingerprint=self._views[replica].fingerprint,
         )
+
+    def oldest_report_s(self, now_s: float) -> float:
+        """How long ago that replica last reported that has been silent for longest; zero if none is known."""
+        return max((view.age_s(now_s) for view in self._views.values()), default=0.0)
 
     def has_room_beside(self, replica: str, request: GenerateRequest, now_s: float) -> bool:
         """Whether another replica than the one that has refused a request would take it now."""

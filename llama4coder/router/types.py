@@ -61,5 +61,4 @@ class Route:
     replica: str
     reason: RouteReason
     num_cached_tokens: int  # as far as is known
-    report_age_s: float  # of the oldest report that was considered
     fingerprint: Fingerprint = UNMARKED  # of the replica

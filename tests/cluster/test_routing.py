@@ -1,9 +1,11 @@
 """The router at work in an ingress."""
 
 import asyncio
+import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import pytest
 from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import DeploymentUnavailableError
 
@@ -26,10 +28,11 @@ class Watcher:
     def __init__(self) -> None:
         self.routes: list[tuple[RouteReason, int]] = []
         self.prefixes: list[int] = []
+        self.ages_s: list[float] = []
 
     def on_route(self, reason: RouteReason, num_cached_tokens: int, overhead_s: float, report_age_s: float) -> None:
         assert 0 < overhead_s < 10
-        assert 0 <= report_age_s < 10
+        self.ages_s.append(report_age_s)
         self.routes.append((reason, num_cached_tokens))
 
     def on_prefix(self, num_cached_tokens: int) -> None:
@@ -51,6 +54,18 @@ def test_decisions_and_what_came_of_them_are_observed() -> None:
     assert routing.choose(request("3", prompt_of(1, 320)), NOBODY).replica == "b"
     assert watcher.routes == [(RouteReason.UNKNOWN, 0), (RouteReason.PREFIX, 320), (RouteReason.ONLY, 320)]
     assert watcher.prefixes == [304]
+    assert all(0 <= age_s < 10 for age_s in watcher.ages_s)
+
+
+def test_a_silent_replica_is_told_of_though_it_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = Watcher()
+    routing = Routing(Router(KVAware(), BLOCK_SIZE), watcher)
+    routing.receive(report("a"))
+    later_s = time.monotonic() + 30
+    monkeypatch.setattr("cluster.routing.time.monotonic", lambda: later_s)
+    assert routing.choose(request("1", [1]), NOBODY).replica is None
+    assert watcher.routes == [(RouteReason.UNKNOWN, 0)]
+    assert watcher.ages_s == [pytest.approx(30, abs=5)]
 
 
 class FakeTarget:

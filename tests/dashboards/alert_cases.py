@@ -75,7 +75,14 @@ def _load(per_minute: int) -> Series:
 
 
 def _reports(age_s: int, choices: int) -> Series:
-    return {of("route_report_age_seconds"): f"{age_s}x60", of("route_decisions_total"): f"0+{choices}x60"}
+    decisions = of("route_decisions_total", 'reason="only"')
+    return {of("route_report_age_seconds"): f"{age_s}x60", decisions: f"0+{choices}x60"}
+
+
+def _placed(by_serve: int, *ready: int) -> Series:
+    decisions = {"only": 100 - by_serve, "unknown": by_serve}
+    counted = {of("route_decisions_total", f'reason="{reason}"'): f"0+{n}x60" for reason, n in decisions.items()}
+    return counted | _replicas(1, *ready)
 
 
 def _lookups(late: int) -> Series:
@@ -83,6 +90,13 @@ def _lookups(late: int) -> Series:
         of("pool_lookups_total", 'result="hit"'): f"0+{100 - late}x60",
         of("pool_lookups_total", 'result="late"'): f"0+{late}x60",
     }
+
+
+def _scraped(*instances: str, job: str = "llama4coder") -> Series:
+    """By two processes of the deployment, each at every address."""
+    of_each = [(instance, replica) for instance in instances for replica in ("i", "t")]
+    name, where = "active_streams", (f'job="{job}"',)
+    return {of(name, *where, f'instance="{one}"', f'replica="{replica}"'): "0x60" for one, replica in of_each}
 
 
 _RECOVERED, _PROBES = of("recovered_requests_total"), of("engine_probe_failures_total")
@@ -97,7 +111,8 @@ CASES: Sequence[Case] = (
     Case("FirstTokenBudgetBurn", _first_tokens(10, 100), _first_tokens(95, 100), severity="page"),
     Case("FirstTokenBudgetBurn", _first_tokens(60, 100), _first_tokens(75, 100), severity="ticket"),
     Case("TargetDown", {_UP: "1x40 0x20"}, {_UP: "1x60"}),
-    Case("ScrapedTwice", {_UP: "1x60", _UP.replace('"a"', '"b"'): "1x60"}, {_UP: "1x60"}),
+    Case("ScrapedTwice", _scraped("a", "b"), _scraped("a")),
+    Case("ScrapedTwice", _scraped("a") | _scraped("a", job="again"), _scraped("a")),
     Case("NoReplicaReady", _replicas(1, 0), _replicas(2, 1)),
     Case("NoReplicaReady", _replicas(1), _replicas(1, 1)),
     Case("ReplicaMissing", _replicas(2, 1), _replicas(2, 1, 1)),
@@ -110,6 +125,8 @@ CASES: Sequence[Case] = (
     Case("ManyPreemptions", _admitted(100, "preemptions_total", 10), _admitted(100, "preemptions_total", 1)),
     Case("MemoryHeadroomLow", {_HEADROOM: "5e8x60"}, {_HEADROOM: "2e9x60"}),
     Case("RouterBlind", _reports(30, 5), _reports(30, 0)),
+    Case("RouterBlind", _placed(20, 1), _placed(2, 1)),
+    Case("RouterBlind", _placed(100, 1), _placed(100, 0)),
     Case("DraftPoolGone", _replicas(2, 1, pool="draft"), _replicas(2, 1, 1, pool="draft")),
     Case("DraftPoolLate", _lookups(50), _lookups(10)),
     Case("PlanTooFast", _first_token_plan(30), _first_token_plan(90)),
@@ -121,5 +138,17 @@ CASES: Sequence[Case] = (
 _GROWING, _LEVEL = "0.3+0.0015x300", "0.6x300"  # a value an hour
 CAPACITY = Case("CapacityRunsOut", {of("kv_usage_ratio"): _GROWING}, {of("kv_usage_ratio"): _LEVEL}, at="240h")
 """3.6 % of the capacity a day, of which a third is left after ten days."""
+CAPACITY_WITH_GAP = Case(
+    "CapacityRunsOut",
+    {
+        of("running_requests"): "3+0.015x300",
+        of("planned_max_sequences"): "10x300",
+        of("configured_replicas", 'pool="target"', 'replica="i"'): "1x300",
+        of("replica_ready", 'pool="target"', 'replica="r"'): "1x200 0 1x99",
+    },
+    CAPACITY.quiet,
+    at="240h",
+)
+"""One hour without a replica spoils no trend."""
 CAPACITY_TOO_SOON = Case("CapacityRunsOut", CAPACITY.fires, CAPACITY.fires, at="60h")
 """A trend of two days is none."""

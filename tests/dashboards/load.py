@@ -36,6 +36,9 @@ class Clients:
         self._threads: list[threading.Thread] = []
         self.statuses: dict[int, int] = {}
 
+    def __len__(self) -> int:
+        return len(self._threads)
+
     def start(self, number: int, ask: Ask) -> None:
         """Add so many."""
         for index in range(number):

@@ -126,14 +126,24 @@ def _chart(panel: Panel, curves: Sequence[Curve], box: Box, span: Span) -> Itera
             y = axes.y(threshold.value)
             yield _path([Point(inner.x, y), Point(inner.x + inner.width, y)], _COLOURS[threshold.colour], dashes="4 4")
     for index, curve in reversed(list(enumerate(drawn))):  # of a stack the highest first, the others over it
-        points = [Point(axes.x(point.x), axes.y(min(max(point.y, axes.low), axes.high))) for point in curve.points]
-        if panel.is_stacked:
-            yield _area(points, inner, _SERIES[index % len(_SERIES)])
-        yield _path(points, _SERIES[index % len(_SERIES)])
+        for run in _runs(curve.points, 1.5 * span.step_s):
+            points = [Point(axes.x(point.x), axes.y(min(max(point.y, axes.low), axes.high))) for point in run]
+            if panel.is_stacked:
+                yield _area(points, inner, _SERIES[index % len(_SERIES)])
+            yield _path(points, _SERIES[index % len(_SERIES)])
     for index, curve in enumerate(names):
         yield from _name(panel, curve, _SERIES[index % len(_SERIES)], _place_of(box, index, num_rows))
     if len(curves) > len(names):
         yield text(box.x + box.width - 8, box.y + 16, f"{len(curves) - len(names)} more", anchor="end")
+
+
+def _runs(points: Sequence[Point], longest_s: float) -> Iterator[Sequence[Point]]:
+    """Parts without a gap: where there was nothing, there is no line."""
+    begin = 0
+    for end in range(1, len(points) + 1):
+        if end == len(points) or points[end].x - points[end - 1].x > longest_s:
+            yield points[begin:end]
+            begin = end
 
 
 def _place_of(box: Box, index: int, num_rows: int) -> Point:
@@ -144,7 +154,7 @@ def _place_of(box: Box, index: int, num_rows: int) -> Point:
 def _name(panel: Panel, curve: Curve, colour: str, at: Point) -> Iterator[str]:
     yield line(Point(at.x, at.y - 4), Point(at.x + 14, at.y - 4), colour, 3)
     name = curve.name if len(curve.name) <= 24 else f"{curve.name[:23]}…"
-    yield text(at.x + 20, at.y, f"{name}  {told(curve.last, panel.unit)}")
+    yield text(at.x + 20, at.y, f"{name}: {told(curve.last, panel.unit)}")
 
 
 def _axes_for(panel: Panel, curves: Sequence[Curve], box: Box, span: Span) -> _Axes:

@@ -2,8 +2,8 @@
 
     python -m tests.dashboards.screens docs/dashboards [--minutes 6]
 
-A calm third, a third of overload, and a calm one in which a rank is killed. The rules are the generated ones, but that
-alerts wait for nothing.
+On a Ray whose exporters are scraped, too. A calm third, a third of overload, and a calm one in which a rank is killed.
+The rules are the generated ones, but that alerts wait for nothing.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dashboards.boards import BOARDS
 from dashboards.scraping import DEPLOYMENT
 from tests.dashboards.load import Ask, until
 from tests.dashboards.picture import Span, picture
-from tests.dashboards.watched import CALM, PLAN, Watched, watched_deployment
+from tests.dashboards.watched import CALM, PLAN, Watched, watched_on_ray
 
 OVERLOAD = Ask(max_tokens=(400, 800))
 
@@ -27,7 +27,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     options.folder.mkdir(parents=True, exist_ok=True)
-    with watched_deployment(PLAN) as watched:
+    with watched_on_ray(PLAN) as watched:
         start_s = time.time()
         _drive(watched, 60 * options.minutes)
         span = Span(start_s, time.time(), DEPLOYMENT)

@@ -7,22 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dashboards.alerts import alert_groups
 from dashboards.boards import BOARDS
 from dashboards.generate import FOLDER, UndeclaredMetric, check_names, files, queries
+from dashboards.ray_series import RAY_SERIES
 from dashboards.rules import Alert
+from dashboards.scraping import scrape_config
 from llama4coder.obs.catalogue import declared_metrics
 
 FILES = files()
 REPOSITORY = FOLDER.parent
 RUNBOOK = REPOSITORY / "docs/runbook.md"
 ALERTS = [rule for group in alert_groups() for rule in group.rules if isinstance(rule, Alert)]
-METRICS = declared_metrics()
+METRICS = {**declared_metrics(), **RAY_SERIES}
 
-ADDED = {"deployment", "replica", "instance", "le"}  # by the scrape config, by the hub, and by histograms
+ADDED = {"deployment", "cluster", "replica", "job", "instance", "le"}  # by scraping, by the hub, and by histograms
 RECORDED = {"pool", "figure", "resource"}
-_MATCHERS = re.compile(r"(llama4coder_\w+)\{([^}]*)\}")
+_MATCHERS = re.compile(r"((?:llama4coder|ray)_\w+)\{([^}]*)\}")
 _LABEL = re.compile(r"(\w+)\s*[=!]")
 _GROUPED = re.compile(r"\b(?:by|on|without) \(([^)]*)\)")
 
@@ -120,3 +123,18 @@ def test_the_runbook_and_the_alerts_agree_on_settings() -> None:
     text = RUNBOOK.read_text(encoding="utf-8")
     for section, name in re.findall(r"`((?:engine|server|speculation)(?:\.pool|\.draft)?)\.(\w+)", text):
         assert name in sections[section].model_fields, f"{section}.{name}"
+
+
+def test_pods_are_scraped_with_the_labels_that_queries_ask_for() -> None:
+    configured, rays = scrape_config()["scrape_configs"]
+    added = [{"job": configured["job_name"], **configured["static_configs"][0]["labels"]}]
+    added += [
+        {"job": rays["job_name"], **{each["target_label"]: each["replacement"] for each in rays["relabel_configs"]}}
+    ]
+    monitors = yaml.safe_load_all((REPOSITORY / "deploy/kuberay/base/monitor.yaml").read_text(encoding="utf-8"))
+    endpoints = [monitor["spec"]["podMetricsEndpoints"][0] for monitor in monitors]
+    fixed = [
+        {each["targetLabel"]: each["replacement"] for each in endpoint["relabelings"] if "replacement" in each}
+        for endpoint in endpoints
+    ]
+    assert fixed == added

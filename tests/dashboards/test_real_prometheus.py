@@ -14,12 +14,12 @@ import pytest
 
 from dashboards.alerts import alert_groups
 from dashboards.generate import queries
+from dashboards.promql import DEPLOYMENT as DEPLOYMENT_LABEL
 from dashboards.recording import recording_groups
 from dashboards.rules import Recording
 from dashboards.scraping import DEPLOYMENT
 from tests.dashboards.load import Ask, until
 from tests.dashboards.watched import CALM, DRAFT, WRONG_PLAN, Watched, watched_deployment
-from tests.support.watching import processes_named
 
 pytestmark = [
     pytest.mark.cluster,
@@ -40,7 +40,7 @@ BY_CAUSE = frozenset(
         *("DraftPoolGone", "PlanTooFast", "PlanMemoryWrong", "LoadAbovePlan", "KeyRefusals"),
     }
 )
-"""The other alerts fire in tests/dashboards/test_rules.py, on series that are written down."""
+"""The other alerts fire in tests/dashboards/test_real_causes.py."""
 
 _log = logging.getLogger(__name__)  # told with `pytest --log-cli-level=INFO`
 
@@ -73,7 +73,7 @@ def filled(expression: str, window: str = "2m") -> str:
 
 
 def test_every_panel_has_data(calm: Watched) -> None:
-    asked: Mapping[str, str] = {place: query for place, query in queries().items() if "$deployment" in query}
+    asked: Mapping[str, str] = {place: query for place, query in queries().items() if DEPLOYMENT_LABEL in query}
     now_s = time.time()
     answers = {
         place: calm.prometheus.lines(filled(query), now_s - CALM_S / 2, now_s, 2.0) for place, query in asked.items()
@@ -132,7 +132,7 @@ def test_many_short_requests_are_more_than_was_planned(calm: Watched) -> None:
 
 def test_wrong_keys(calm: Watched) -> None:
     for _ in range(120):
-        httpx.get(f"{calm.server.url}/v1/models", headers={"authorization": "Bearer no"}, timeout=30)
+        httpx.get(f"{calm.url}/v1/models", headers={"authorization": "Bearer no"}, timeout=30)
     assert fires(calm, "KeyRefusals")
 
 
@@ -157,12 +157,12 @@ def test_lost_ranks(calm: Watched) -> None:
 
 def test_lost_drafts(calm: Watched) -> None:
     assert until(lambda: "DraftPoolGone" in calm.prometheus.ever_fired(), 300, lambda: calm.kill(DRAFT))
-    assert until(lambda: bool(processes_named(calm.server.process.pid, DRAFT)), 120)
+    assert until(lambda: bool(calm.find(DRAFT)), 120)
 
 
 def test_a_server_that_is_stopped(calm: Watched) -> None:
     """The last test with this one."""
-    calm.server.stop()
+    calm.stop()
     down = 'ALERTS{alertname="TargetDown", alertstate="firing"}'
     assert until(lambda: bool(calm.prometheus.query(down)), 60)
     fired = calm.prometheus.ever_fired()

@@ -14,7 +14,7 @@ from dashboards.alerts import alert_groups
 from dashboards.generate import FOLDER
 from dashboards.recording import recording_groups
 from dashboards.rules import Alert
-from tests.dashboards.alert_cases import CAPACITY, CAPACITY_TOO_SOON, CASES, DEPLOYMENT, Case, Series
+from tests.dashboards.alert_cases import CAPACITY, CAPACITY_TOO_SOON, CAPACITY_WITH_GAP, CASES, DEPLOYMENT, Case, Series
 
 RULES = FOLDER / "prometheus/rules"
 
@@ -87,7 +87,8 @@ def test_alerts_fire_on_their_cause_and_on_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_trend_of_days(tmp_path: Path) -> None:
-    done = check(tmp_path, [*both(CAPACITY), both(CAPACITY_TOO_SOON)[1]], "1h")
+    cases = [*both(CAPACITY), *both(CAPACITY_WITH_GAP), both(CAPACITY_TOO_SOON)[1]]
+    done = check(tmp_path, cases, "1h")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

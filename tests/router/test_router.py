@@ -45,9 +45,13 @@ class TestKnowing:
     def test_age_of_the_oldest_report_is_told(self) -> None:
         router = router_of(report("a"))
         router.receive(report("b"), 0.5)
-        route = router.route(request("1", [1]), NOBODY, 1.0)
-        assert route is not None
-        assert route.report_age_s == 1.0
+        assert router.oldest_report_s(1.0) == 1.0
+        router.receive(report("b", 2), 10.0)
+        assert router.oldest_report_s(10.0) == 10.0, "of the silent one, which is not chosen"
+        router.keep({"b"})
+        assert router.oldest_report_s(10.5) == 0.5
+        router.keep(())
+        assert router.oldest_report_s(10.5) == 0.0
 
     def test_whoever_has_gone_is_forgotten(self) -> None:
         router = router_of(report("a"), report("b", num_running=5))
@@ -81,7 +85,7 @@ class TestChoosing:
     def test_a_prefix_draws_its_requests(self) -> None:
         router = router_of(report("a"), report("b", cached=prompt_of(1, 320), num_running=3))
         route = router.route(request("1", prompt_of(1, 320)), NOBODY, 0.0)
-        assert route == Route("b", RouteReason.PREFIX, 320, 0.0)
+        assert route == Route("b", RouteReason.PREFIX, 320)
 
     def test_one_token_must_be_computed(self) -> None:
         router = router_of(report("a", cached=range(320)), report("b", num_running=9))
@@ -92,7 +96,7 @@ class TestChoosing:
     def test_prompt_logprobs_share_nothing(self) -> None:
         router = router_of(report("a"), report("b", cached=range(320), num_running=1))
         asked = request("1", range(320), num_prompt_logprobs=0)
-        assert router.route(asked, NOBODY, 0.0) == Route("a", RouteReason.LOAD, 0, 0.0)
+        assert router.route(asked, NOBODY, 0.0) == Route("a", RouteReason.LOAD, 0)
         begun = replace(asked, request_id="1~2", output_token_ids=(1, 2))
         assert replica_of(router.route(begun, NOBODY, 0.0)) == "b"
 
@@ -105,7 +109,7 @@ class TestChoosing:
 
     def test_only_one_is_left(self) -> None:
         router = router_of(report("a", is_draining=True), report("b", num_running=9))
-        assert router.route(request("1", [1]), NOBODY, 0.0) == Route("b", RouteReason.ONLY, 0, 0.0)
+        assert router.route(request("1", [1]), NOBODY, 0.0) == Route("b", RouteReason.ONLY, 0)
 
     def test_whoever_lost_it_is_avoided(self) -> None:
         router = router_of(report("a"), report("b", num_running=9))
@@ -136,8 +140,8 @@ class TestSent:
         router = router_of(report("a"), report("b", num_running=9))
         first = router.route(request("1", prompt_of(1, 320, 1)), NOBODY, 0.0)
         second = router.route(request("2", prompt_of(1, 320, 2)), NOBODY, 0.0)
-        assert first == Route("a", RouteReason.LOAD, 0, 0.0)
-        assert second == Route("a", RouteReason.PREFIX, 320, 0.0)
+        assert first == Route("a", RouteReason.LOAD, 0)
+        assert second == Route("a", RouteReason.PREFIX, 320)
 
     def test_sent_blocks_take_room(self) -> None:
         router = router_of(report("a", num_available_blocks=30), report("b", num_running=50))
@@ -269,5 +273,5 @@ def test_whatever_is_lost_late_or_repeated_a_report_of_everything_sets_right(
         for who, num_running in (("a", 3), ("b", 2), ("c", 1)):
             router.receive(report(who, number, cached=prompt_of(7, 64), num_running=num_running), 0.0)
     route = router.route(request("last", prompt_of(7, 64)), NOBODY, 0.0)
-    assert route == Route("c", RouteReason.LOAD, 64, 0.0)
+    assert route == Route("c", RouteReason.LOAD, 64)
     assert router._views["a"].candidate_for(router._query(request("last", [1]), NOBODY)).num_sequences == 3

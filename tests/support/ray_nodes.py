@@ -68,6 +68,12 @@ class RayNodes:
     folder: Path
     head: str = HEAD
     environment: Mapping[str, str] = field(default_factory=dict)  # of every process, beside the tests' own
+    has_dashboard: bool = False  # which lists Ray's exporters for a Prometheus
+
+    @property
+    def exporters(self) -> Path:
+        """The list."""
+        return self.folder / "r" / "prom_metrics_service_discovery.json"
 
     def start_head(self, num_cpus: float) -> None:
         """Start it, or start it anew at the same address."""
@@ -75,7 +81,8 @@ class RayNodes:
         # Ray takes a living worker of this machine, which still names the head that was killed, for that head.
         (self.folder / "r" / "ray_current_cluster").unlink(missing_ok=True)
         start = ["start", "--head", f"--node-ip-address={self.head}", f"--port={port}", "--labels=node=head"]
-        self._start([*start, f"--temp-dir={self.folder / 'r'}", "--include-dashboard=false"], num_cpus)
+        dashboard = [f"--include-dashboard={str(self.has_dashboard).lower()}", f"--dashboard-port={free_port()}"]
+        self._start([*start, f"--temp-dir={self.folder / 'r'}", *dashboard], num_cpus)
 
     def start_node(self, address: str, num_cpus: float, inside: Sequence[str] = ()) -> None:
         """Add a worker node; `inside` is a command that runs others in a network namespace."""
@@ -140,13 +147,18 @@ class RayNodes:
 
 @contextlib.contextmanager
 def ray_nodes(
-    head_cpus: float, environment: Mapping[str, str] | None = None, head: str = HEAD, front: str | None = None
+    head_cpus: float,
+    environment: Mapping[str, str] | None = None,
+    head: str = HEAD,
+    front: str | None = None,
+    *,
+    has_dashboard: bool = False,
 ) -> Iterator[RayNodes]:
     """A Ray that has a head; the endpoint is at `front`, or on the head."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     port, gcs_port = free_ports(2)
     url = f"http://{front or head}:{port}"
-    nodes = RayNodes(url, f"{head}:{gcs_port}", folder, head, dict(environment or {}))
+    nodes = RayNodes(url, f"{head}:{gcs_port}", folder, head, dict(environment or {}), has_dashboard)
     try:
         nodes.start_head(head_cpus)
         yield nodes

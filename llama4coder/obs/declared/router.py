@@ -34,7 +34,7 @@ class RouterMetrics:
         )
         self.route_report_age = Gauge(
             "llama4coder_route_report_age_seconds",
-            "Age of the oldest report that the last choice of a replica rested on",
+            "Age of the oldest report of a target replica when a request was last sent to one",
             registry=registry,
         )
 

@@ -1,0 +1,133 @@
+"""What Ray itself tells, for those who ask why a replica is not there."""
+
+from dashboards.panels import Panel, Query, Section, Unit
+from dashboards.promql import WINDOW, zero_if_none
+from dashboards.ray_series import of_ray
+
+_NOTE = "From Ray's own exporters, which `llama4coder serve` turns off."
+_GPU_NOTE = f"{_NOTE} Nothing without a GPU."
+_STARTS, _CHECKS = "ray_serve_replica_startup_latency_ms", "ray_serve_health_check_latency_ms"
+_GPU = "{{ip}} GPU {{GpuIndex}}"
+_USED, _FREE = of_ray("ray_node_gram_used"), of_ray("ray_node_gram_available")
+_MIB = 2**20
+
+
+def _by_deployment(series: str) -> str:
+    return f"sum by (deployment) ({of_ray(series)})"
+
+
+def _each_check(share: float) -> str:
+    checks = f"sum by (le) (rate({of_ray(f'{_CHECKS}_bucket')}[{WINDOW}]))"
+    return f"histogram_quantile({share:g}, {checks}) / 1000"
+
+
+def _devices(where: str) -> str:
+    devices = 'Name=~"CPU|GPU"'
+    return f"sum by (Name) ({of_ray('ray_resources', f'{devices}, {where}')})"
+
+
+SERVE = Section(
+    "Ray Serve",
+    (
+        Panel(
+            "Replicas that Serve finds healthy",
+            Unit.COUNT,
+            (Query(_by_deployment("ray_serve_deployment_replica_healthy"), "{{deployment}}"),),
+            note=_NOTE,
+        ),
+        Panel(
+            "Replicas that Serve has started",
+            Unit.COUNT,
+            (Query(_by_deployment(f"{_STARTS}_count"), "{{deployment}}, ever"),),
+            note=_NOTE,
+        ),
+        Panel(
+            "A start, mean",
+            Unit.SECONDS,
+            (
+                Query(
+                    f"{_by_deployment(f'{_STARTS}_sum')} / {_by_deployment(f'{_STARTS}_count')} / 1000",
+                    "{{deployment}}",
+                ),
+            ),
+            note=_NOTE,
+        ),
+        Panel(
+            "Health checks",
+            Unit.SECONDS,
+            tuple(Query(_each_check(share), f"p{share * 100:g}") for share in (0.5, 0.95)),
+            note=f"{_NOTE} A replica that fails three of them is replaced.",
+        ),
+        Panel(
+            "Calls under way",
+            Unit.COUNT,
+            (Query(_by_deployment("ray_serve_replica_processing_queries"), "{{deployment}}"),),
+            note=_NOTE,
+        ),
+        Panel(
+            "Calls that wait for a replica",
+            Unit.COUNT,
+            (Query(_by_deployment("ray_serve_deployment_queued_queries"), "{{deployment}}"),),
+            note=_NOTE,
+        ),
+    ),
+)
+
+NODES = Section(
+    "Nodes",
+    (
+        Panel(
+            "CPU in use",
+            Unit.SHARE,
+            (Query(f"{of_ray('ray_node_cpu_utilization')} / 100", "{{ip}}"),),
+            note=_NOTE,
+            highest=1,
+        ),
+        Panel(
+            "Memory in use",
+            Unit.SHARE,
+            (Query(f"{of_ray('ray_node_mem_used')} / {of_ray('ray_node_mem_total')}", "{{ip}}"),),
+            note=_NOTE,
+            highest=1,
+        ),
+        Panel(
+            "Disk in use",
+            Unit.SHARE,
+            (Query(f"{of_ray('ray_node_disk_utilization_percentage')} / 100", "{{ip}}"),),
+            note=_NOTE,
+            highest=1,
+        ),
+        Panel(
+            "GPU in use",
+            Unit.SHARE,
+            (Query(zero_if_none(f"{of_ray('ray_node_gpus_utilization')} / 100"), _GPU),),
+            note=_GPU_NOTE,
+            highest=1,
+        ),
+        Panel(
+            "GPU memory in use",
+            Unit.BYTES,
+            (
+                Query(zero_if_none(f"{_USED} * {_MIB}"), _GPU),
+                Query(zero_if_none(f"sum ({_USED} + {_FREE}) * {_MIB}"), "all that there is"),
+            ),
+            note=_GPU_NOTE,
+        ),
+        Panel(
+            "Given away by Ray",
+            Unit.COUNT,
+            (
+                Query(_devices('State="USED"'), "{{Name}} given"),
+                Query(_devices('State=~"USED|AVAILABLE"'), "{{Name}} in all"),
+            ),
+            note=f"{_NOTE} A replica for which there is no room waits.",
+        ),
+        Panel(
+            "Object store",
+            Unit.BYTES,
+            (Query(f"sum by (Location) ({of_ray('ray_object_store_memory')})", "{{Location}}"),),
+            note=f"{_NOTE} Prompts and tokens do not pass through it; what is spilled would be on a disk.",
+            is_stacked=True,
+        ),
+    ),
+)
