@@ -116,6 +116,20 @@ def test_the_gain_is_the_pools_part() -> None:
     assert judged(PoolLookup.LATE, 1.0).use("a").late_share == pytest.approx(1 - (63 / 64) ** 100)
 
 
+def test_a_pool_that_nobody_asks_is_of_no_use() -> None:
+    """As under load at which longer steps do not pay."""
+    meter = PoolMeter(Metrics(CollectorRegistry()), rest_s=60.0, clock=Clock())
+    for num_replicas in (0, 1):
+        assert meter.use("a").gain == 0.0, "not known"
+        meter.on_pool_replicas(num_replicas)
+        for _ in range(1000):
+            meter.on_drafts([])
+            meter.on_speedup(1.0)
+    assert meter.use("a").gain == 1.0
+    meter.on_pool_replicas(0)
+    assert meter.is_resting
+
+
 def test_a_pool_that_was_of_no_use_is_left_alone_for_a_while_when_it_has_gone() -> None:
     useless = judged(PoolLookup.HIT, 1.5)
     assert not useless.is_resting

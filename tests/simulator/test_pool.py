@@ -22,14 +22,14 @@ CHOICES = ReplicaChoices(
     context_length=4096, num_blocks=1024, max_sequences=16, max_queued_requests=1000, method="pool", max_draft_tokens=4
 )
 CHEAP, DEAR = FixedTimes(0.02, 0.0001), FixedTimes(0.0, 0.005)  # what guesses cost a target to check
-START_S = 5.0
+START_S, UP_S, DOWN_S = 2.0, 1.0, 8.0
 
 
 def plan(least: int, most: int, draft_token_s: float = 0.002) -> PoolPlan:
     """Each sequence more makes a guess take so much longer."""
     return PoolPlan(
         times=DraftTimes(FixedTimes(0.001, draft_token_s)),
-        policy=DraftPolicy(Bounds(least, most), Delays(3.0, 15.0)),
+        policy=DraftPolicy(Bounds(least, most), Delays(UP_S, DOWN_S)),
         rest_s=60.0,
         starting=Starting(process_s=START_S, storage_bytes_per_s=1e12),
     )
@@ -80,16 +80,16 @@ def test_it_follows_a_day_of_load_and_is_empty_at_night() -> None:
 
 
 def test_under_load_at_which_guesses_do_not_pay_it_goes_and_is_left_alone() -> None:
-    simulation, pool = simulated(plan(0, 4), alike(16, 0.01, 50, 500), DEAR, chance=0.3)
+    simulation, pool = simulated(plan(0, 4), alike(8, 0.01, 50, 1200), DEAR, chance=0.3)
     assert numbers(simulation) == [0, 1, 0]
     assert vars(pool)["_state"].pace.reason is ScaleReason.NO_GAIN
     left = next(one for one in reversed(simulation.timeline.moments) if one.num_drafting)
-    assert simulation.now_s > left.time_s + 10.0, "under the same load"
+    assert simulation.now_s > left.time_s + 3.0, "under the same load"
 
 
 def test_late_guesses_call_for_replicas_which_are_in_time() -> None:
-    load = alike(12, 0.1, 50, 400)
-    slow = 0.01  # seconds of a guess for each sequence: too late for one replica
+    load = alike(6, 0.1, 50, 2000)
+    slow = 0.006  # seconds of a guess for each sequence: too late for one replica
     alone, one = simulated(plan(1, 1, slow), load)
     scaled, _ = simulated(plan(1, 6, slow), load)
     assert numbers(alone) == [1]
@@ -101,7 +101,7 @@ def test_late_guesses_call_for_replicas_which_are_in_time() -> None:
 def test_a_replica_that_starts_is_late_and_paid_for() -> None:
     simulation, _ = simulated(plan(0, 1), alike(1, 1.0, 50, 400), chance=0.0)
     first = next(one for one in simulation.timeline.moments if one.num_drafting)
-    assert START_S + 3.0 <= first.time_s < START_S + 6.0
+    assert START_S + UP_S <= first.time_s < START_S + UP_S + 3.0
     assert simulation.measures.draft_gpu_s >= START_S
 
 
