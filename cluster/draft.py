@@ -13,12 +13,12 @@ from cluster.channel.draft_server import DraftServer
 from cluster.channel.endpoint import bind_encrypted
 from cluster.draft_directory import Whereabouts
 from cluster.draft_loading import load_drafter
-from cluster.draft_meter import DraftMeter
 from cluster.metrics_hub import MetricsPusher
 from cluster.node import node_address
 from llama4coder.obs.metrics import Metrics
 from llama4coder.obs.replicas import Pool
 from llama4coder.resolved import ResolvedConfig
+from llama4coder.scaling.draft_meter import DraftMeter
 from llama4coder.scaling.pool_meter import PoolUse
 from llama4coder.spec.pool_host import PoolHost
 
@@ -52,7 +52,8 @@ class DraftReplica:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Serve for `cluster.draft_scaling`."""
-        return told(self._meter.load(self._server.load, time.monotonic()))
+        served = self._server.load
+        return told(self._meter.load(served.busy_s, served.num_sessions, time.monotonic()))
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces the replica when this raises."""

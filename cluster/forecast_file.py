@@ -19,6 +19,7 @@ class ForecastPlace:
     path: str
     zone: str
     ahead_s: float
+    most: int  # replicas that it may want
 
 
 class ForecastFile:
@@ -28,6 +29,7 @@ class ForecastFile:
         self._path = Path(place.path)
         self._zone = place.zone
         self._ahead_s = place.ahead_s
+        self._most = place.most
         self._forecast = Forecast()
         self._version = 0
         self._checked_s = float("-inf")
@@ -39,8 +41,8 @@ class ForecastFile:
             ConfigError: names the file, and what is wrong with it.
         """
         try:
-            with self._path.open(encoding="utf-8") as lines:
-                return parse_forecast(lines, self._zone)
+            with self._path.open(encoding="utf-8-sig") as lines:  # spreadsheets write a mark first
+                return parse_forecast(lines, self._zone, self._most)
         except (OSError, UnicodeDecodeError, ConfigError) as error:
             raise ConfigError(f"scaling.forecast_file {self._path}: {error}") from error
 

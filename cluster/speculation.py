@@ -12,13 +12,12 @@ from cluster.channel.draft_link import ZmqLinks
 from cluster.draft_directory import DraftDirectory
 from llama4coder.obs.metrics import Metrics
 from llama4coder.resolved import ResolvedConfig
+from llama4coder.scaling.build import pool_rest_s
 from llama4coder.scaling.pool_meter import PoolMeter
 from llama4coder.shape import read_shape
 from llama4coder.spec.build import beside_ngrams, build_speculation, speculate
 from llama4coder.spec.pool_client import PoolClient, PoolLimits
 from llama4coder.spec.types import Speculation
-
-_RESTS = 4  # times the delay after which a pool that is of no use is given up, until it is called for again
 
 
 class TargetSpeculation:
@@ -34,7 +33,7 @@ class TargetSpeculation:
         if pool is None:
             self.for_engine = build_speculation(config, vocab_size, metrics)
         else:
-            meter = PoolMeter(metrics, _RESTS * config.scaling.down_delay_s, time.monotonic)
+            meter = PoolMeter(metrics, pool_rest_s(config.scaling), time.monotonic)
             proposer = self._follow(config, pool, meter)
             self.for_engine = speculate(beside_ngrams(proposer), config, vocab_size, meter)
 

@@ -48,6 +48,6 @@ def number_of_targets(config: ResolvedConfig) -> dict[str, Any]:
     policy = target_policy(scaling, config.target_replicas)
     if scaling.forecast_file is None:
         return number_of_replicas(policy.bounds, _POLICY, policy)
-    place = ForecastPlace(scaling.forecast_file, scaling.forecast_zone, scaling.start_time_s)
+    place = ForecastPlace(scaling.forecast_file, scaling.forecast_zone, scaling.start_time_s, scaling.max_replicas)
     ForecastFile(place).read()
     return number_of_replicas(policy.bounds, _POLICY, policy, forecast=msgspec.to_builtins(place))

@@ -204,9 +204,11 @@ class ScalingConfig(Frozen):
     """Target replicas that there are at most; auto is `target_replicas`: their number is fixed."""
     kv_share: Annotated[float, Field(gt=0, le=1)] = 0.75
     """Share of a replica's KV blocks that may be promised, on average, before there is one replica more."""
+    prefill_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of a replica's time that computing prompts may take; with half of it, tokens come half as fast as alone."""
     backlog_s: Annotated[float, Field(gt=0)] = 2.0
     """Seconds of prompts that may wait to be computed at a replica."""
-    ttft_s: Annotated[float, Field(gt=0)] = 5.0
+    ttft_s: Annotated[float, Field(gt=0)] = 2.0
     """When the slowest tenth of first tokens comes later than that, and later and later, there is one replica more."""
     streams_per_replica: PositiveInt | Auto = "auto"
     """Requests that may run or wait at a replica; auto is three quarters of `engine.max_sequences`."""

@@ -90,6 +90,7 @@ class ResolvedScaling(Frozen):
 
     max_replicas: int
     kv_share: float
+    prefill_share: float
     backlog_s: float
     ttft_s: float
     streams_per_replica: int

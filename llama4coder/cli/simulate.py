@@ -11,33 +11,24 @@ from rich.console import Console
 from llama4coder.cli import simulate_options as options
 from llama4coder.cli.progress import RichProgress
 from llama4coder.cli.simulate_fluid import simulate_fluid
-from llama4coder.cli.simulate_options import Given, chances, checked
+from llama4coder.cli.simulate_guesses import guesses_of
+from llama4coder.cli.simulate_options import Given, checked
 from llama4coder.cli.simulate_plot import svg
-from llama4coder.cli.simulate_scaling import scaling_of
+from llama4coder.cli.simulate_scaling import scaling_of, starting_of
 from llama4coder.cli.simulate_view import view
 from llama4coder.errors import ConfigError, Llama4CoderError
-from llama4coder.gpu.graph_sizes import GraphSizes
-from llama4coder.kv.step_sizing import ServedForm
-from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.planner.calibration import read_calibration
-from llama4coder.planner.gpus import GpuKind, find_gpu
-from llama4coder.planner.roofline import Roofline
+from llama4coder.planner.gpus import find_gpu
 from llama4coder.planner.shapes import find_model
 from llama4coder.simulator.arrivals import Arrival
 from llama4coder.simulator.coarse import CoarseSimulation
 from llama4coder.simulator.coder import CoderWorkload
 from llama4coder.simulator.fleet import FleetPlan
-from llama4coder.simulator.guessing import Acceptance, DraftPool, GuessSpeed
-from llama4coder.simulator.mishaps import Failures, RollingRestart, Starting
+from llama4coder.simulator.mishaps import Failures, RollingRestart
 from llama4coder.simulator.outcome import Objectives, Outcome, outcome_of
 from llama4coder.simulator.served import ReplicaChoices, ServedReplica, serve
-from llama4coder.simulator.simulation import Guesses, Scenario, Simulation
+from llama4coder.simulator.simulation import Scenario, Simulation
 from llama4coder.simulator.traces import read_trace
-from llama4coder.spec.types import DraftSource
-
-_POOL_DELAY_S = 0.0005  # of messages to a draft replica and back
-_POOL_FORKS = 8  # `speculation.draft.max_forks`
-_WINDOW_TOKENS = 2048  # `speculation.draft.window_tokens`
 
 
 def register(app: typer.Typer) -> None:
@@ -74,6 +65,7 @@ def simulate(  # noqa: PLR0913 - a command's options
     hit: options.Hit = 1.0,
     draft: options.Draft = "llama-3.2-1b",
     draft_replicas: options.DraftReplicas = 1,
+    max_draft_replicas: options.MaxDraftReplicas = None,
     max_draft: options.MaxDraft = 8,
     mtbf: options.Mtbf = None,
     detection: options.Detection = 5.0,
@@ -112,10 +104,10 @@ def _simulate(given: Given) -> None:
         return
     scenario = Scenario(
         served=served,
-        fleet=_fleet(given),
+        fleet=_fleet(given, served),
         policy=given.policy,
         num_ingresses=given.ingresses,
-        guesses=_guesses(given, gpu),
+        guesses=guesses_of(given, gpu),
         seed=given.seed,
         warmup_s=given.warmup,
         duration_s=given.duration,
@@ -196,29 +188,10 @@ def _simulation(given: Given, scenario: Scenario, arrivals: Iterable[Arrival]) -
     return CoarseSimulation(scenario, arrivals)
 
 
-def _fleet(given: Given) -> FleetPlan:
+def _fleet(given: Given, served: ServedReplica) -> FleetPlan:
     return FleetPlan(
-        scaling=scaling_of(given),
-        starting=Starting(given.provision, given.start, given.storage * 1e9),
+        scaling=scaling_of(given, served),
+        starting=starting_of(given),
         failures=None if given.mtbf is None else Failures(given.mtbf * 3600, given.detection),
         restart=None if given.restart_at is None else RollingRestart(given.restart_at, given.at_once),
     )
-
-
-def _guesses(given: Given, gpu: GpuKind) -> Guesses | None:
-    acceptance = Acceptance(chances(given.accept), given.hit)
-    return None if given.guess == "none" else Guesses(acceptance, _speed(given, gpu))
-
-
-def _speed(given: Given, gpu: GpuKind) -> GuessSpeed:
-    """Of n-grams, which take no time; or of a draft model in bfloat16 on one GPU."""
-    if given.guess == "ngram":
-        return GuessSpeed(DraftSource.NGRAM)
-    shape = find_model(given.draft).shape
-    num_rows = given.max_sequences * (_POOL_FORKS if given.guess == "pool" else 1)
-    form = ServedForm("bfloat16", "none", "dense", "cuda")
-    times = Roofline(gpu, shape, ParallelLayout(), form, GraphSizes.up_to(num_rows))
-    if given.guess == "pool":
-        pool = DraftPool(times, given.draft_replicas, _POOL_FORKS, _WINDOW_TOKENS)
-        return GuessSpeed(DraftSource.POOL, pool, _POOL_DELAY_S, is_ahead=True)
-    return GuessSpeed(DraftSource.LOCAL, DraftPool(times, given.replicas, 1, _WINDOW_TOKENS))

@@ -43,6 +43,7 @@ Accept = Annotated[str, typer.Option(help="Chance of each guess if those before 
 Hit = Annotated[float, typer.Option(help="Chance that there are guesses for an outcome at all.")]
 Draft = Annotated[str, typer.Option(help="The draft model of `local` and `pool`.")]
 DraftReplicas = Annotated[int, typer.Option(help="Of the pool, each on one GPU of the same kind.")]
+MaxDraftReplicas = Annotated[int | None, typer.Option(help="Let their number follow what they do, up to this.")]
 MaxDraft = Annotated[int, typer.Option(help="speculation.max_draft_tokens.")]
 
 Mtbf = Annotated[float | None, typer.Option(help="Hours between failures of one GPU; none by default.")]
@@ -103,7 +104,8 @@ class Given(msgspec.Struct, frozen=True):
     accept: str
     hit: _Share
     draft: str
-    draft_replicas: _Count
+    draft_replicas: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+    max_draft_replicas: _Count | None
     max_draft: Annotated[int, msgspec.Meta(ge=1, le=32)]
     mtbf: _Positive | None
     detection: _Span
@@ -154,6 +156,7 @@ def by_steps_alone(given: Given) -> Mapping[str, bool]:
         "--mtbf": given.mtbf is not None,
         "--restart-at": given.restart_at is not None,
         "--max-replicas": given.max_replicas is not None,
+        "--max-draft-replicas": given.max_draft_replicas is not None,
         "--host-gib": given.host_gib > 0,
         "--ingresses": given.ingresses > 1,
     }

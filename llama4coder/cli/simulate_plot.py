@@ -22,7 +22,7 @@ def svg(timeline: Timeline, title: str) -> str:
     moments = timeline.moments
     times_s = [moment.time_s for moment in moments]
     panels = (
-        ("replicas", [_Line("live", "#2b6cb0", _values(moments, lambda one: one.num_live))]),
+        ("replicas", _replicas(moments)),
         (
             "requests",
             [
@@ -39,6 +39,12 @@ def svg(timeline: Timeline, title: str) -> str:
         f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
         f'<text x="{_LEFT}" y="20" font-size="14">{escape(title)}</text>{drawn}</svg>\n'
     )
+
+
+def _replicas(moments: Sequence[Moment]) -> list[_Line]:
+    targets = _Line("live", "#2b6cb0", _values(moments, lambda one: one.num_live))
+    drafting = _Line("drafting", "#b7791f", _values(moments, lambda one: one.num_drafting))
+    return [targets, drafting] if any(drafting.values) else [targets]
 
 
 def _values(moments: Sequence[Moment], of: Callable[[Moment], int]) -> list[float]:

@@ -6,10 +6,12 @@ from llama4coder.errors import ConfigError
 from llama4coder.resolve_scaling import resolve_scaling
 from llama4coder.scaling.build import target_policy
 from llama4coder.scaling.forecast import Forecast, parse_forecast
+from llama4coder.simulator.mishaps import Starting
 from llama4coder.simulator.scaling import FixedScale, OngoingRequests, ProductScale, ScalingPolicy
+from llama4coder.simulator.served import ServedReplica
 
 
-def scaling_of(given: Given) -> ScalingPolicy:
+def scaling_of(given: Given, served: ServedReplica) -> ScalingPolicy:
     """What `--max-replicas` and its companions ask for.
 
     Raises:
@@ -24,15 +26,29 @@ def scaling_of(given: Given) -> ScalingPolicy:
         raise ConfigError(f"--max-replicas {given.max_replicas} is less than --replicas {given.replicas}")
     if given.scaling_policy == "requests":
         return OngoingRequests(given.target_requests, given.replicas, given.max_replicas)
-    wanted = ScalingConfig(max_replicas=given.max_replicas, up_delay_s=given.up_delay, down_delay_s=given.down_delay)
     engine = EngineConfig(max_sequences=given.max_sequences)
+    start_s = starting_of(given).provision_s + starting_of(given).reload_s(served.weight_bytes)
+    wanted = wanted_scaling(given).model_copy(update={"max_replicas": given.max_replicas, "start_time_s": start_s})
     config = DeploymentConfig(engine=engine, target_replicas=given.replicas, scaling=wanted)
     policy = target_policy(resolve_scaling(config), given.replicas)
-    return ProductScale(policy, _forecast(given), given.provision + given.start)
+    return ProductScale(policy, _forecast(given, given.max_replicas), start_s)
 
 
-def _forecast(given: Given) -> Forecast:
+def wanted_scaling(given: Given) -> ScalingConfig:
+    """What holds for targets and drafts alike."""
+    return ScalingConfig(up_delay_s=given.up_delay, down_delay_s=given.down_delay)
+
+
+def starting_of(given: Given) -> Starting:
+    """How long one more takes until it is there."""
+    return Starting(given.provision, given.start, given.storage * 1e9)
+
+
+def _forecast(given: Given, most: int) -> Forecast:
     if given.forecast is None:
         return Forecast()
-    with given.forecast.open(encoding="utf-8") as lines:
-        return parse_forecast(lines, "UTC")
+    try:
+        with given.forecast.open(encoding="utf-8-sig") as lines:
+            return parse_forecast(lines, "UTC", most)
+    except (UnicodeDecodeError, ConfigError) as error:
+        raise ConfigError(f"--forecast {given.forecast}: {error}") from error

@@ -70,6 +70,8 @@ def _lines(outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield "requests that went on elsewhere", f"{outcome.recoveries:,}"
     yield "reports", f"{outcome.report_bytes_per_s / 1000:,.1f} kB/s of block names"
     yield "GPU hours", f"{outcome.gpu_hours:,.2f}"
+    if outcome.draft_gpu_hours:
+        yield "GPU hours of the draft pool", f"{outcome.draft_gpu_hours:,.2f}"
     if outcome.cost is not None:
         yield "cost", f"{outcome.cost:,.2f}"
     if outcome.cost_per_million_output_tokens is not None:

@@ -9,6 +9,7 @@ class ScaleReason(StrEnum):
 
     START = "start"  # there has been none
     KV_BLOCKS = "kv_blocks"  # too large a share was promised, or would be to whoever waits
+    PREFILL = "prefill"  # prompts took too large a share of the time
     BACKLOG = "backlog"  # prompts waited to be computed
     FIRST_TOKENS = "first_tokens"  # they came late, and later and later
     STREAMS = "streams"

@@ -57,24 +57,33 @@ class DraftPolicy:
 
     def decide(self, state: DraftState, moment: DraftMoment) -> DraftDecision:
         """One moment further; to be asked again and again, as often as anything is news."""
-        paced = keep_pace(state.pace, moment.num_wanted, _wish(moment), moment.now_s, self.bounds, self.delays)
+        paced = keep_pace(
+            state.pace, moment.num_wanted, _wish(moment, self.bounds.most), moment.now_s, self.bounds, self.delays
+        )
         return DraftDecision(paced.num_replicas, DraftState(paced.pace))
 
 
-def _wish(moment: DraftMoment) -> Wish:
+def _wish(moment: DraftMoment, most: int) -> Wish:
     num_sessions = math.ceil(sum(load.num_sessions for load in moment.loads))
     if not num_sessions:
         return Wish(1, ScaleReason.CALLED) if moment.is_called else Wish(0, ScaleReason.QUIET)
-    if 0 < _gain(moment.loads) < LEAST_GAIN:
-        return Wish(0, ScaleReason.NO_GAIN)
-    busy = sum(load.busy_share for load in moment.loads) / _MOST_BUSY
+    busy = Wish(math.ceil(_needed(moment.loads)), ScaleReason.BUSY)
     is_late = _late_share(moment.loads) > _MOST_LATE
+    # What comes too late because there is too much to do tells nothing of what guesses are worth.
+    is_short = is_late and busy.num_replicas > len(moment.loads) and moment.num_wanted < min(num_sessions, most)
+    if 0 < _gain(moment.loads) < LEAST_GAIN and not is_short:
+        return Wish(0, ScaleReason.NO_GAIN)
     late = Wish(len(moment.loads) + 1 if is_late else 0, ScaleReason.LATE)
-    up = more_of(Wish(math.ceil(busy), ScaleReason.BUSY), late, Wish(1, ScaleReason.CALLED))
+    up = more_of(late, busy, Wish(1, ScaleReason.CALLED))
     if min(up.num_replicas, num_sessions) > moment.num_wanted:
         return Wish(min(up.num_replicas, num_sessions), up.reason)
-    least = moment.num_wanted if is_late else max(1, math.ceil(busy / SLACK))
+    least = moment.num_wanted if is_late else max(1, math.ceil(_needed(moment.loads) / SLACK))
     return Wish(min(least, num_sessions, moment.num_wanted), ScaleReason.QUIET)
+
+
+def _needed(loads: Sequence[DraftLoad]) -> float:
+    """Replicas that would have some time left."""
+    return sum(load.busy_share for load in loads) / _MOST_BUSY
 
 
 def _late_share(loads: Sequence[DraftLoad]) -> float:

@@ -51,18 +51,35 @@ class Forecast:
         return max((span.num_replicas for span in held), default=0)
 
 
-def parse_forecast(lines: Iterable[str], zone: str) -> Forecast:
+def parse_forecast(lines: Iterable[str], zone: str, most: int) -> Forecast:
     """Of a CSV file with the columns `from`, `until` and `replicas`; times are `Mon 08:00`, or ISO 8601 dates.
 
+    Its lines may be in any order.
+
     Raises:
-        ConfigError: names the line that cannot be read, and says what it should be.
+        ConfigError: names the line that cannot be read, or that wants more than `most` replicas, and says what it
+            should be.
     """
     rows = csv.reader(lines)
-    header = [name.strip() for name in next(rows, [])]
-    if header != _COLUMNS:
-        raise ConfigError(f"a forecast's first line must be `{','.join(_COLUMNS)}`, not `{','.join(header)[:80]}`")
-    spans = tuple(_span(row, rows.line_num, zone) for row in rows if row)
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        if header != _COLUMNS:
+            raise ConfigError(f"a forecast's first line must be `{','.join(_COLUMNS)}`, not `{','.join(header)[:80]}`")
+        spans = tuple(_span(row, rows.line_num, zone) for row in rows if row)
+    except csv.Error as error:
+        raise ConfigError(f"line {rows.line_num} of the forecast is no line of a CSV file: {error}") from error
+    if not spans:
+        raise ConfigError("a forecast must say something: write a line such as `Mon 08:00,Mon 18:00,4` below the first")
+    _check_most(max(span.num_replicas for span in spans), most)
     return Forecast(spans, zone)
+
+
+def _check_most(wanted: int, most: int) -> None:
+    if wanted > most:
+        raise ConfigError(
+            f"the forecast wants {wanted} replicas where {most} are the most that there may be: lower its line, or "
+            f"raise scaling.max_replicas"
+        )
 
 
 def _span(row: list[str], number: int, zone: str) -> Span:

@@ -1,5 +1,6 @@
 """What a target replica says of its load, measured beside its engine."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from llama4coder.obs.stats import EngineObserver, EngineStats, StepStats
 from llama4coder.scaling.targets import TargetLoad
 from llama4coder.types import FinishReason
 
+_MEMORY_S = 10.0  # of the prompt tokens that come
 _DECAY = 0.95  # what a step with prompt tokens leaves of those before it
 _WINDOW_S = 60.0  # of first tokens
 _QUANTILE = 0.9
@@ -32,6 +34,7 @@ class LoadMeter:
         num_held = stats.num_blocks - stats.num_available_blocks * self._num_shards
         return TargetLoad(
             kv_share=(num_held + num_waiting_tokens / self._block_size) / stats.num_blocks,
+            prefill_share=self._rate.share(self._clock()),
             backlog_s=self._rate.time_s(stats.num_prefill_tokens + num_arriving_tokens),
             ttft_s=self._late_ttft_s(),
             num_streams=stats.num_running + stats.num_waiting + num_arriving,
@@ -41,7 +44,7 @@ class LoadMeter:
         self._inner.on_state(state)
 
     def on_step(self, stats: StepStats) -> None:
-        self._rate.observe(stats.num_prefill_tokens, stats.step_time_s)
+        self._rate.observe(stats.num_prefill_tokens, stats.step_time_s, self._clock())
         self._inner.on_step(stats)
 
     def on_admitted(
@@ -74,18 +77,33 @@ class LoadMeter:
 
 
 class PrefillRate:
-    """Prompt tokens per second of late; the steps that compute many of them count most."""
+    """Prompt tokens per second of late while there are any; the steps that compute many of them count most.
+
+    A step with few of them takes as long as one with none, so that time spent would tell less of how much more can be
+    borne than tokens at that rate.
+    """
 
     def __init__(self) -> None:
         self._tokens = 0.0
         self._time_s = 0.0
+        self._tokens_per_s = 0.0  # that come, decayed mean
+        self._seen_s = 0.0
 
-    def observe(self, num_tokens: int, time_s: float) -> None:
+    def observe(self, num_tokens: int, time_s: float, now_s: float) -> None:
         """Count a step; without prompt tokens it says nothing."""
         if num_tokens:
             self._tokens = _DECAY * self._tokens + num_tokens * num_tokens
             self._time_s = _DECAY * self._time_s + num_tokens * time_s
+            self._tokens_per_s = self._coming(now_s) + num_tokens / _MEMORY_S
+            self._seen_s = now_s
 
-    def time_s(self, num_tokens: int) -> float:
+    def time_s(self, num_tokens: float) -> float:
         """How long so many take; 0 before the first step."""
         return num_tokens * self._time_s / self._tokens if self._tokens else 0.0
+
+    def share(self, now_s: float) -> float:
+        """Of the time of late: what the prompt tokens that came take."""
+        return self.time_s(self._coming(now_s))
+
+    def _coming(self, now_s: float) -> float:
+        return self._tokens_per_s * math.exp((self._seen_s - now_s) / _MEMORY_S)

@@ -12,6 +12,7 @@ from llama4coder.spec.types import DraftSource
 _WEIGHT = 1 / 64  # of a lookup
 _DECAY = 0.98  # what a step leaves of those before it
 _ENOUGH = 64  # lookups after which a pool can be judged
+_LONG = 512  # steps after which a pool that nobody has asked so often can be: guesses were not worth it
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class PoolMeter:
         self._accepted = 0.0
         self._accepted_of_pool = 0.0
         self._num_lookups = 0  # since the pool had its first replica
+        self._num_steps = 0  # likewise
         self._num_replicas = 0
         self._resting_until_s = float("-inf")
 
@@ -49,7 +51,7 @@ class PoolMeter:
 
     def use(self, target: str) -> PoolUse:
         """Of late."""
-        return PoolUse(target, self._late_share, self._gain if self._num_lookups >= _ENOUGH else 0.0)
+        return PoolUse(target, self._late_share, self._gain if self._is_judged else 0.0)
 
     def on_pool_lookup(self, found: PoolLookup) -> None:
         if found not in (PoolLookup.NO_REPLICA, PoolLookup.OPENING):
@@ -61,7 +63,7 @@ class PoolMeter:
         self._inner.on_pool_round_trip(time_s)
 
     def on_pool_replicas(self, num_replicas: int) -> None:
-        if self._num_replicas and not num_replicas and self._num_lookups >= _ENOUGH:
+        if self._num_replicas and not num_replicas:
             self._leave()
         self._num_replicas = num_replicas
         self._inner.on_pool_replicas(num_replicas)
@@ -70,6 +72,7 @@ class PoolMeter:
         self._inner.on_pool_frame_ignored()
 
     def on_drafts(self, drafts: Sequence[DraftStats]) -> None:
+        self._num_steps += self._num_replicas > 0
         self._accepted *= _DECAY
         self._accepted_of_pool *= _DECAY
         for draft in drafts:
@@ -85,12 +88,16 @@ class PoolMeter:
         self._inner.on_speedup(ratio)
 
     @property
+    def _is_judged(self) -> bool:
+        return self._num_lookups >= _ENOUGH or self._num_steps >= _LONG
+
+    @property
     def _gain(self) -> float:
         """The pool's part of what speculation is worth, by the tokens that were right."""
         share = self._accepted_of_pool / self._accepted if self._accepted else 0.0
         return 1.0 + (self._speedup - 1.0) * share
 
     def _leave(self) -> None:
-        if self._gain < LEAST_GAIN:
+        if self._is_judged and self._gain < LEAST_GAIN:
             self._resting_until_s = self._clock() + self._rest_s
-        self._num_lookups = 0
+        self._num_lookups = self._num_steps = 0

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llama4coder.obs.scaling import ScaleReason
+from llama4coder.scaling.growth import Growth
 from llama4coder.scaling.pace import SLACK, Pace, keep_pace
 from llama4coder.scaling.types import Bounds, Delays, Wish, more_of
 
 _MOST_GROWTH = 4  # times the replicas that run: what waits for those that start must not call for ever more of them
 _MEMORY_S = 60.0  # of a trend
 _RISING = 1.1  # times the trend
+_MOST_AHEAD = 1.5  # times the demand that there is: growth that is told from the past is a guess
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,7 @@ class TargetLoad:
     """What one replica has to do."""
 
     kv_share: float = 0.0  # of its blocks: promised, or needed by whoever waits, so that it may exceed 1
+    prefill_share: float = 0.0  # of the time of late: what the prompts that came take to compute
     backlog_s: float = 0.0  # to compute all prompt tokens that it has accepted, at the rate of late
     ttft_s: float = 0.0  # of the slowest tenth of first tokens of late; 0 when there were none
     num_streams: float = 0.0  # running and waiting
@@ -28,6 +31,7 @@ class Objectives:
     """What each replica should bear at most."""
 
     kv_share: float
+    prefill_share: float
     backlog_s: float
     ttft_s: float
     num_streams: float
@@ -43,11 +47,24 @@ class Trend:
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """Replicas that bear the load within the objectives, and what calls for the most of them."""
+
+    num_replicas: float
+    reason: ScaleReason
+
+    def wish(self, slack: float) -> Wish:
+        """Whole replicas, with only such a share of each in use."""
+        return Wish(math.ceil(self.num_replicas / slack), self.reason)
+
+
+@dataclass(frozen=True, slots=True)
 class TargetState:
     """What is remembered from one moment to the next."""
 
     pace: Pace = field(default_factory=Pace)
     trend: Trend | None = None
+    growth: Growth = field(default_factory=Growth)  # of the demand, in replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,33 +92,46 @@ class TargetPolicy:
     objectives: Objectives
     bounds: Bounds
     delays: Delays
+    start_s: float = 0.0  # what a replica takes to start
 
     def decide(self, state: TargetState, moment: TargetMoment) -> TargetDecision:
         """One moment further; to be asked again and again, as often as anything is news."""
-        trend = _trend(state.trend, moment) if moment.loads else state.trend
-        wish = self._wish(state.trend, trend, moment)
+        if not moment.loads:  # nothing is known of the load
+            wish = more_of(Wish(moment.num_wanted, ScaleReason.QUIET), _floor(moment))
+            trend, growth = state.trend, state.growth
+        else:
+            demand = self._demand(moment)
+            trend = _trend(state.trend, moment)
+            growth = state.growth.seeing(demand.num_replicas, moment.now_s, self._ahead_s)
+            ahead = min(demand.num_replicas + growth.within(self._ahead_s), _MOST_AHEAD * demand.num_replicas)
+            wish = self._wish(state.trend, trend, replace(demand, num_replicas=ahead), moment)
         paced = keep_pace(state.pace, moment.num_wanted, wish, moment.now_s, self.bounds, self.delays)
-        return TargetDecision(paced.num_replicas, TargetState(paced.pace, trend))
+        return TargetDecision(paced.num_replicas, TargetState(paced.pace, trend, growth))
 
-    def _wish(self, before: Trend | None, trend: Trend | None, moment: TargetMoment) -> Wish:
-        floor = Wish(moment.floor, ScaleReason.FORECAST)
-        if trend is None or not moment.loads:  # nothing is known of the load
-            return more_of(Wish(moment.num_wanted, ScaleReason.QUIET), floor)
-        wish = more_of(*self._by_load(moment, _total_backlog_s(moment), 1.0), *self._by_lateness(before, moment))
+    @property
+    def _ahead_s(self) -> float:
+        """From wanting one more to having it."""
+        return self.delays.up_s + self.start_s
+
+    def _wish(self, before: Trend | None, trend: Trend, demand: Demand, moment: TargetMoment) -> Wish:
+        """`demand` is what there will be when one more has come."""
+        queue = Wish(math.ceil(_total_backlog_s(moment) / self.objectives.backlog_s), ScaleReason.BACKLOG)
+        wish = more_of(demand.wish(1.0), queue, *self._by_lateness(before, moment))
         most = _MOST_GROWTH * len(moment.loads)
-        up = more_of(Wish(min(wish.num_replicas, most), wish.reason), floor)
+        up = more_of(Wish(min(wish.num_replicas, most), wish.reason), _floor(moment))
         if up.num_replicas > moment.num_wanted:
             return up
-        return Wish(self._least(trend, moment), ScaleReason.QUIET)
+        return Wish(self._least(trend, demand, moment), ScaleReason.QUIET)
 
-    def _by_load(self, moment: TargetMoment, backlog_s: float, slack: float) -> list[Wish]:
-        objectives = self.objectives
-        demands = {
-            ScaleReason.KV_BLOCKS: sum(load.kv_share for load in moment.loads) / objectives.kv_share,
-            ScaleReason.STREAMS: sum(load.num_streams for load in moment.loads) / objectives.num_streams,
-            ScaleReason.BACKLOG: backlog_s / objectives.backlog_s,
-        }
-        return [Wish(math.ceil(demand / slack), reason) for reason, demand in demands.items()]
+    def _demand(self, moment: TargetMoment) -> Demand:
+        """Of what lasts as long as the load does; what waits is no measure of that."""
+        loads, objectives = moment.loads, self.objectives
+        demands = (
+            Demand(sum(load.kv_share for load in loads) / objectives.kv_share, ScaleReason.KV_BLOCKS),
+            Demand(sum(load.num_streams for load in loads) / objectives.num_streams, ScaleReason.STREAMS),
+            Demand(sum(load.prefill_share for load in loads) / objectives.prefill_share, ScaleReason.PREFILL),
+        )
+        return max(demands, key=lambda demand: demand.num_replicas)
 
     def _by_lateness(self, before: Trend | None, moment: TargetMoment) -> list[Wish]:
         """One more than run, while first tokens come later and later."""
@@ -110,12 +140,16 @@ class TargetPolicy:
         is_late = ttft_s > self.objectives.ttft_s
         return [Wish(len(moment.loads) + 1, ScaleReason.FIRST_TOKENS)] if is_late and is_rising else []
 
-    def _least(self, trend: Trend, moment: TargetMoment) -> int:
+    def _least(self, trend: Trend, demand: Demand, moment: TargetMoment) -> int:
         """So many must stay; a single long prompt keeps nobody, late first tokens keep everybody."""
         if _mean_ttft_s(moment.loads) > self.objectives.ttft_s:
             return moment.num_wanted
-        least = more_of(*self._by_load(moment, trend.backlog_s, SLACK)).num_replicas
-        return min(moment.num_wanted, max(least, moment.floor))
+        queue = math.ceil(trend.backlog_s / self.objectives.backlog_s / SLACK)
+        return min(moment.num_wanted, max(demand.wish(SLACK).num_replicas, queue, moment.floor))
+
+
+def _floor(moment: TargetMoment) -> Wish:
+    return Wish(moment.floor, ScaleReason.FORECAST)
 
 
 def _trend(before: Trend | None, moment: TargetMoment) -> Trend:

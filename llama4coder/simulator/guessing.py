@@ -1,4 +1,4 @@
-"""Whose guesses are right: a proposer that knows the outputs, and is wrong as often as it is told to be."""
+"""Whose guesses are right: proposers that know the outputs, and are wrong as often as they are told to be."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,6 @@ from llama4coder.simulator.agenda import EngineClock
 from llama4coder.simulator.arrivals import STOP_TOKEN, Part
 from llama4coder.spec.types import Draft, DraftQuery, DraftSource, RowOutcome
 from llama4coder.types import GenerateRequest
-
-_MOST = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,106 +23,44 @@ class Acceptance:
         return self.chances[min(place, len(self.chances) - 1)]
 
 
-class DraftPool:
-    """The replicas of a draft pool, shared by all targets: the more sequences, the longer a guess takes."""
+@dataclass(frozen=True, slots=True)
+class DraftTimes:
+    """How long a draft model takes: the more sequences, the longer."""
 
-    def __init__(self, times: StepTimes, num_replicas: int, num_forks: int, window_tokens: int) -> None:
-        self._times = times
-        self._num_replicas = num_replicas
-        self._num_forks = num_forks  # outcomes that are drafted for at once
-        self._window_tokens = window_tokens
-        self.num_sessions = 0
+    steps: StepTimes
+    num_forks: int = 1  # outcomes that are drafted for at once
+    window_tokens: int = 2048
 
-    def token_s(self) -> float:
-        """Of one more guess for each sequence of the fullest replica, all of its forks."""
-        num_rows = max(1, -(-self.num_sessions // self._num_replicas)) * self._num_forks
-        return self._times.step(StepLoad.decoding(num_rows, num_rows * self._window_tokens)).total_s
+    def token_s(self, num_sequences: int) -> float:
+        """Of one more guess for each of them, all of its forks."""
+        num_rows = max(1, num_sequences) * self.num_forks
+        return self.steps.step(StepLoad.decoding(num_rows, num_rows * self.window_tokens)).total_s
 
 
 @dataclass(frozen=True, slots=True)
-class GuessSpeed:
-    """When guesses are there: made while the target computes its step, or while the target waits for them."""
+class Guesser:
+    """One beside each target, which waits for its guesses."""
 
     source: DraftSource
-    pool: DraftPool | None = None  # None: guesses take no time
-    delay_s: float = 0.0  # of messages to a pool and back
-    is_ahead: bool = False  # made during the step before; what is late is not used
-
-    def token_s(self) -> float:
-        """Of one more guess for each sequence."""
-        return 0.0 if self.pool is None else self.pool.token_s()
-
-    def count(self, num_sessions: int) -> None:
-        """So many sequences more."""
-        if self.pool is not None:
-            self.pool.num_sessions += num_sessions
+    times: DraftTimes | None = None  # None: guesses take no time
 
 
-class SimulatedProposer:
-    """Implements `Proposer`; for one engine."""
+class Guessing:
+    """What is guessed of the outputs that one engine has begun."""
 
-    def __init__(
-        self, acceptance: Acceptance, speed: GuessSpeed, outputs: Mapping[int, Part], clock: EngineClock, seed: int
-    ) -> None:
+    def __init__(self, acceptance: Acceptance, outputs: Mapping[int, Part], seed: int) -> None:
         self._acceptance = acceptance
-        self._speed = speed
         self._outputs = outputs
-        self._clock = clock
         self._chance = Random(seed)
-        self._known: dict[str, GenerateRequest] = {}
-        self._since_s: dict[str, float] = {}  # when its last outcome was known
-        self._span_s: dict[str, float] = {}  # from the outcome before to that: what a pool had to guess in
+        self.known: dict[str, GenerateRequest] = {}
 
-    def begin(self, request: GenerateRequest) -> None:
-        """See `Proposer.begin`."""
-        self._known[request.request_id] = request
-        self._speed.count(1)
-        self._since_s[request.request_id] = self._clock.now_s
-        self._span_s[request.request_id] = 0.0
+    def hits(self) -> bool:
+        """Whether there are guesses for an outcome at all."""
+        return self._chance.random() < self._acceptance.hit
 
-    def may_guess(self, request_id: str) -> bool:
-        """See `Proposer.may_guess`."""
-        return request_id in self._known
-
-    def propose(self, queries: Sequence[DraftQuery]) -> Mapping[str, Draft]:
-        """See `Proposer.propose`; where the target waits for guesses, its clock goes on."""
-        drafts = {}
-        token_s = self._speed.token_s()
-        for query in queries:
-            num_tokens = min(query.max_tokens, self._num_ready(query.request_id, token_s))
-            if num_tokens > 0 and self._chance.random() < self._acceptance.hit:
-                drafts[query.request_id] = Draft(self._guess(query, num_tokens), self._speed.source)
-        if drafts and not self._speed.is_ahead:
-            self._clock.now_s += token_s * max(len(draft.token_ids) for draft in drafts.values())
-        return drafts
-
-    def observe(self, outcomes: Sequence[RowOutcome]) -> None:
-        """See `Proposer.observe`."""
-        for outcome in outcomes:
-            now_s = self._clock.now_s
-            self._span_s[outcome.request_id] = now_s - self._since_s[outcome.request_id]
-            self._since_s[outcome.request_id] = now_s
-
-    def end(self, request_id: str) -> None:
-        """See `Proposer.end`."""
-        if self._known.pop(request_id, None) is not None:
-            del self._since_s[request_id], self._span_s[request_id]
-            self._speed.count(-1)
-
-    def close(self) -> None:
-        """See `Proposer.close`."""
-        self._speed.count(-len(self._known))
-        self._known.clear()
-
-    def _num_ready(self, request_id: str, token_s: float) -> int:
-        """A pool guesses from one outcome to the next; who is waited for, as many as are wanted."""
-        if not self._speed.is_ahead:
-            return _MOST
-        return int((self._span_s[request_id] - self._speed.delay_s) / token_s)
-
-    def _guess(self, query: DraftQuery, num_tokens: int) -> tuple[int, ...]:
+    def guess(self, query: DraftQuery, num_tokens: int) -> tuple[int, ...]:
         """Right tokens, and from the first wrong one on wrong ones."""
-        request = self._known[query.request_id]
+        request = self.known[query.request_id]
         output = self._outputs[request.seed]
         num_left = output.num_tokens - (len(query.token_ids) - len(request.prompt_token_ids))
         right = [output.token_id] * (num_left - 1) + [STOP_TOKEN] * num_tokens
@@ -132,3 +68,43 @@ class SimulatedProposer:
             if self._chance.random() >= self._acceptance.chance(place):
                 return (*right[:place], *[output.token_id + 1] * (num_tokens - place))
         return tuple(right[:num_tokens])
+
+
+class SimulatedProposer:
+    """Implements `Proposer` beside one engine; while it guesses, the engine's clock goes on."""
+
+    def __init__(self, guessing: Guessing, guesser: Guesser, clock: EngineClock) -> None:
+        self._guessing = guessing
+        self._guesser = guesser
+        self._clock = clock
+
+    def begin(self, request: GenerateRequest) -> None:
+        """See `Proposer.begin`."""
+        self._guessing.known[request.request_id] = request
+
+    def may_guess(self, request_id: str) -> bool:
+        """See `Proposer.may_guess`."""
+        return request_id in self._guessing.known
+
+    def propose(self, queries: Sequence[DraftQuery]) -> Mapping[str, Draft]:
+        """See `Proposer.propose`."""
+        drafts = {
+            query.request_id: Draft(self._guessing.guess(query, query.max_tokens), self._guesser.source)
+            for query in queries
+            if query.max_tokens and self._guessing.hits()
+        }
+        if drafts and self._guesser.times is not None:
+            token_s = self._guesser.times.token_s(len(self._guessing.known))
+            self._clock.now_s += token_s * max(len(draft.token_ids) for draft in drafts.values())
+        return drafts
+
+    def observe(self, outcomes: Sequence[RowOutcome]) -> None:
+        """See `Proposer.observe`."""
+
+    def end(self, request_id: str) -> None:
+        """See `Proposer.end`."""
+        self._guessing.known.pop(request_id, None)
+
+    def close(self) -> None:
+        """See `Proposer.close`."""
+        self._guessing.known.clear()

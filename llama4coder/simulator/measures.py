@@ -79,7 +79,8 @@ class Measures:
     num_recoveries: int = 0  # of requests that lost their replica
     num_failures: int = 0  # of replicas
     num_restarts: int = 0
-    gpu_s: float = 0.0
+    gpu_s: float = 0.0  # of targets
+    draft_gpu_s: float = 0.0  # of the draft pool
     steps: int = 0
     busy_s: float = 0.0
     live_s: float = 0.0

@@ -74,7 +74,8 @@ class Outcome(msgspec.Struct, frozen=True):
     failures: int
     restarts: int
     recoveries: int
-    gpu_hours: float
+    gpu_hours: float  # of targets
+    draft_gpu_hours: float  # of a draft pool
     cost: float | None
     cost_per_million_output_tokens: float | None
     report_bytes_per_s: float
@@ -90,8 +91,8 @@ def outcome_of(
     counted_s = max(1e-9, simulated_s - measures.warmup_s)
     num_good = sum(map(objectives.are_met, requests))
     num_prompt, num_output = _sum(one.num_prompt for one in done), _sum(one.num_output for one in requests)
-    gpu_hours = measures.gpu_s / 3600
-    cost = None if gpu_price is None else gpu_hours * gpu_price
+    gpu_hours, draft_gpu_hours = measures.gpu_s / 3600, measures.draft_gpu_s / 3600
+    cost = None if gpu_price is None else (gpu_hours + draft_gpu_hours) * gpu_price
     all_output = _sum(one.num_output for one in measures.requests)
     return Outcome(
         is_whole=is_whole,
@@ -116,6 +117,7 @@ def outcome_of(
         restarts=measures.num_restarts,
         recoveries=measures.num_recoveries,
         gpu_hours=gpu_hours,
+        draft_gpu_hours=draft_gpu_hours,
         cost=cost,
         cost_per_million_output_tokens=None if cost is None or not all_output else 1e6 * cost / all_output,
         report_bytes_per_s=measures.report_bytes / max(1e-9, simulated_s),

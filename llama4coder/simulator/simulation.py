@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from random import Random
 
 from llama4coder.config import RoutingPolicy
+from llama4coder.obs.pool import NullPoolObserver
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress, Progress
 from llama4coder.router.build import build_policy
 from llama4coder.router.router import Router
+from llama4coder.scaling.pool_meter import PoolMeter
 from llama4coder.simulator.agenda import Agenda, EngineClock
 from llama4coder.simulator.arrivals import Arrival
 from llama4coder.simulator.fleet import Fleet, FleetEars, FleetPlan
-from llama4coder.simulator.guessing import Acceptance, GuessSpeed, SimulatedProposer
+from llama4coder.simulator.guessing import Acceptance, Guesser, Guessing, SimulatedProposer
 from llama4coder.simulator.measures import Measures
+from llama4coder.simulator.pool import Pool, PoolPlan
+from llama4coder.simulator.pool_guessing import PooledProposer
 from llama4coder.simulator.replica import Replica
 from llama4coder.simulator.served import ServedReplica
 from llama4coder.simulator.timeline import Moment, Timeline
@@ -31,7 +35,7 @@ class Guesses:
     """Who guesses, and how well."""
 
     acceptance: Acceptance
-    speed: GuessSpeed
+    by: Guesser | PoolPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Simulation:
         )
         config = scenario.served.config
         site = Site(self._routers, self.fleet.replicas, config.model.context_length, config.server.recovery_timeout_s)
+        self.pool = _pool_of(scenario, self._agenda, self.measures)
         self.traffic = Traffic(self._agenda, site, self.measures, self._seeds.getrandbits(32))
         self._num_left = 0  # arrivals that are noted
 
@@ -89,6 +94,8 @@ class Simulation:
             self.traffic.finish()
         self._look()
         self.fleet.close()
+        if self.pool is not None:
+            self.pool.close()
         return is_whole
 
     def settle(self) -> None:
@@ -130,9 +137,14 @@ class Simulation:
         if guesses is None:
             return NoSpeculation()
         seed = self._seeds.getrandbits(32)
-        proposer = SimulatedProposer(guesses.acceptance, guesses.speed, self.traffic.outputs, clock, seed)
+        guessing = Guessing(guesses.acceptance, self.traffic.outputs, seed)
         most = self._scenario.served.config.speculation.most_draft_tokens
-        return Speculator(proposer, _VOCABULARY, most, NullObserver())
+        if isinstance(guesses.by, Guesser):
+            proposer = SimulatedProposer(guessing, guesses.by, clock)
+            return Speculator(proposer, _VOCABULARY, most, NullObserver())
+        assert self.pool is not None, "there is one if guesses come from one"
+        meter = PoolMeter(_Unwatched(), guesses.by.rest_s, clock)
+        return Speculator(PooledProposer(f"{seed:08x}", guessing, self.pool, meter, clock), _VOCABULARY, most, meter)
 
     def _look(self) -> None:
         """Keep a moment of the timeline."""
@@ -144,9 +156,20 @@ class Simulation:
                 num_running=sum(one.engine.scheduler.num_running for one in live),
                 num_waiting=sum(one.engine.scheduler.num_waiting for one in live),
                 num_tokens=self.traffic.num_tokens,
+                num_drafting=0 if self.pool is None else self.pool.num_replicas,
             )
         )
         self._agenda.after(self._scenario.duration_s / _NUM_MOMENTS, self._look)
+
+
+def _pool_of(scenario: Scenario, agenda: Agenda, measures: Measures) -> Pool | None:
+    if scenario.guesses is None or isinstance(scenario.guesses.by, Guesser):
+        return None
+    return Pool(agenda, scenario.guesses.by, measures)
+
+
+class _Unwatched(NullObserver, NullPoolObserver):
+    """What a pool's meter passes on, nobody looks at."""
 
 
 class _Counters(NullObserver):

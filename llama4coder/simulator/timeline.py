@@ -12,6 +12,7 @@ class Moment:
     num_running: int
     num_waiting: int
     num_tokens: int  # of output, since the beginning
+    num_drafting: int = 0  # replicas of the draft pool
 
 
 @dataclass(slots=True)

@@ -55,6 +55,17 @@ def test_flows_tell_means(tmp_path: Path) -> None:
     assert outcome["cost"] > 0
 
 
+def test_a_pool_that_comes_when_it_is_called(tmp_path: Path) -> None:
+    trace, plot = tmp_path / "trace.jsonl", tmp_path / "plot.svg"
+    trace.write_text('{"arrival_s": 0, "prompt_tokens": 100, "output_tokens": 1000}\n')
+    pool = ("--guess", "pool", "--draft-replicas", "0", "--max-draft-replicas", "2", "--up-delay", "1")
+    options = ("--workload", str(trace), "--json", "--context", "32768", "--start", "0", "--provision", "0", "--plot")
+    outcome = json.loads(run(*pool, *options, str(plot)).stdout)
+    assert 0 < outcome["draft_gpu_hours"] < outcome["gpu_hours"]
+    assert outcome["accepted_share"] > 0.5
+    assert "drafting" in plot.read_text()
+
+
 def test_a_trace(tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     trace.write_text('{"arrival_s": 0, "prompt_tokens": 100, "output_tokens": 10}\n')
@@ -75,6 +86,15 @@ def test_a_trace(tmp_path: Path) -> None:
         (("--fluid", "--policy", "least_load", "--mtbf", "10"), "--policy, --mtbf"),
         (("--fluid", "--warmup", "60"), "--warmup"),
         (("--replicas", "4", "--max-replicas", "2"), "--max-replicas"),
+        (("--coarse", "--max-replicas", "2"), "--coarse cannot simulate --max-replicas: leave it out, or leave out"),
+        (("--fluid", "--guess", "pool", "--max-draft-replicas", "2"), "simulate --guess, --max-draft-replicas: leave"),
+        (("--max-draft-replicas", "2"), "--max-draft-replicas is of no use without a pool: give --guess pool, too"),
+        (
+            ("--guess", "pool", "--draft-replicas", "3", "--max-draft-replicas", "2"),
+            "2 is less than --draft-replicas 3",
+        ),
+        (("--guess", "pool", "--draft-replicas", "0"), "--draft-replicas 0 needs --max-draft-replicas"),
+        (("--max-replicas", "2", "--forecast", __file__), f"--forecast {__file__}: a forecast's first line must be"),
         (("--context", "100000000"), "context_length"),
     ],
 )

@@ -28,8 +28,10 @@ DOWN_DELAY_S = 12.0
 @pytest.fixture(scope="module")
 def server(tiny_args: dict[str, Any]) -> Iterator[LiveServer]:
     draft = {"path": tiny_args["model"]["path"], "dtype": "float32", "num_threads": 1, "kv_memory_bytes": 64 * 2**20}
+    by_streams_alone = {"prefill_share": 1.0, "ttft_s": 60.0, "backlog_s": 60.0}  # however busy this machine is
     overrides = {
-        "scaling": {"max_replicas": 3, "streams_per_replica": 4, "up_delay_s": 2.0, "down_delay_s": DOWN_DELAY_S},
+        "scaling": by_streams_alone
+        | {"max_replicas": 3, "streams_per_replica": 4, "up_delay_s": 2.0, "down_delay_s": DOWN_DELAY_S},
         "speculation": {
             "method": "pool",
             "draft": draft | {"max_forks": 0},

@@ -11,12 +11,9 @@ from ray.serve.config import AutoscalingConfig, AutoscalingContext
 
 from cluster.app import build_app
 from cluster.autoscaling import told
-from cluster.channel.draft_server import DraftLoad as Served
-from cluster.draft_meter import DraftMeter
 from cluster.forecast_file import ForecastFile, ForecastPlace
 from llama4coder.errors import ConfigError
 from llama4coder.scaling.drafts import DraftLoad
-from llama4coder.scaling.pool_meter import PoolUse
 from llama4coder.scaling.targets import TargetLoad
 
 SCALING = {"max_replicas": 4, "streams_per_replica": 10, "up_delay_s": 5.0, "down_delay_s": 60.0}
@@ -113,8 +110,11 @@ def test_what_cannot_be_read_is_told_at_start_and_later_leaves_what_there_was(
     file.write_text("from,until,replicas\nnow,then,3\n")
     with pytest.raises(ConfigError, match="line 2 of the forecast: 'now' is no time"):
         build_app(tiny_args | scaling)
-    file.write_text("from,until,replicas\n2026-01-01,2126-01-01,3\n")
-    forecast = ForecastFile(ForecastPlace(str(file), "UTC", 0.0))
+    file.write_text("from,until,replicas\n2026-01-01,2126-01-01,5\n")
+    with pytest.raises(ConfigError, match="wants 5 replicas where 4 are the most"):
+        build_app(tiny_args | scaling)
+    file.write_text("\ufefffrom,until,replicas\n2026-01-01,2126-01-01,3\n")  # as spreadsheets write it
+    forecast = ForecastFile(ForecastPlace(str(file), "UTC", 0.0, 4))
     assert forecast.floor(1_800_000_000.0) == 3
     file.unlink()
     assert [forecast.floor(1_800_000_000.0 + later_s) for later_s in (5.0, 20.0, 40.0)] == [3, 3, 3]
@@ -148,15 +148,3 @@ def test_the_pool_follows_its_sessions(tiny_args: dict[str, Any]) -> None:
     assert controlled.ask(DraftLoad(busy_share=0.9, num_sessions=8), 10) == 2
     assert controlled.ask(DraftLoad(), 70) == 1  # Serve goes to none from one only
     assert controlled.ask(DraftLoad(), 70) == 0
-
-
-def test_a_draft_replica_says_what_its_targets_say() -> None:
-    meter = DraftMeter(now_s=100.0)
-    meter.hear(PoolUse("a", late_share=0.2, gain=1.5), 105.0)
-    meter.hear(PoolUse("b", late_share=0.4, gain=0.0), 106.0)
-    load = meter.load(Served(busy_s=5.0, num_sessions=3), 110.0)
-    assert load.busy_share == pytest.approx(0.5)
-    assert load.late_share == pytest.approx(0.3)
-    assert (load.num_sessions, load.gain) == (3, 1.5)
-    later = meter.load(Served(busy_s=99.0, num_sessions=3), 120.0)
-    assert (later.busy_share, later.late_share, later.gain) == (1.0, 0.0, 0.0)

@@ -45,6 +45,10 @@ def busy(*shares: float, num_sessions: float = 8.0) -> list[DraftLoad]:
         ([DraftLoad(0.3, 1.0, late_share=0.5)], 1),
         ([DraftLoad(0.9, 8.0, gain=1.5)], 2),
         ([DraftLoad(0.9, 8.0, gain=1.0)], 0),  # it does not pay
+        ([DraftLoad(0.9, 8.0, late_share=0.9, gain=1.0)], 2),  # nobody knows: it has too much to do
+        ([DraftLoad(0.9, 1.0, late_share=0.9, gain=1.0)], 0),  # a second one would have nothing to do
+        ([DraftLoad(0.3, 8.0, late_share=0.9, gain=1.0)], 0),  # nor would it be any sooner
+        ([DraftLoad(0.9, 8.0, late_share=0.9, gain=1.0)] * 9, 0),  # nor can there be more
         ([DraftLoad(0.9, 8.0, gain=1.0), DraftLoad(0.9, 8.0, gain=1.5)], 3),
     ],
 )

@@ -11,7 +11,7 @@ HEADER = "from,until,replicas"
 
 
 def forecast(*lines: str, zone: str = "UTC") -> Forecast:
-    return parse_forecast([f"{line}\n" for line in (HEADER, *lines)], zone)
+    return parse_forecast([f"{line}\n" for line in (HEADER, *lines)], zone, most=12)
 
 
 def at(day: int, hour: int, minute: int = 0) -> float:
@@ -69,8 +69,29 @@ def test_a_bad_line_is_named(line: str, message: str) -> None:
         forecast(line)
 
 
-def test_another_first_line_is_named() -> None:
-    with pytest.raises(ConfigError, match="must be `from,until,replicas`, not `time,number`"):
-        parse_forecast(["time,number\n"], "UTC")
-    with pytest.raises(ConfigError, match="first line"):
-        parse_forecast([], "UTC")
+def test_lines_may_be_in_any_order() -> None:
+    lines = ("Tue 08:00,Tue 18:00,4", "2026-11-02T10:00,2026-11-02T11:00,12", "Mon 08:00,Mon 18:00,6")
+    one, other = forecast(*lines), forecast(*reversed(lines))
+    times_s = [at(day, hour) for day in (2, 3) for hour in range(24)]
+    assert [one.floor(now_s, 0.0) for now_s in times_s] == [other.floor(now_s, 0.0) for now_s in times_s]
+
+
+def test_what_could_never_be_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"wants 13 replicas where 12 are the most .* raise scaling\.max_replicas"):
+        forecast("Mon 08:00,Mon 18:00,6", "Tue 08:00,Tue 18:00,13")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["time,number\n"], "must be `from,until,replicas`, not `time,number`"),
+        (["from;until;replicas\n"], "must be `from,until,replicas`, not `from;until;replicas`"),
+        (["Mon 08:00,Mon 18:00,6\n"], "first line must be `from,until,replicas`"),
+        ([], "first line"),
+        ([f"{HEADER}\n", "\n"], "must say something: write a line such as"),
+        ([f"{HEADER}\n", "x" * 200_000], "line 2 of the forecast is no line of a CSV file: field larger"),
+    ],
+)
+def test_what_is_no_forecast_is_told(lines: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_forecast(lines, "UTC", most=4)

@@ -8,8 +8,9 @@ from prometheus_client import CollectorRegistry
 from llama4coder.obs.metrics import Metrics
 from llama4coder.obs.pool import PoolLookup
 from llama4coder.obs.stats import DraftStats, EngineStats, NullObserver, ShardBlocks, StepStats
+from llama4coder.scaling.draft_meter import DraftMeter
 from llama4coder.scaling.meter import LoadMeter
-from llama4coder.scaling.pool_meter import PoolMeter
+from llama4coder.scaling.pool_meter import PoolMeter, PoolUse
 from llama4coder.spec.types import DraftSource
 
 STATS = EngineStats(
@@ -61,6 +62,20 @@ def test_the_backlog_is_in_seconds_by_the_steps_that_computed_most() -> None:
     assert meter.load(STATS).backlog_s == pytest.approx(1.0, rel=0.01)
 
 
+def test_prompts_take_a_share_of_the_time_at_the_pace_of_full_steps() -> None:
+    """Steps with few of their tokens take no less than others, and tell nothing of how much more could be borne."""
+    clock = Clock()
+    meter = LoadMeter(NullObserver(), 16, 1, clock)
+    for second in range(60):
+        clock.now_s = second
+        meter.on_step(step(500, 0.5))  # 1 ms a token
+        meter.on_step(step(0, 0.2))
+        meter.on_step(step(10, 0.2))
+    assert meter.load(STATS).prefill_share == pytest.approx(0.51, rel=0.07)
+    clock.now_s = 120.0
+    assert meter.load(STATS).prefill_share == pytest.approx(0.0, abs=0.01)
+
+
 def test_first_tokens_are_those_of_the_last_minute() -> None:
     clock = Clock()
     meter = LoadMeter(NullObserver(), 16, 1, clock)
@@ -101,6 +116,20 @@ def test_the_gain_is_the_pools_part() -> None:
     assert judged(PoolLookup.LATE, 1.0).use("a").late_share == pytest.approx(1 - (63 / 64) ** 100)
 
 
+def test_a_pool_that_nobody_asks_is_of_no_use() -> None:
+    """As under load at which longer steps do not pay."""
+    meter = PoolMeter(Metrics(CollectorRegistry()), rest_s=60.0, clock=Clock())
+    for num_replicas in (0, 1):
+        assert meter.use("a").gain == 0.0, "not known"
+        meter.on_pool_replicas(num_replicas)
+        for _ in range(1000):
+            meter.on_drafts([])
+            meter.on_speedup(1.0)
+    assert meter.use("a").gain == 1.0
+    meter.on_pool_replicas(0)
+    assert meter.is_resting
+
+
 def test_a_pool_that_was_of_no_use_is_left_alone_for_a_while_when_it_has_gone() -> None:
     useless = judged(PoolLookup.HIT, 1.5)
     assert not useless.is_resting
@@ -109,3 +138,15 @@ def test_a_pool_that_was_of_no_use_is_left_alone_for_a_while_when_it_has_gone() 
     useful = judged(PoolLookup.HIT, 1.5, DraftStats(DraftSource.POOL, 4, 2))
     useful.on_pool_replicas(0)
     assert not useful.is_resting
+
+
+def test_a_draft_replica_says_what_its_targets_say() -> None:
+    meter = DraftMeter(now_s=100.0)
+    meter.hear(PoolUse("a", late_share=0.2, gain=1.5), 105.0)
+    meter.hear(PoolUse("b", late_share=0.4, gain=0.0), 106.0)
+    load = meter.load(busy_s=5.0, num_sessions=3, now_s=110.0)
+    assert load.busy_share == pytest.approx(0.5)
+    assert load.late_share == pytest.approx(0.3)
+    assert (load.num_sessions, load.gain) == (3, 1.5)
+    later = meter.load(busy_s=99.0, num_sessions=3, now_s=120.0)
+    assert (later.busy_share, later.late_share, later.gain) == (1.0, 0.0, 0.0)

@@ -1,6 +1,7 @@
 """What must hold of the number of target replicas whatever the load does."""
 
 import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
@@ -13,12 +14,16 @@ from llama4coder.scaling.targets import Objectives, TargetLoad, TargetMoment, Ta
 from llama4coder.scaling.types import Bounds, Delays
 
 POLICY = TargetPolicy(
-    Objectives(kv_share=0.75, backlog_s=2.0, ttft_s=5.0, num_streams=10.0), Bounds(1, 20), Delays(10.0, 300.0)
+    Objectives(kv_share=0.75, prefill_share=0.5, backlog_s=2.0, ttft_s=5.0, num_streams=10.0),
+    Bounds(1, 20),
+    Delays(10.0, 300.0),
+    start_s=50.0,
 )
 
 loads = st.builds(
     TargetLoad,
     kv_share=st.floats(0, 5),
+    prefill_share=st.floats(0, 1),
     backlog_s=st.floats(0, 100),
     ttft_s=st.floats(0, 60),
     num_streams=st.floats(0, 300),
@@ -38,7 +43,13 @@ class Fleet:
         """A second later."""
         self.now_s += 1.0
         num = self.num_replicas
-        each = TargetLoad(total.kv_share / num, total.backlog_s / num, total.ttft_s, total.num_streams / num)
+        each = replace(
+            total,
+            kv_share=total.kv_share / num,
+            prefill_share=total.prefill_share / num,
+            backlog_s=total.backlog_s / num,
+            num_streams=total.num_streams / num,
+        )
         decision = self.policy.decide(self.state, TargetMoment(self.now_s, num, [each] * num, floor))
         self.state, self.num_replicas = decision.state, decision.num_replicas
         return self.num_replicas
@@ -79,6 +90,7 @@ def test_more_load_never_wants_fewer(
     heavier = [
         TargetLoad(
             one.kv_share + other.kv_share,
+            one.prefill_share + other.prefill_share,
             one.backlog_s + other.backlog_s,
             one.ttft_s + other.ttft_s if one.ttft_s else 0.0,
             one.num_streams + other.num_streams,
@@ -130,11 +142,41 @@ def test_a_load_that_calls_back_who_has_gone_is_given_longer_and_longer() -> Non
     assert sum(number == 1 for number in numbers) < 200
 
 
+@settings(max_examples=30)
+@given(st.floats(0.1, 9.0), st.integers(1, 3))
+def test_a_load_that_rises_steadily_finds_a_replica_that_has_started_when_it_needs_one(
+    rise_per_minute: float, num_replicas: int
+) -> None:
+    """One is wanted so long before as a start takes, but for what it takes to see that the load rises."""
+    fleet = Fleet(num_replicas=num_replicas)
+    at_first = 10.0 * num_replicas - 6 * rise_per_minute
+    numbers = fleet.bear_all(streams(at_first + rise_per_minute * second / 60) for second in range(600))
+    late_s = numbers.index(num_replicas + 1) - 360
+    assert late_s <= -POLICY.start_s + 20 or at_first <= 0
+
+
+@settings(max_examples=30)
+@given(st.floats(0.0, 190), st.floats(0.0, 190))
+def test_a_jump_is_no_growth(before: float, after: float) -> None:
+    fleet = Fleet(num_replicas=max(1, math.ceil(before / 10)))
+    numbers = fleet.bear_all([streams(before)] * 120 + [streams(after)] * 150)
+    assert max(numbers) <= max(1, math.ceil(max(before, after) / 10))
+
+
+def test_a_load_that_levels_off_leaves_no_more_than_one_to_go() -> None:
+    fleet = Fleet(num_replicas=1)
+    rising = [streams(second / 10) for second in range(900)]
+    numbers = fleet.bear_all([*rising, *[streams(90)] * 2000])
+    assert max(numbers) <= 11
+    assert len([change for change in changes(numbers) if change < 0]) <= 1
+
+
 def test_reasons_say_what_it_was() -> None:
     for total, reason in (
         (TargetLoad(kv_share=3.0), ScaleReason.KV_BLOCKS),
         (TargetLoad(backlog_s=9.0), ScaleReason.BACKLOG),
         (TargetLoad(num_streams=30.0), ScaleReason.STREAMS),
+        (TargetLoad(prefill_share=1.4), ScaleReason.PREFILL),
     ):
         fleet = Fleet()
         fleet.bear_all([total] * 12)

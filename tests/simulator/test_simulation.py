@@ -22,7 +22,7 @@ from llama4coder.simulator import traffic
 from llama4coder.simulator.arrivals import Arrival, Contents
 from llama4coder.simulator.coder import CoderWorkload
 from llama4coder.simulator.fleet import FleetPlan
-from llama4coder.simulator.guessing import Acceptance, GuessSpeed
+from llama4coder.simulator.guessing import Acceptance, Guesser
 from llama4coder.simulator.mishaps import Failures, RollingRestart, Starting
 from llama4coder.simulator.outcome import Outcome
 from llama4coder.simulator.scaling import FixedScale, OngoingRequests, ProductScale
@@ -185,7 +185,7 @@ def test_replicas_come_with_the_load_and_go_with_it() -> None:
 
 
 def test_the_products_policy_follows_a_burst_and_goes_back_without_a_second_thought() -> None:
-    objectives = Objectives(kv_share=0.75, backlog_s=2.0, ttft_s=5.0, num_streams=8)
+    objectives = Objectives(kv_share=0.75, prefill_share=0.5, backlog_s=2.0, ttft_s=5.0, num_streams=8)
     scale = ProductScale(TargetPolicy(objectives, Bounds(1, 4), Delays(3.0, 20.0)))
     fleet = FleetPlan(scale, QUICK)
     choices = ReplicaChoices(context_length=4096, num_blocks=1024, max_sequences=16, max_queued_requests=1000)
@@ -198,9 +198,9 @@ def test_the_products_policy_follows_a_burst_and_goes_back_without_a_second_thou
 
 
 def test_a_forecast_has_replicas_there_before_their_time() -> None:
-    objectives = Objectives(kv_share=0.75, backlog_s=2.0, ttft_s=5.0, num_streams=8)
+    objectives = Objectives(kv_share=0.75, prefill_share=0.5, backlog_s=2.0, ttft_s=5.0, num_streams=8)
     policy = TargetPolicy(objectives, Bounds(1, 4), Delays(3.0, 20.0))
-    forecast = parse_forecast(["from,until,replicas", "Mon 00:01,Mon 00:02,3"], "UTC")
+    forecast = parse_forecast(["from,until,replicas", "Mon 00:01,Mon 00:02,3"], "UTC", most=4)
     fleet = FleetPlan(ProductScale(policy, forecast, ahead_s=20.0), Starting(provision_s=5.0, process_s=2.0))
     simulation = Simulation(scenario(replica(TIMES), 1, fleet=fleet), alike(80, 2.0, 50, 10))
     served_whole(simulation)
@@ -210,7 +210,7 @@ def test_a_forecast_has_replicas_there_before_their_time() -> None:
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
 def test_guesses_are_right_as_often_as_they_are_to_be(chance: float) -> None:
-    guesses = Guesses(Acceptance((chance,)), GuessSpeed(DraftSource.NGRAM))
+    guesses = Guesses(Acceptance((chance,)), Guesser(DraftSource.NGRAM))
     arrivals = alike(20, 0.1, 100, 200)
     chosen = ReplicaChoices(context_length=4096, num_blocks=1024, max_sequences=16, method="ngram", max_draft_tokens=4)
     served = replica(FixedTimes(0.01, 0.00001), chosen)
@@ -232,7 +232,7 @@ def test_what_decides_is_what_serves(monkeypatch: pytest.MonkeyPatch) -> None:
         return continuations[-1]
 
     monkeypatch.setattr(traffic, "Continuation", begun)
-    guesses = Guesses(Acceptance(), GuessSpeed(DraftSource.NGRAM))
+    guesses = Guesses(Acceptance(), Guesser(DraftSource.NGRAM))
     policy = target_policy(resolve_scaling(DeploymentConfig()), 1)
     plan = FleetPlan(ProductScale(policy))
     simulation = Simulation(Scenario(replica(TIMES), plan, guesses=guesses), alike(1, 1.0, 8, 2))

@@ -1,8 +1,7 @@
-"""What a draft replica says of its load, to Serve."""
+"""What a draft replica says of its load."""
 
 from dataclasses import dataclass
 
-from cluster.channel.draft_server import DraftLoad as Served
 from llama4coder.scaling.drafts import DraftLoad
 from llama4coder.scaling.pool_meter import PoolUse
 
@@ -27,14 +26,14 @@ class DraftMeter:
         """A target says what it has of the pool."""
         self._heard[use.target] = _Heard(use, now_s)
 
-    def load(self, served: Served, now_s: float) -> DraftLoad:
-        """Since the last call."""
+    def load(self, busy_s: float, num_sessions: int, now_s: float) -> DraftLoad:
+        """Since the last call; `busy_s` is since its start."""
         self._heard = {name: one for name, one in self._heard.items() if now_s - one.heard_s < _HEARD_FOR_S}
         uses = [one.use for one in self._heard.values()]
         gains = [use.gain for use in uses if use.gain > 0]
         return DraftLoad(
-            busy_share=self._busy_share(served.busy_s, now_s),
-            num_sessions=served.num_sessions,
+            busy_share=self._busy_share(busy_s, now_s),
+            num_sessions=num_sessions,
             late_share=sum(use.late_share for use in uses) / len(uses) if uses else 0.0,
             gain=sum(gains) / len(gains) if gains else 0.0,
         )
