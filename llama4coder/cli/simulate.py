@@ -11,7 +11,7 @@ from rich.console import Console
 from llama4coder.cli import simulate_options as options
 from llama4coder.cli.progress import RichProgress
 from llama4coder.cli.simulate_fluid import simulate_fluid
-from llama4coder.cli.simulate_options import Given, chances, checked
+from llama4coder.cli.simulate_options import Given, chances, checked, coder_workload
 from llama4coder.cli.simulate_plot import svg
 from llama4coder.cli.simulate_scaling import scaling_of
 from llama4coder.cli.simulate_view import view
@@ -25,7 +25,6 @@ from llama4coder.planner.roofline import Roofline
 from llama4coder.planner.shapes import find_model
 from llama4coder.simulator.arrivals import Arrival
 from llama4coder.simulator.coarse import CoarseSimulation
-from llama4coder.simulator.coder import CoderWorkload
 from llama4coder.simulator.fleet import FleetPlan
 from llama4coder.simulator.guessing import Acceptance, DraftPool, GuessSpeed
 from llama4coder.simulator.mishaps import Failures, RollingRestart, Starting
@@ -64,6 +63,7 @@ def simulate(  # noqa: PLR0913 - a command's options
     workload: options.Workload = "coder",
     rate: options.Rate = 1.0,
     duration: options.Duration = 60.0,
+    day: options.Day = "1",
     repositories: options.Repositories = 50,
     warmup: options.Warmup = 0.0,
     seed: options.Seed = 0,
@@ -183,8 +183,10 @@ class _Demand:
 def _demand(given: Given) -> _Demand:
     """Of a trace all lines are read before anything is simulated, so that a bad one is told at once."""
     if given.workload == "coder":
-        workload = CoderWorkload(given.rate, given.duration, given.seed, given.repositories)
-        return _Demand(workload.arrivals(), round(given.rate * given.duration))
+        workload = coder_workload(given)
+        return _Demand(workload.arrivals(), round(workload.num_expected))
+    if given.day != "1":
+        raise ConfigError("--day is for the coder workload: a trace has a day of its own; leave one of them out")
     arrivals = list(read_trace(Path(given.workload)))
     return _Demand(arrivals, len(arrivals))
 

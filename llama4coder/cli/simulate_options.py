@@ -11,6 +11,8 @@ from llama4coder.cli.checked import checked_as
 from llama4coder.config import KVFormat, QuantFormat, RoutingPolicy, SpeculationMethod
 from llama4coder.errors import ConfigError
 from llama4coder.planner.gpus import GPUS
+from llama4coder.simulator.coder import CoderWorkload
+from llama4coder.simulator.daytime import Daytime
 
 Model = Annotated[str, typer.Argument(help="A name such as llama-3.1-70b, or a checkpoint folder.")]
 Gpu = Annotated[str, typer.Option(help=f"{', '.join(GPUS)}, or a .yaml file that describes one.")]
@@ -31,6 +33,9 @@ Calibrated = Annotated[Path | None, typer.Option(help="Of `llama4coder calibrate
 Workload = Annotated[str, typer.Option(help="`coder`, or a trace: a JSON object per line (docs/simulation.md).")]
 Rate = Annotated[float, typer.Option(help="Requests per second of the coder workload.")]
 Duration = Annotated[float, typer.Option(help="Seconds of it.")]
+Day = Annotated[
+    str, typer.Option(help="Shares of --rate, from the first second to the last, as in 0.1,0.6,1,0.9,0.3: a day.")
+]
 Repositories = Annotated[int, typer.Option(help="That its developers share.")]
 Warmup = Annotated[float, typer.Option(help="Seconds that are served and not counted.")]
 Seed = Annotated[int, typer.Option(help="Equal seeds have equal outcomes.")]
@@ -94,6 +99,7 @@ class Given(msgspec.Struct, frozen=True):
     workload: str
     rate: _Positive
     duration: _Positive
+    day: str
     repositories: _Count
     warmup: _Span
     seed: int
@@ -141,10 +147,24 @@ def chances(text: str) -> tuple[float, ...]:
     Raises:
         ConfigError: they are no chances.
     """
+    return _shares("--accept", text)
+
+
+def coder_workload(given: Given) -> CoderWorkload:
+    """What `--workload coder` and its companions ask for.
+
+    Raises:
+        ConfigError: `--day` is no list of shares.
+    """
+    daytime = Daytime(_shares("--day", given.day))
+    return CoderWorkload(given.rate, given.duration, given.seed, given.repositories, daytime=daytime)
+
+
+def _shares(option: str, text: str) -> tuple[float, ...]:
     try:
         return msgspec.convert(text.split(","), tuple[_Share, ...], strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"--accept {text!r} must be numbers from 0 to 1 with commas between them") from error
+        raise ConfigError(f"{option} {text!r} must be numbers from 0 to 1 with commas between them") from error
 
 
 def by_steps_alone(given: Given) -> Mapping[str, bool]:
