@@ -20,6 +20,7 @@ from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.kv.step_sizing import ServedForm
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.planner.calibration import read_calibration
+from llama4coder.planner.emit import write_file
 from llama4coder.planner.gpus import GpuKind, find_gpu
 from llama4coder.planner.roofline import Roofline
 from llama4coder.planner.shapes import find_model
@@ -34,6 +35,8 @@ from llama4coder.simulator.simulation import Guesses, Scenario, Simulation
 from llama4coder.simulator.traces import read_trace
 from llama4coder.spec.types import DraftSource
 
+_REFUSED_EXIT_CODE = 2
+_MOST_REQUESTS = 50_000_000
 _POOL_DELAY_S = 0.0005  # of messages to a draft replica and back
 _POOL_FORKS = 8  # `speculation.draft.max_forks`
 _WINDOW_TOKENS = 2048  # `speculation.draft.window_tokens`
@@ -100,10 +103,12 @@ def simulate(  # noqa: PLR0913 - a command's options
         _simulate(checked(ctx.params))
     except (Llama4CoderError, OSError) as error:
         typer.echo(f"llama4coder: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(_REFUSED_EXIT_CODE) from None
 
 
 def _simulate(given: Given) -> None:
+    if given.workload == "coder" and given.warmup >= given.duration:
+        raise ConfigError(f"--warmup {given.warmup:g} leaves nothing of --duration {given.duration:g}")
     gpu = find_gpu(given.gpu)
     calibration = None if given.calibration is None else read_calibration(given.calibration)
     served = serve(find_model(given.model), gpu, _choices(given), calibration)
@@ -139,7 +144,7 @@ def _simulate(given: Given) -> None:
     )
     _show(given, served, outcome)
     if given.plot is not None:
-        given.plot.write_text(svg(simulation.timeline, _title(given, served)), encoding="utf-8")
+        write_file(given.plot, svg(simulation.timeline, _title(given, served)))
 
 
 def _show(given: Given, served: ServedReplica, outcome: Outcome) -> None:
@@ -184,6 +189,10 @@ def _demand(given: Given) -> _Demand:
     """Of a trace all lines are read before anything is simulated, so that a bad one is told at once."""
     if given.workload == "coder":
         workload = coder_workload(given)
+        if workload.num_expected > _MOST_REQUESTS:
+            raise ConfigError(
+                f"{workload.num_expected:,.0f} requests would take days: lower --rate or --duration, or take --fluid"
+            )
         return _Demand(workload.arrivals(), round(workload.num_expected))
     if given.day != "1":
         raise ConfigError("--day is for the coder workload: a trace has a day of its own; leave one of them out")

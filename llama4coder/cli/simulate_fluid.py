@@ -11,7 +11,7 @@ from rich.table import Table
 from llama4coder.cli.simulate_options import Given, by_steps_alone, coder_workload, refuse
 from llama4coder.cli.simulate_plot import svg
 from llama4coder.cli.simulate_totals import cost_lines, duration, goals
-from llama4coder.errors import ConfigError
+from llama4coder.planner.emit import write_file
 from llama4coder.simulator.fluid import FluidFleet, FluidOutcome, FluidSimulation
 from llama4coder.simulator.outcome import Objectives
 from llama4coder.simulator.served import ServedReplica
@@ -34,7 +34,7 @@ def simulate_fluid(given: Given, served: ServedReplica) -> None:
     else:
         Console().print(_view(outcome, title))
     if given.plot is not None:
-        given.plot.write_text(svg(simulation.timeline, title), encoding="utf-8")
+        write_file(given.plot, svg(simulation.timeline, title))
 
 
 def _check(given: Given) -> None:
@@ -44,8 +44,6 @@ def _check(given: Given) -> None:
         "--policy": given.policy != "kv_aware",
     }
     refuse("--fluid", {**asked, **by_steps_alone(given)})
-    if given.warmup >= given.duration:
-        raise ConfigError(f"--warmup {given.warmup:g} leaves nothing of --duration {given.duration:g}")
 
 
 def _view(outcome: FluidOutcome, title: str) -> RenderableType:

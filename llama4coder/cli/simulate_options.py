@@ -73,9 +73,10 @@ Fluid = Annotated[bool, typer.Option("--fluid", help="By rates alone, means only
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Plot = Annotated[Path | None, typer.Option(help="An SVG file to write: replicas, requests and tokens over time.")]
 
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
-_Span = Annotated[float, msgspec.Meta(ge=0)]
+_Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+_Span = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Tokens = Annotated[int, msgspec.Meta(ge=16, le=100_000_000)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
@@ -85,15 +86,15 @@ class Given(msgspec.Struct, frozen=True):
     model: str
     gpu: str
     replicas: _Count
-    ranks: _Count
+    ranks: Annotated[int, msgspec.Meta(ge=1, le=1024)]
     quant: QuantFormat
     kv: KVFormat
-    context: Annotated[int, msgspec.Meta(ge=16)] | None
+    context: _Tokens | None
     max_sequences: _Count
-    max_step_tokens: Annotated[int, msgspec.Meta(ge=16)]
+    max_step_tokens: _Tokens
     max_queued: _Count
     queue_timeout: _Positive
-    host_gib: _Span
+    host_gib: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
     cache: bool
     calibration: Path | None
     workload: str

@@ -14,7 +14,6 @@ def scaling_of(given: Given) -> ScalingPolicy:
 
     Raises:
         ConfigError: bounds that contradict each other, or a forecast that cannot be read.
-        OSError: there is no such forecast.
     """
     if given.max_replicas is None:
         if given.forecast is not None:
@@ -34,5 +33,8 @@ def scaling_of(given: Given) -> ScalingPolicy:
 def _forecast(given: Given) -> Forecast:
     if given.forecast is None:
         return Forecast()
-    with given.forecast.open(encoding="utf-8") as lines:
-        return parse_forecast(lines, "UTC")
+    try:
+        with given.forecast.open(encoding="utf-8") as lines:
+            return parse_forecast(lines, "UTC")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--forecast {given.forecast} cannot be read as text: {error}") from error

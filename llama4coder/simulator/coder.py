@@ -16,6 +16,7 @@ from llama4coder.simulator.arrivals import Arrival, Contents, Part, shorter
 from llama4coder.simulator.daytime import Daytime
 
 _SYSTEM_TOKENS = 1200
+_LONGEST_S, _MOST_PER_S = 31 * 86_400.0, 1e6
 _CONCENTRATION = 4.0  # of developers in few repositories
 
 
@@ -81,6 +82,10 @@ class CoderWorkload:
                 raise ConfigError(f"the {name} of a workload must be more than 0 and finite, not {value:g}")
         if self.num_repositories < 1:
             raise ConfigError(f"a workload needs at least one repository, not {self.num_repositories}")
+        if self.duration_s > _LONGEST_S:
+            raise ConfigError(f"a workload of {self.duration_s:g} s is longer than a month: lower --duration")
+        if self.rate > _MOST_PER_S:
+            raise ConfigError(f"{self.rate:g} requests/s are more than can be simulated: lower --rate")
 
     @property
     def num_expected(self) -> float:
