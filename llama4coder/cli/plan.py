@@ -25,7 +25,7 @@ from llama4coder.planner.report import Report, report_of
 from llama4coder.planner.shapes import find_model, model_names
 from llama4coder.planner.traffic import HEADROOM, Objectives, Work, check_positive
 
-NO_PLAN_EXIT_CODE = 1  # bad input, or nothing that would do
+NO_PLAN_EXIT_CODE = 2  # bad input, or nothing that would do
 
 _DEFAULTS = Wish()
 _MODEL = f"A checkpoint folder, or one of {', '.join(model_names())}."
@@ -144,6 +144,8 @@ class _Asked:
         return Hardware.of(kind, self.gpus, self.nodes)
 
     def draft(self) -> Draft | None:
+        if not 0 <= self.hit_rate <= 1:
+            raise ConfigError(f"--hit-rate {self.hit_rate:g} is no share: give a number from 0 to 1")
         return None if self.draft_model is None else Draft(find_model(self.draft_model), self.hit_rate)
 
     def stored(self) -> StoredQuant | None:

@@ -12,23 +12,26 @@ from llama4coder.cli import simulate_options as options
 from llama4coder.cli.progress import RichProgress
 from llama4coder.cli.simulate_fluid import simulate_fluid
 from llama4coder.cli.simulate_guesses import guesses_of
-from llama4coder.cli.simulate_options import Given, checked
+from llama4coder.cli.simulate_options import Given, checked, coder_workload
 from llama4coder.cli.simulate_plot import svg
 from llama4coder.cli.simulate_scaling import scaling_of, starting_of
 from llama4coder.cli.simulate_view import view
 from llama4coder.errors import ConfigError, Llama4CoderError
 from llama4coder.planner.calibration import read_calibration
+from llama4coder.planner.emit import write_file
 from llama4coder.planner.gpus import find_gpu
 from llama4coder.planner.shapes import find_model
 from llama4coder.simulator.arrivals import Arrival
 from llama4coder.simulator.coarse import CoarseSimulation
-from llama4coder.simulator.coder import CoderWorkload
 from llama4coder.simulator.fleet import FleetPlan
 from llama4coder.simulator.mishaps import Failures, RollingRestart
 from llama4coder.simulator.outcome import Objectives, Outcome, outcome_of
 from llama4coder.simulator.served import ReplicaChoices, ServedReplica, serve
 from llama4coder.simulator.simulation import Scenario, Simulation
 from llama4coder.simulator.traces import read_trace
+
+_REFUSED_EXIT_CODE = 2
+_MOST_REQUESTS = 50_000_000
 
 
 def register(app: typer.Typer) -> None:
@@ -55,6 +58,7 @@ def simulate(  # noqa: PLR0913 - a command's options
     workload: options.Workload = "coder",
     rate: options.Rate = 1.0,
     duration: options.Duration = 60.0,
+    day: options.Day = "1",
     repositories: options.Repositories = 50,
     warmup: options.Warmup = 0.0,
     seed: options.Seed = 0,
@@ -92,10 +96,12 @@ def simulate(  # noqa: PLR0913 - a command's options
         _simulate(checked(ctx.params))
     except (Llama4CoderError, OSError) as error:
         typer.echo(f"llama4coder: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(_REFUSED_EXIT_CODE) from None
 
 
 def _simulate(given: Given) -> None:
+    if given.workload == "coder" and given.warmup >= given.duration:
+        raise ConfigError(f"--warmup {given.warmup:g} leaves nothing of --duration {given.duration:g}")
     gpu = find_gpu(given.gpu)
     calibration = None if given.calibration is None else read_calibration(given.calibration)
     served = serve(find_model(given.model), gpu, _choices(given), calibration)
@@ -131,7 +137,7 @@ def _simulate(given: Given) -> None:
     )
     _show(given, served, outcome)
     if given.plot is not None:
-        given.plot.write_text(svg(simulation.timeline, _title(given, served)), encoding="utf-8")
+        write_file(given.plot, svg(simulation.timeline, _title(given, served)))
 
 
 def _show(given: Given, served: ServedReplica, outcome: Outcome) -> None:
@@ -175,8 +181,14 @@ class _Demand:
 def _demand(given: Given) -> _Demand:
     """Of a trace all lines are read before anything is simulated, so that a bad one is told at once."""
     if given.workload == "coder":
-        workload = CoderWorkload(given.rate, given.duration, given.seed, given.repositories)
-        return _Demand(workload.arrivals(), round(given.rate * given.duration))
+        workload = coder_workload(given)
+        if workload.num_expected > _MOST_REQUESTS:
+            raise ConfigError(
+                f"{workload.num_expected:,.0f} requests would take days: lower --rate or --duration, or take --fluid"
+            )
+        return _Demand(workload.arrivals(), round(workload.num_expected))
+    if given.day != "1":
+        raise ConfigError("--day is for the coder workload: a trace has a day of its own; leave one of them out")
     arrivals = list(read_trace(Path(given.workload)))
     return _Demand(arrivals, len(arrivals))
 

@@ -8,10 +8,10 @@ from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from llama4coder.cli.simulate_options import Given, by_steps_alone, refuse
+from llama4coder.cli.simulate_options import Given, by_steps_alone, coder_workload, refuse
 from llama4coder.cli.simulate_plot import svg
-from llama4coder.errors import ConfigError
-from llama4coder.simulator.coder import CoderWorkload
+from llama4coder.cli.simulate_totals import cost_lines, duration, goals
+from llama4coder.planner.emit import write_file
 from llama4coder.simulator.fluid import FluidFleet, FluidOutcome, FluidSimulation
 from llama4coder.simulator.outcome import Objectives
 from llama4coder.simulator.served import ServedReplica
@@ -24,7 +24,7 @@ def simulate_fluid(given: Given, served: ServedReplica) -> None:
         ConfigError: it is asked for something that flows cannot tell.
     """
     _check(given)
-    workload = CoderWorkload(given.rate, given.duration, given.seed, given.repositories)
+    workload = coder_workload(given)
     objectives = Objectives(given.ttft, given.itl)
     simulation = FluidSimulation(FluidFleet(served, given.replicas, workload, objectives, given.warmup))
     outcome = simulation.run()
@@ -34,7 +34,7 @@ def simulate_fluid(given: Given, served: ServedReplica) -> None:
     else:
         Console().print(_view(outcome, title))
     if given.plot is not None:
-        given.plot.write_text(svg(simulation.timeline, title), encoding="utf-8")
+        write_file(given.plot, svg(simulation.timeline, title))
 
 
 def _check(given: Given) -> None:
@@ -44,8 +44,6 @@ def _check(given: Given) -> None:
         "--policy": given.policy != "kv_aware",
     }
     refuse("--fluid", {**asked, **by_steps_alone(given)})
-    if given.warmup >= given.duration:
-        raise ConfigError(f"--warmup {given.warmup:g} leaves nothing of --duration {given.duration:g}")
 
 
 def _view(outcome: FluidOutcome, title: str) -> RenderableType:
@@ -57,33 +55,48 @@ def _view(outcome: FluidOutcome, title: str) -> RenderableType:
     for column in kinds.columns[1:]:
         column.justify = "right"
     for name, kind in outcome.by_kind.items():
-        kinds.add_row(name, f"{kind.requests_per_s:,.1f}", f"{kind.good:.1%}", _ms(kind.ttft_mean_s))
-    return Group(totals, kinds)
+        kinds.add_row(name, f"{kind.requests_per_s:,.1f}", f"{kind.good:.1%}", duration(kind.ttft_mean_s))
+    return Group(totals, kinds, *([_day(outcome)] if len(outcome.parts) > 1 else []))
+
+
+def _day(outcome: FluidOutcome) -> Table:
+    table = Table(
+        "from", "requests/s", "served/s", "refused, expired", "waiting", "queue time", "TTFT", "between tokens", "hits",
+        box=box.SIMPLE_HEAD,
+    )  # fmt: skip
+    for column in table.columns:
+        column.justify = "right"
+    for part in outcome.parts:
+        table.add_row(
+            f"{part.since_s:,.0f} s",
+            f"{part.requests_per_s:,.1f}",
+            f"{part.served_per_s:,.1f}",
+            f"{part.refused:.1%}, {part.expired:.1%}",
+            f"{part.waiting_most:,.0f}",
+            duration(part.queue_mean_s),
+            duration(part.ttft_mean_s),
+            duration(part.itl_mean_s),
+            f"{part.hit_rate:.1%}",
+        )
+    return table
 
 
 def _lines(outcome: FluidOutcome) -> Iterator[tuple[str, str]]:
     yield "developers", f"{outcome.developers:,}"
-    yield "mean time to first token", _ms(outcome.ttft_mean_s)
-    yield "mean time between tokens", _ms(outcome.itl_mean_s)
-    goals = f"TTFT {outcome.objectives.ttft_s:g} s, {outcome.objectives.itl_s * 1000:g} ms/token"
-    yield f"good, about: {goals}", f"{outcome.good:.1%}"
+    yield "mean time to first token", duration(outcome.ttft_mean_s)
+    yield "mean time between tokens", duration(outcome.itl_mean_s)
+    yield f"good, about: {goals(outcome.objectives)}", f"{outcome.good:.1%}"
     yield "goodput, about", f"{outcome.goodput_per_s:,.1f} requests/s"
     yield "requests", f"{outcome.requests:,.0f}"
     yield "served", f"{outcome.served_per_s:,.1f} requests/s"
-    yield "refused, expired", f"{outcome.refused_per_s:,.1f}, {outcome.expired_per_s:,.1f} requests/s"
-    yield "waiting at the end", f"{outcome.waiting:,.0f}, {outcome.waiting_growth_per_s:+,.1f} each second"
+    yield "refused, expired", f"{outcome.refused:.1%}, {outcome.expired:.1%}"
+    yield "queue time, mean and most", f"{duration(outcome.queue_mean_s)}, {duration(outcome.queue_most_s)}"
+    yield "waiting at the end, at most", f"{outcome.waiting:,.0f}, {outcome.waiting_most:,.0f}"
+    yield "waiting grows each second by", f"{outcome.waiting_growth_per_s:,.1f}"
     yield "output", f"{outcome.output_tokens_per_s:,.0f} tokens/s"
     yield "prompts", f"{outcome.prompt_tokens_per_s:,.0f} tokens/s"
     yield "prefix hit rate", f"{outcome.hit_rate:.1%}"
     yield "of what it could prefill", f"{outcome.load:.1%}"
     yield "replicas at work", f"{outcome.busy:.1%}"
     yield "sequences that generate at each", f"{outcome.rows:.1f}"
-    yield "GPU hours", f"{outcome.gpu_hours:,.2f}"
-    if outcome.cost is not None:
-        yield "cost", f"{outcome.cost:,.2f}"
-    if outcome.cost_per_million_output_tokens is not None:
-        yield "cost of a million output tokens", f"{outcome.cost_per_million_output_tokens:,.2f}"
-
-
-def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:,.1f} ms" if seconds < 1 else f"{seconds:,.2f} s"
+    yield from cost_lines(outcome)

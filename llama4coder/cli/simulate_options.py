@@ -11,6 +11,8 @@ from llama4coder.cli.checked import checked_as
 from llama4coder.config import KVFormat, QuantFormat, RoutingPolicy, SpeculationMethod
 from llama4coder.errors import ConfigError
 from llama4coder.planner.gpus import GPUS
+from llama4coder.simulator.coder import CoderWorkload
+from llama4coder.simulator.daytime import Daytime
 
 Model = Annotated[str, typer.Argument(help="A name such as llama-3.1-70b, or a checkpoint folder.")]
 Gpu = Annotated[str, typer.Option(help=f"{', '.join(GPUS)}, or a .yaml file that describes one.")]
@@ -31,6 +33,9 @@ Calibrated = Annotated[Path | None, typer.Option(help="Of `llama4coder calibrate
 Workload = Annotated[str, typer.Option(help="`coder`, or a trace: a JSON object per line (docs/simulation.md).")]
 Rate = Annotated[float, typer.Option(help="Requests per second of the coder workload.")]
 Duration = Annotated[float, typer.Option(help="Seconds of it.")]
+Day = Annotated[
+    str, typer.Option(help="Shares of --rate, from the first second to the last, as in 0.1,0.6,1,0.9,0.3: a day.")
+]
 Repositories = Annotated[int, typer.Option(help="That its developers share.")]
 Warmup = Annotated[float, typer.Option(help="Seconds that are served and not counted.")]
 Seed = Annotated[int, typer.Option(help="Equal seeds have equal outcomes.")]
@@ -69,9 +74,10 @@ Fluid = Annotated[bool, typer.Option("--fluid", help="By rates alone, means only
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Plot = Annotated[Path | None, typer.Option(help="An SVG file to write: replicas, requests and tokens over time.")]
 
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
-_Span = Annotated[float, msgspec.Meta(ge=0)]
+_Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+_Span = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Tokens = Annotated[int, msgspec.Meta(ge=16, le=100_000_000)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
@@ -81,20 +87,21 @@ class Given(msgspec.Struct, frozen=True):
     model: str
     gpu: str
     replicas: _Count
-    ranks: _Count
+    ranks: Annotated[int, msgspec.Meta(ge=1, le=1024)]
     quant: QuantFormat
     kv: KVFormat
-    context: Annotated[int, msgspec.Meta(ge=16)] | None
+    context: _Tokens | None
     max_sequences: _Count
-    max_step_tokens: Annotated[int, msgspec.Meta(ge=16)]
+    max_step_tokens: _Tokens
     max_queued: _Count
     queue_timeout: _Positive
-    host_gib: _Span
+    host_gib: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
     cache: bool
     calibration: Path | None
     workload: str
     rate: _Positive
     duration: _Positive
+    day: str
     repositories: _Count
     warmup: _Span
     seed: int
@@ -143,10 +150,24 @@ def chances(text: str) -> tuple[float, ...]:
     Raises:
         ConfigError: they are no chances.
     """
+    return _shares("--accept", text)
+
+
+def coder_workload(given: Given) -> CoderWorkload:
+    """What `--workload coder` and its companions ask for.
+
+    Raises:
+        ConfigError: `--day` is no list of shares.
+    """
+    daytime = Daytime(_shares("--day", given.day))
+    return CoderWorkload(given.rate, given.duration, given.seed, given.repositories, daytime=daytime)
+
+
+def _shares(option: str, text: str) -> tuple[float, ...]:
     try:
         return msgspec.convert(text.split(","), tuple[_Share, ...], strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"--accept {text!r} must be numbers from 0 to 1 with commas between them") from error
+        raise ConfigError(f"{option} {text!r} must be numbers from 0 to 1 with commas between them") from error
 
 
 def by_steps_alone(given: Given) -> Mapping[str, bool]:

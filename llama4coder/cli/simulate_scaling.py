@@ -16,7 +16,6 @@ def scaling_of(given: Given, served: ServedReplica) -> ScalingPolicy:
 
     Raises:
         ConfigError: bounds that contradict each other, or a forecast that cannot be read.
-        OSError: there is no such forecast.
     """
     if given.max_replicas is None:
         if given.forecast is not None:
@@ -50,5 +49,7 @@ def _forecast(given: Given, most: int) -> Forecast:
     try:
         with given.forecast.open(encoding="utf-8-sig") as lines:
             return parse_forecast(lines, "UTC", most)
-    except (UnicodeDecodeError, ConfigError) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--forecast {given.forecast} cannot be read as text: {error}") from error
+    except ConfigError as error:
         raise ConfigError(f"--forecast {given.forecast}: {error}") from error

@@ -6,6 +6,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from llama4coder.cli.simulate_totals import cost_lines, duration, goals
 from llama4coder.simulator.outcome import Outcome, Percentiles
 
 
@@ -51,8 +52,7 @@ def _lines(outcome: Outcome) -> Iterator[tuple[str, str]]:
     yield "requests", f"{outcome.requests:,}"
     for end, count in outcome.ends.items():
         yield f"  {end}", f"{count:,}"
-    goals = f"TTFT {outcome.objectives.ttft_s:g} s, {outcome.objectives.itl_s * 1000:g} ms/token"
-    yield f"good: {goals}", f"{outcome.good:.1%}"
+    yield f"good: {goals(outcome.objectives)}", f"{outcome.good:.1%}"
     yield "goodput", f"{outcome.goodput_per_s:,.2f} requests/s"
     yield "simulated", f"{outcome.simulated_s:,.1f} s"
     yield "output", f"{outcome.output_tokens_per_s:,.0f} tokens/s"
@@ -69,13 +69,9 @@ def _lines(outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield "failures, restarts", f"{outcome.failures:,}, {outcome.restarts:,}"
         yield "requests that went on elsewhere", f"{outcome.recoveries:,}"
     yield "reports", f"{outcome.report_bytes_per_s / 1000:,.1f} kB/s of block names"
-    yield "GPU hours", f"{outcome.gpu_hours:,.2f}"
     if outcome.draft_gpu_hours:
         yield "GPU hours of the draft pool", f"{outcome.draft_gpu_hours:,.2f}"
-    if outcome.cost is not None:
-        yield "cost", f"{outcome.cost:,.2f}"
-    if outcome.cost_per_million_output_tokens is not None:
-        yield "cost of a million output tokens", f"{outcome.cost_per_million_output_tokens:,.2f}"
+    yield from cost_lines(outcome)
 
 
 def _cells(percentiles: Percentiles) -> tuple[str, str, str]:
@@ -83,9 +79,7 @@ def _cells(percentiles: Percentiles) -> tuple[str, str, str]:
 
 
 def _seconds(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{1000 * value:,.1f} ms" if value < 1 else f"{value:,.2f} s"
+    return "" if value is None else duration(value)
 
 
 def _percent(share: float | None) -> str:

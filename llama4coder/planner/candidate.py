@@ -19,6 +19,7 @@ QUANT_FORMATS: tuple[QuantFormat, ...] = ("none", "fp8", "nf4")
 """Of weights on GPUs, the most exact ones first."""
 KV_FORMATS: tuple[KVFormat, ...] = ("dense", "fp8", "int8", "int4")
 """The same of KV blocks."""
+_MOST_GUESSES = 32  # as `speculation.max_draft_tokens` has it
 
 
 def quant_of(name: str) -> QuantFormat:
@@ -64,6 +65,8 @@ class Wish:
         ):
             if value < least:
                 raise ConfigError(f"{value} {name} cannot be planned for: give {least} or more")
+        if self.max_draft_tokens > _MOST_GUESSES:
+            raise ConfigError(f"{self.max_draft_tokens} guesses cannot be planned for: give {_MOST_GUESSES} or less")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,27 @@ from types import MappingProxyType
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from llama4coder.errors import ConfigError
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _within(least: float, most: float, unit: str) -> AfterValidator:
+    """For what is easily given in another unit."""
+
+    def check(value: float) -> float:
+        if not least <= value <= most:
+            raise ValueError(f"{value:g} is not from {least:g} to {most:g}: give it in {unit}, as in 80e9")
+        return value
+
+    return AfterValidator(check)
+
+
+_Bytes = Annotated[int, Field(gt=0), _within(2**30, 2**50, "bytes, not GB")]
+_BytesPerS = Annotated[_Positive, _within(1e9, 1e15, "bytes per second, not GB/s")]
+_Flops = Annotated[_Positive, _within(1e12, 1e19, "products per second, not TFLOPS")]
 
 
 class GpuKind(BaseModel):
@@ -23,16 +39,16 @@ class GpuKind(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    memory_bytes: Annotated[int, Field(gt=0)]
-    bandwidth_bytes_per_s: _Positive
-    bf16_flops: _Positive
+    memory_bytes: _Bytes
+    bandwidth_bytes_per_s: _BytesPerS
+    bf16_flops: _Flops
     """Products of bfloat16 per second; two for each weight and token."""
-    fp8_flops: _Positive | None = None
+    fp8_flops: _Flops | None = None
     """The same in 8 bits; None where the hardware has no such products."""
-    fp4_flops: _Positive | None = None
-    link_bytes_per_s: _Positive
+    fp4_flops: _Flops | None = None
+    link_bytes_per_s: _BytesPerS
     """To the other GPUs of the node, in one direction."""
-    network_bytes_per_s: _Positive = 50e9
+    network_bytes_per_s: _BytesPerS = 50e9
     """To another node, for each GPU, in one direction."""
     gpus_per_node: Annotated[int, Field(gt=0)] = 8
     price_per_hour: _Positive | None = None
@@ -99,8 +115,10 @@ def read_gpu(path: Path) -> GpuKind:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return GpuKind.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; name a file that describes a GPU") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors())
-        raise ConfigError(f"{path} does not describe a GPU: {problems}") from error
+        raise ConfigError(f"{path} does not describe a GPU, see docs/planning.md: {problems}") from error

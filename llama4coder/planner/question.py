@@ -18,6 +18,8 @@ from llama4coder.planner.roofline import Roofline
 from llama4coder.planner.shapes import PlannedModel
 from llama4coder.planner.traffic import Objectives, Work, check_positive
 
+_MOST_GPUS = 10_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
@@ -30,6 +32,8 @@ class Hardware:
     def __post_init__(self) -> None:
         if self.gpus_per_node < 1 or self.num_nodes < 1:
             raise ConfigError(f"{self.num_nodes} nodes with {self.gpus_per_node} GPUs each: both must be 1 or more")
+        if self.num_gpus > _MOST_GPUS:
+            raise ConfigError(f"{self.num_gpus:,} GPUs are more than can be planned for: lower --gpus or --nodes")
 
     @classmethod
     def of(cls, gpu: GpuKind, gpus_per_node: int | None, num_nodes: int) -> "Hardware":

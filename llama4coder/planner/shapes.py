@@ -103,7 +103,9 @@ def find_model(name: str) -> PlannedModel:
     if config is not None:
         return PlannedModel(name.lower(), shape_of(config, Path(name)))
     folder = Path(name)
-    if folder.is_dir():
+    if name and folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"{folder} has no config.json: name the folder of a checkpoint, or one of the models")
         return PlannedModel(folder.resolve().name, read_shape(folder), str(folder.resolve()))
     raise ConfigError(
         f"model {name!r} is neither a checkpoint folder nor a name known here; choose of {', '.join(_CONFIGS)}"

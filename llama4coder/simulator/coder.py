@@ -13,8 +13,10 @@ from types import MappingProxyType
 
 from llama4coder.errors import ConfigError
 from llama4coder.simulator.arrivals import Arrival, Contents, Part, shorter
+from llama4coder.simulator.daytime import Daytime
 
 _SYSTEM_TOKENS = 1200
+_LONGEST_S, _MOST_PER_S = 31 * 86_400.0, 1e6
 _CONCENTRATION = 4.0  # of developers in few repositories
 
 
@@ -64,7 +66,7 @@ KINDS: Mapping[str, SessionKind] = MappingProxyType(
 class CoderWorkload:
     """So many requests per second of developers who share repositories."""
 
-    rate: float
+    rate: float  # where all of them are at work
     duration_s: float
     seed: int = 0
     num_repositories: int = 50
@@ -72,6 +74,7 @@ class CoderWorkload:
     pause_s: float = 120.0  # between two sessions of a developer
     longest: int = 32000  # prompt and output: older turns are left out
     kinds: Mapping[str, SessionKind] = field(default_factory=lambda: KINDS)
+    daytime: Daytime = field(default_factory=Daytime)
 
     def __post_init__(self) -> None:
         for name, value in (("rate", self.rate), ("duration", self.duration_s)):
@@ -79,6 +82,15 @@ class CoderWorkload:
                 raise ConfigError(f"the {name} of a workload must be more than 0 and finite, not {value:g}")
         if self.num_repositories < 1:
             raise ConfigError(f"a workload needs at least one repository, not {self.num_repositories}")
+        if self.duration_s > _LONGEST_S:
+            raise ConfigError(f"a workload of {self.duration_s:g} s is longer than a month: lower --duration")
+        if self.rate > _MOST_PER_S:
+            raise ConfigError(f"{self.rate:g} requests/s are more than can be simulated: lower --rate")
+
+    @property
+    def num_expected(self) -> float:
+        """Requests, about."""
+        return self.rate * self.duration_s * self.daytime.mean
 
     @property
     def num_developers(self) -> int:
@@ -128,11 +140,17 @@ class _Developer:
         time_s = -chance.uniform(0, workload.cycle_s)
         while True:
             (name,) = chance.choices(kinds, shares)
+            is_at_work = self._is_at_work(time_s)
             for request in self._session(name, repository, time_s):
                 time_s = request.time_s
-                if time_s >= 0:
+                if time_s >= 0 and is_at_work:
                     yield request
             time_s += chance.expovariate(1 / workload.pause_s)
+
+    def _is_at_work(self, time_s: float) -> bool:
+        """A session that falls into time off takes as long and sends nothing."""
+        daytime = self.workload.daytime
+        return daytime.is_even or self.chance.random() < daytime.share_at(time_s / self.workload.duration_s)
 
     def _choose_repository(self) -> Part:
         """Few of them have most of the developers."""

@@ -1,23 +1,26 @@
 """A fleet as flows: rates instead of requests, one mean replica instead of all; its cost depends on neither number.
 
-Held against `coarse` and `simulation` by a test, which states how far apart they are below the edge of what a fleet
-carries. It finds that edge, and knows no percentiles, no failures, and no differences between replicas.
+Held against `coarse` by a test, which states how far apart they are, below the edge of what a fleet carries and
+beyond it. It knows no percentiles, no failures, and little of what replicas differ in.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
 from llama4coder.simulator.coder import CoderWorkload
-from llama4coder.simulator.fluid_demand import Floats, FluidDemand
+from llama4coder.simulator.fluid_demand import FluidDemand
 from llama4coder.simulator.fluid_replica import FluidFlow, FluidReplica
+from llama4coder.simulator.fluid_tally import FluidMeans, FluidTally
 from llama4coder.simulator.outcome import Objectives
 from llama4coder.simulator.served import ServedReplica
 from llama4coder.simulator.timeline import Moment, Timeline
 
-_NUM_SPANS = 300
+_NUM_SPANS = 300  # at least
+_SPANS_OF_PATIENCE = 8
 
 
 class FluidKind(msgspec.Struct, frozen=True):
@@ -28,32 +31,18 @@ class FluidKind(msgspec.Struct, frozen=True):
     good: float
 
 
-class FluidOutcome(msgspec.Struct, frozen=True):
-    """Means since the warm-up, of the whole fleet; GPU hours from the beginning."""
+class FluidOutcome(FluidMeans, frozen=True, kw_only=True):
+    """Since the warm-up, of the whole fleet; GPU hours from the beginning."""
 
     developers: int
     requests: float
     simulated_s: float
     objectives: Objectives
-    ttft_mean_s: float
-    itl_mean_s: float
-    good: float  # an estimate: mean times between tokens, and exponential waits
-    goodput_per_s: float
-    served_per_s: float
-    refused_per_s: float
-    expired_per_s: float
-    waiting: float  # at the end
-    waiting_growth_per_s: float
-    output_tokens_per_s: float
-    prompt_tokens_per_s: float
-    hit_rate: float
-    load: float  # of what the fleet could prefill
-    busy: float  # share of replicas' time with a step running
-    rows: float  # generating at each replica
     gpu_hours: float
     cost: float | None
     cost_per_million_output_tokens: float | None
     by_kind: Mapping[str, FluidKind]
+    parts: Sequence[FluidMeans]  # of the day, the warm-up included; one where it is even
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +64,25 @@ class FluidSimulation:
         self._fleet = fleet
         self._demand = FluidDemand.of(fleet.workload)
         self._replica = FluidReplica(fleet.served, self._demand, fleet.num_replicas)
-        self._span_s = fleet.workload.duration_s / _NUM_SPANS
+        patience_s = fleet.served.config.engine.queue_timeout_s
+        duration_s = fleet.workload.duration_s
+        self._num_spans = max(_NUM_SPANS, math.ceil(_SPANS_OF_PATIENCE * duration_s / patience_s))
+        self._span_s = duration_s / self._num_spans
 
     def run(self) -> FluidOutcome:
         """From a cold start to the last arrival."""
-        counted, num_tokens = [], 0.0
-        for number in range(_NUM_SPANS):
-            flow = self._replica.advance(number * self._span_s, self._span_s)
-            num_tokens += self._span_s * _output_per_s(flow)
+        fleet, daytime, num_tokens = self._fleet, self._fleet.workload.daytime, 0.0
+        counted = FluidTally(fleet.objectives, fleet.num_replicas)
+        parts = [FluidTally(fleet.objectives, fleet.num_replicas) for _ in range(daytime.num_parts)]
+        for number in range(self._num_spans):
+            now_s, passed = number * self._span_s, (number + 0.5) / self._num_spans
+            flow = self._replica.advance(now_s, self._span_s, daytime.share_at(passed))
+            num_tokens += self._span_s * flow.output_per_s
             self._look((number + 1) * self._span_s, flow, num_tokens)
-            if number * self._span_s >= self._fleet.warmup_s:
-                counted.append(flow)
-        return self._outcome(counted, num_tokens * self._fleet.num_replicas)
+            parts[int(passed * len(parts))].add(flow, now_s, self._span_s)
+            if now_s >= fleet.warmup_s:
+                counted.add(flow, now_s, self._span_s)
+        return self._outcome(counted, parts, num_tokens * fleet.num_replicas)
 
     def _look(self, now_s: float, flow: FluidFlow, num_tokens: float) -> None:
         num = self._fleet.num_replicas
@@ -94,63 +90,33 @@ class FluidSimulation:
             Moment(now_s, num, round(num * flow.rows), round(num * flow.waiting), round(num * num_tokens))
         )
 
-    def _outcome(self, flows: Sequence[FluidFlow], num_tokens: float) -> FluidOutcome:
-        fleet, num = self._fleet, self._fleet.num_replicas
-        good = np.mean([_good(flow, fleet.objectives) for flow in flows], axis=0)
-        first_s = np.mean([flow.first_s + flow.wait_s for flow in flows], axis=0)
-        gpu_hours = num * fleet.served.num_gpus * fleet.workload.duration_s / 3600
+    def _outcome(self, counted: FluidTally, parts: Sequence[FluidTally], num_tokens: float) -> FluidOutcome:
+        fleet, mean_prompt = self._fleet, float(np.mean(self._demand.num_prompt))
+        gpu_hours = fleet.num_replicas * fleet.served.num_gpus * fleet.workload.duration_s / 3600
         hourly = fleet.served.price_per_hour
         cost = None if hourly is None else gpu_hours / fleet.served.num_gpus * hourly
-
-        def mean(of: Callable[[FluidFlow], float]) -> float:
-            return float(np.mean([of(flow) for flow in flows]))
-
-        served_per_s = num * mean(lambda flow: flow.served)
         return FluidOutcome(
+            **msgspec.structs.asdict(counted.means(mean_prompt)),
             developers=fleet.workload.num_developers,
-            requests=fleet.workload.rate * len(flows) * self._span_s,
+            requests=counted.arrived * fleet.num_replicas,
             simulated_s=fleet.workload.duration_s,
             objectives=fleet.objectives,
-            ttft_mean_s=float(np.mean(first_s)),
-            itl_mean_s=mean(lambda flow: flow.itl_s),
-            good=float(np.mean(good)),
-            goodput_per_s=fleet.workload.rate * float(np.mean(good)),
-            served_per_s=served_per_s,
-            refused_per_s=num * mean(lambda flow: flow.refused),
-            expired_per_s=num * mean(lambda flow: flow.expired),
-            waiting=num * flows[-1].waiting,
-            waiting_growth_per_s=num * (flows[-1].waiting - flows[0].waiting) / (len(flows) * self._span_s),
-            output_tokens_per_s=num * mean(_output_per_s),
-            prompt_tokens_per_s=served_per_s * float(np.mean(self._demand.num_prompt)),
-            hit_rate=mean(lambda flow: flow.hit_rate),
-            load=mean(lambda flow: flow.load),
-            busy=mean(lambda flow: flow.busy),
-            rows=mean(lambda flow: flow.rows),
             gpu_hours=gpu_hours,
             cost=cost,
             cost_per_million_output_tokens=None if cost is None or not num_tokens else 1e6 * cost / num_tokens,
-            by_kind=self._by_kind(first_s, good),
+            by_kind=self._by_kind(counted),
+            parts=[part.means(mean_prompt) for part in parts],
         )
 
-    def _by_kind(self, first_s: Floats, good: Floats) -> Mapping[str, FluidKind]:
+    def _by_kind(self, counted: FluidTally) -> Mapping[str, FluidKind]:
         kinds = {}
+        arrived, served = max(1e-12, counted.arrived), max(1e-12, counted.served)
         for place, name in enumerate(self._demand.kinds):
             those = self._demand.kind == place
             if those.any():
-                rate = self._fleet.workload.rate * float(np.mean(those))
-                kinds[name] = FluidKind(rate, float(np.mean(first_s[those])), float(np.mean(good[those])))
+                kinds[name] = FluidKind(
+                    requests_per_s=counted.arrived / counted.lasted_s * counted.num_replicas * float(np.mean(those)),
+                    ttft_mean_s=float(np.mean(counted.first_s[those])) / served,
+                    good=float(np.mean(counted.good[those])) / arrived,
+                )
         return kinds
-
-
-def _output_per_s(flow: FluidFlow) -> float:
-    """Of one replica: first tokens, and those of its rows."""
-    return flow.served + flow.rows / flow.itl_s
-
-
-def _good(flow: FluidFlow, objectives: Objectives) -> Floats:
-    """Chance of each drawn request, where a share `load` of them waits, and those for exponential times."""
-    left_s = objectives.ttft_s - flow.first_s
-    share = min(1.0, flow.load)
-    late = share * np.exp(-np.maximum(0.0, left_s) * share / max(1e-9, flow.wait_s))
-    good = np.where(left_s >= 0, 1 - late, 0.0) if flow.itl_s <= objectives.itl_s else np.zeros(len(left_s))
-    return np.asarray(good * min(1.0, flow.served / flow.arriving))

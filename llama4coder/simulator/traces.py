@@ -20,7 +20,8 @@ from llama4coder.simulator.arrivals import Arrival, Contents, Part, shorter
 from llama4coder.types import Priority
 
 _HASH_TOKENS = 512
-_Count = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
+_LONGEST_S = 31 * 86_400.0
+_Count = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 _Time = Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -71,10 +72,15 @@ def read_trace(path: Path) -> Iterator[Arrival]:
             line = msgspec.json.decode(text, type=_Line)
             arrival = _arrival(line, number, names)
         except (msgspec.DecodeError, ValueError) as error:
-            raise ConfigError(f"{path}, line {line_number}: {error}") from error
+            raise ConfigError(f"{path}, line {line_number}: {error}; see docs/simulation.md") from error
         if arrival.arrival_s < last_s:
             raise ConfigError(
                 f"{path}, line {line_number}: it arrives before the line above it; sort the trace by time"
+            )
+        if arrival.arrival_s > _LONGEST_S:
+            raise ConfigError(
+                f"{path}, line {line_number}: it arrives after {arrival.arrival_s:g} s, over a month; count seconds "
+                "(timestamp: milliseconds) from the beginning of the trace"
             )
         last_s = arrival.arrival_s
         number += 1

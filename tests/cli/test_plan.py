@@ -51,7 +51,7 @@ def test_json() -> None:
 
 def test_what_does_not_fit_comes_with_what_does() -> None:
     result = run("llama-3.1-70b", "--gpu", "H100", "--ranks", "1")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.startswith("llama4coder: it does not fit") and result.stderr.count("\n") == 1
     assert "does not fit: 104.08 GiB are missing on each rank for one full sequence" in lines(result)
     assert any(line.startswith("4 ranks 4 H100") for line in lines(result))
@@ -63,7 +63,7 @@ def test_ranks_are_as_few_as_fit() -> None:
 
 def test_gpus_that_are_missing() -> None:
     result = run(*FITS, "--rate", "50")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "GPUs are missing: raise --gpus or --nodes" in result.stderr
 
 
@@ -108,6 +108,27 @@ def test_a_gpu_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("memory_bytes: 80", "memory_bytes: Value error, 80 is not from 1.07374e+09 to 1.1259e+15: give it in bytes"),
+        ("bandwidth_bytes_per_s: 4.8", "give it in bytes per second, not GB/s"),
+        ("bf16_flops: 989", "give it in products per second, not TFLOPS"),
+        ("link_bytes_per_s: 900", "give it in bytes per second, not GB/s"),
+        ("bf16_flops: .nan", "bf16_flops: Input should be a finite number"),
+        ("- 1", "does not describe a GPU, see docs/planning.md"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_gpu_that_is_none(tmp_path: Path, content: str, problem: str) -> None:
+    gpu = tmp_path / "gpu.yaml"
+    gpu.write_text(content)
+    result = run("llama-3.1-8b", "--gpu", str(gpu))
+    assert result.exit_code == 2
+    assert problem in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (("llama-9",), "model 'llama-9' is neither a checkpoint folder nor a name known here"),
@@ -136,10 +157,17 @@ def test_a_gpu_of_ones_own(tmp_path: Path) -> None:
         (("llama-3.1-8b", "--plot", "/proc/none/a.svg"), "/proc/none/a.svg cannot be written"),
         (("llama-3.1-8b", "--plot", "plan.png"), "--plot plan.png: only .svg files are written"),
         (("llama-3.1-8b", "--audit", "--emit", "out"), "--emit is for one plan"),
+        (("",), "model '' is neither a checkpoint folder nor a name known here"),
+        (("/proc/self",), "/proc/self has no config.json"),
+        (("llama-3.1-8b", "--rate", "1e300"), "lower --rate"),
+        (("llama-3.1-8b", "--nodes", "99999999999"), "more than can be planned for"),
+        (("llama-3.1-8b", "--guesses", "1000000"), "give 32 or less"),
+        (("llama-3.1-8b", "--hit-rate", "nan"), "--hit-rate nan is no share"),
+        (("llama-3.1-8b", "--hit-rate", "2"), "--hit-rate 2 is no share"),
     ],
 )
 def test_bad_input(arguments: tuple[str, ...], problem: str) -> None:
     result = run(*arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert problem in result.stderr
     assert result.stderr.count("\n") == 1

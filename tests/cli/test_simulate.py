@@ -96,13 +96,53 @@ def test_a_trace(tmp_path: Path) -> None:
         (("--guess", "pool", "--draft-replicas", "0"), "--draft-replicas 0 needs --max-draft-replicas"),
         (("--max-replicas", "2", "--forecast", __file__), f"--forecast {__file__}: a forecast's first line must be"),
         (("--context", "100000000"), "context_length"),
+        (("--context", "1000000000000"), "--context"),
+        (("--rate", "nan"), "--rate"),
+        (("--rate", "1e30"), "--rate"),
+        (("--rate", "1e6", "--duration", "1e6"), "lower --rate or --duration"),
+        (("--duration", "inf"), "--duration"),
+        (("--host-gib", "1e300"), "--host-gib"),
+        (("--ranks", "1000000"), "--ranks"),
+        (("--coarse", "--warmup", "100"), "--warmup"),
+        (("--max-replicas", "2", "--forecast", "/nowhere"), "--forecast /nowhere cannot be read"),
+        (("--fluid", "--day", "2,3"), "--day"),
+        (("--day", "0,0"), "the shares of a day"),
+        (("--day", "0.5,1", "--workload", "trace.jsonl"), "--day"),
     ],
 )
 def test_what_makes_no_sense(options: tuple[str, ...], message: str) -> None:
     result = run(*options)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ((5.0, 1.0), "line 2: it arrives before the line above it; sort the trace by time"),
+        ((-1.0,), "line 1: Expected `float` >= 0.0 - at `$.arrival_s`"),
+        ((1_700_000_000.0,), "count seconds"),
+        ((), "is empty"),
+    ],
+)
+def test_a_trace_that_makes_no_sense(tmp_path: Path, lines: tuple[float, ...], message: str) -> None:
+    trace = tmp_path / "trace.jsonl"
+    requests = ({"arrival_s": time_s, "prompt_tokens": 9, "output_tokens": 2} for time_s in lines)
+    trace.write_text("".join(f"{json.dumps(request)}\n" for request in requests))
+    result = run("--workload", str(trace), "--context", "32768")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_day(tmp_path: Path) -> None:
+    result = run("--fluid", "--replicas", "4", "--rate", "20", "--day", "0.1,1,0.1", "--context", "32768")
+    assert result.exit_code == 0
+    assert "queue time, mean and most" in result.stdout
+    assert "refused, expired" in result.stdout
+    outcome = json.loads(run(*SMALL, "--day", "0,0,1", "--duration", "8", "--json").stdout)
+    assert 0 < outcome["requests"] < 15
 
 
 def _heed_ctrl_c() -> None:
