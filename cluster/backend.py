@@ -18,7 +18,6 @@ from cluster.channel.token_receiver import TokenReceiver, TokenStream
 from cluster.errors import Moved, original_error
 from cluster.generation import GenerationOutcome, Refusal
 from cluster.metrics_hub import MetricsPusher
-from cluster.ray_names import CALL_TAKEN
 from cluster.routing import Destination, Routing
 from llama4coder.errors import (
     DeadlineExceeded,
@@ -189,12 +188,16 @@ class ClusterBackend:
 async def _watch(response: Any, stream: TokenStream, patience_s: float) -> None:
     """End the stream when the call ends before it: with the call's error or refusal, or for its missing tokens.
 
-    A call that no replica takes within `patience_s` ends, too.
+    A call that no replica takes within `patience_s` ends, too. Serve does not tell: where it calls by gRPC, it hears
+    that a replica has accepted a call no sooner than the call's answer.
     """
     try:
-        async with asyncio.timeout(patience_s):
-            await CALL_TAKEN.of(response)()
-        outcome: GenerationOutcome | Refusal = await response
+        async with asyncio.timeout(patience_s) as patience:
+            taking = asyncio.create_task(_wait_on_once_taken(stream, patience))
+            try:
+                outcome: GenerationOutcome | Refusal = await response
+            finally:
+                taking.cancel()
     except TimeoutError:
         response.cancel()
         stream.fail(DeadlineExceeded(f"no replica took the request within {patience_s:g} s"))
@@ -208,3 +211,8 @@ async def _watch(response: Any, stream: TokenStream, patience_s: float) -> None:
         return
     await asyncio.sleep(_LAST_TOKENS_TIMEOUT_S)
     stream.fail(StreamLost(f"not all of {outcome.num_output_tokens} tokens arrived"))
+
+
+async def _wait_on_once_taken(stream: TokenStream, patience: asyncio.Timeout) -> None:
+    await stream.taken.wait()
+    patience.reschedule(None)

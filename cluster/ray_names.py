@@ -52,9 +52,6 @@ class RayName:
 DEPLOY_START = RayName("ray.serve._private.api", "serve_start", "deploying a Serve config file")
 SERVE_CLIENT = RayName("ray.serve.context", "_get_global_client", "knowing where Serve listens")
 REPLICA_STATE = RayName("ray.serve._private.common", "ReplicaState", "counting replicas by state")
-CALL_TAKEN = RayName(
-    "ray.serve.handle", "DeploymentResponse._fetch_future_result_async", "knowing that a replica has taken a request"
-)
 BUILD_ASGI_APP = RayName("ray.serve._private.replica", "SERVE_BUILD_ASGI_APP_METHOD", "an ingress with its own app")
 HAS_TOKENS = RayName(
     "ray._private.authentication.authentication_utils", "is_token_auth_enabled", "refusing a Ray that asks for no token"
@@ -78,7 +75,6 @@ ALL = (
     DEPLOY_START,
     SERVE_CLIENT,
     REPLICA_STATE,
-    CALL_TAKEN,
     BUILD_ASGI_APP,
     HAS_TOKENS,
     FREE_BY_NODE,

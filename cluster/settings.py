@@ -1,22 +1,17 @@
 """From the text of an operator to a configuration that can run; shared by the CLI and the Serve application."""
 
-import logging
 from collections.abc import Mapping
 
 from pydantic import ValidationError
 
 from llama4coder.checkpoint.folder import find_checkpoint
-from llama4coder.checkpoint.stored_quant import read_stored_quant
 from llama4coder.config import DeploymentConfig
 from llama4coder.env import cache_dir
 from llama4coder.errors import ConfigError
 from llama4coder.machine import Machine
 from llama4coder.progress import Progress
-from llama4coder.resolve import context_note, resolve
+from llama4coder.resolve_folder import resolve_folder
 from llama4coder.resolved import ResolvedConfig
-from llama4coder.shape import read_shape
-
-_log = logging.getLogger(__name__)
 
 
 def parse_args(args: Mapping[str, object] | DeploymentConfig) -> DeploymentConfig:
@@ -36,10 +31,4 @@ def describe(error: ValidationError) -> str:
 
 def resolve_on(machine: Machine, config: DeploymentConfig, progress: Progress) -> ResolvedConfig:
     """Find the checkpoint, converting it if need be, and derive every `auto` for ranks on such machines."""
-    checkpoint = find_checkpoint(config.model.path, cache_dir(), progress)
-    shape = read_shape(checkpoint, config.model.rope_scaling)
-    resolved = resolve(config, checkpoint, shape, machine, read_stored_quant(checkpoint))
-    note = context_note(resolved, shape)
-    if note is not None:
-        _log.warning(note)
-    return resolved
+    return resolve_folder(config, find_checkpoint(config.model.path, cache_dir(), progress), machine)

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 
 from llama4coder.checkpoint.folder import find_checkpoint
-from llama4coder.checkpoint.stored_quant import read_stored_quant
 from llama4coder.cli.progress import RichProgress
 from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig, SpeculationConfig
 from llama4coder.engine.engine import Engine
@@ -20,7 +19,7 @@ from llama4coder.kv.memory_line import told_memory
 from llama4coder.machine import detect_machine
 from llama4coder.obs.stats import NullObserver
 from llama4coder.progress import NullProgress, Progress
-from llama4coder.resolve import context_note, resolve
+from llama4coder.resolve_folder import resolve_folder
 from llama4coder.shape import read_shape
 from llama4coder.spec.build import build_speculation
 from llama4coder.tokenizer.stream import TextStream
@@ -64,18 +63,14 @@ class LLM:
         config = DeploymentConfig(
             model=settings, engine=engine or EngineConfig(), speculation=speculation or SpeculationConfig()
         )
-        shape = read_shape(folder, settings.rope_scaling)
         machine = detect_machine(config.engine.device)
         meter = meter_from_now(machine.device)
-        resolved = resolve(config, folder, shape, machine, read_stored_quant(folder))
-        note = context_note(resolved, shape)
-        if note is not None:
-            _log.warning(note)
+        resolved = resolve_folder(config, folder, machine)
         self.context_length = resolved.model.context_length
         self._top_blocks = resolved.engine.top_blocks
         self.tokenizer = Tokenizer.from_folder(Path(folder))
         observer = NullObserver()
-        guessing = build_speculation(resolved, shape.vocab_size, observer)  # its memory counts, too
+        guessing = build_speculation(resolved, read_shape(folder).vocab_size, observer)  # its memory counts, too
         alone = load_measured(resolved, meter, progress)
         _log.info("memory: %s", told_memory(alone.config, alone.memory))
         self._engine = Engine(alone.config, LocalExecutor(alone.runner.launch), observer, guessing)

@@ -11,6 +11,7 @@ from llama4coder.errors import ConfigError
 from llama4coder.machine import Machine
 from llama4coder.progress import NullProgress
 from llama4coder.resolve import context_note, resolve
+from llama4coder.resolve_folder import resolve_folder
 from llama4coder.shape import ModelShape, read_shape
 from tests.support.models import write_tiny
 from tests.support.shapes import LLAMA_8B
@@ -42,6 +43,14 @@ def test_positions_can_be_scaled_without_touching_the_checkpoint(tmp_path: Path)
     config = DeploymentConfig(model=ModelConfig(path=str(tmp_path), rope_scaling=scaling))
     resolved = resolve_on(MACHINE, config, NullProgress())
     assert (resolved.model.context_length, resolved.model.rope_scaling) == (2048, scaling)
+
+
+def test_another_context_is_a_warning_at_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_tiny(tmp_path, "qwen2", tokenizer=True)
+    resolve_folder(DeploymentConfig(), tmp_path, MACHINE)
+    assert caplog.messages == []
+    resolve_folder(DeploymentConfig(model=ModelConfig(context_length=256)), tmp_path, MACHINE)
+    assert ["longer prompts are refused" in message for message in caplog.messages] == [True]
 
 
 @pytest.mark.parametrize(

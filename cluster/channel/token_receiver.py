@@ -20,6 +20,7 @@ class TokenStream:
     """The events of one request, in order and without holes, or the error that ended them."""
 
     def __init__(self, offset: int) -> None:
+        self.taken = asyncio.Event()  # a replica has the request
         self._items: asyncio.Queue[TokenEvent | Llama4CoderError] = asyncio.Queue()
         self._num_tokens = offset
 
@@ -32,6 +33,9 @@ class TokenStream:
 
     def add(self, event: TokenEvent) -> None:
         """Append an event; one that does not follow the last ends the stream with `StreamLost`."""
+        self.taken.set()
+        if not event.token_ids and event.finish_reason is None:
+            return
         if event.offset != self._num_tokens:
             self.fail(StreamLost(f"tokens {self._num_tokens} to {event.offset} were lost on the way"))
             return

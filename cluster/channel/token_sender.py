@@ -34,10 +34,11 @@ class IngressSink:
         connect(self._socket, endpoint)
 
     def open(self, request_id: str) -> asyncio.Future[TokenEvent]:
-        """Expect the events of a request."""
+        """Expect the events of a request, and tell its ingress that the replica has it by one that is empty."""
         self._used_s = time.monotonic()
         ending = self._loop.create_future()
         self._endings[request_id] = ending
+        self._send([TokenEvent(request_id, 0)])  # where it finds no room, the first token says as much
         return ending
 
     def forget(self, request_id: str) -> None:

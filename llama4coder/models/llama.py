@@ -38,16 +38,6 @@ class DecoderLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class UnrotatedLayer:
-    """A layer whose queries and keys know no positions: https://arxiv.org/abs/2501.18795."""
-
-    layer: Layer
-
-    def __call__(self, x: Tensor, rotation: Rotation, kv: LayerKV, attention: StepAttention) -> Tensor:
-        return self.layer(x, rotation.none, kv, attention)
-
-
-@dataclass(frozen=True, slots=True)
 class Llama:
     """A decoder of the Llama family."""
 
@@ -57,14 +47,21 @@ class Llama:
     head: Head
     rope: RopeTable
     attention: AttentionBackend
+    unrotated: frozenset[int] = frozenset()
+    """Layers whose queries and keys know no positions: https://arxiv.org/abs/2501.18795."""
 
     def forward(self, token_ids: Tensor, positions: Tensor, kv: Sequence[LayerKV], attention: StepAttention) -> Tensor:
         """Hidden states `[num_tokens, hidden_size]` of a step's tokens; writes their keys and values to `kv`."""
         x = self.embedding(token_ids)
-        rotation = self.rope.at(positions)
-        for layer, layer_kv in zip(self.layers, kv, strict=True):
+        for layer, rotation, layer_kv in zip(self.layers, self._rotations(positions), kv, strict=True):
             x = layer(x, rotation, layer_kv, attention)
         return x
+
+    def _rotations(self, positions: Tensor) -> Sequence[Rotation]:
+        """One for each layer, of which a step computes two at most."""
+        rotation = self.rope.at(positions)
+        still = rotation.none if self.unrotated else rotation
+        return [still if index in self.unrotated else rotation for index in range(len(self.layers))]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Float32 logits `[num_rows, vocab_size]` of the rows that need them."""

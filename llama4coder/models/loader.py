@@ -14,7 +14,7 @@ from llama4coder.layers.kernels import Kernels
 from llama4coder.layers.linear import DenseLinear, Head, Linear
 from llama4coder.layers.norm import Norm
 from llama4coder.layers.rope import build_rope
-from llama4coder.models.llama import DecoderLayer, Layer, Llama, UnrotatedLayer
+from llama4coder.models.llama import DecoderLayer, Llama
 from llama4coder.models.normed_heads import HeadNormedLinear
 from llama4coder.models.weights import Placement, WeightReader
 from llama4coder.parallel.attention import ShardedAttention
@@ -80,13 +80,14 @@ class _LlamaLoader:
         head = (self._kernels.dense if self._exclusions.hold(HEAD) else self._kernels.head)(weight)
         return Llama(
             embedding=self._embedding(head if shape.tied_embeddings else table),
-            layers=tuple(self._fused_layer(index) for index in range(shape.num_layers)),
+            layers=tuple(self._kernels.fuse(self._layer(f"model.layers.{index}")) for index in range(shape.num_layers)),
             norm=self._norm("model.norm", shape.hidden_size),
             head=head,
             rope=build_rope(shape, context_length, placement.dtype, placement.device),
             attention=self._attention(
                 HeadLayout(plan.num_heads, plan.num_kv_heads, shape.head_dim, shape.window_in(context_length))
             ),
+            unrotated=frozenset(shape.unrotated_layers),
         )
 
     def _attention(self, heads: HeadLayout) -> AttentionBackend:
@@ -97,10 +98,6 @@ class _LlamaLoader:
         if self._share.ranks.size == 1:
             return table.rows
         return VocabularyEmbedding(table, self._share.plan.vocabulary, self._share.ranks)
-
-    def _fused_layer(self, index: int) -> Layer:
-        layer = self._kernels.fuse(self._layer(f"model.layers.{index}"))
-        return UnrotatedLayer(layer) if index in self._shape.unrotated_layers else layer
 
     def _layer(self, prefix: str) -> DecoderLayer:
         shape = self._shape

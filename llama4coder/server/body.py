@@ -1,7 +1,7 @@
 """A request's body as a validated model; everything wrong with it is an `InvalidRequest` in plain words."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
@@ -15,6 +15,8 @@ from llama4coder.errors import InvalidRequest, UnsupportedOption
 
 UNSUPPORTED = "unsupported_option"
 """Type of the pydantic errors that stand for a known field which is not supported."""
+NOT_SUPPORTED = "the option '{name}' is not supported, or not with this value"
+"""What they say, with the field's `name`."""
 SYNC_BODY_BYTES = 64 * 1024
 """Larger bodies are parsed in a thread, so that other streams go on meanwhile."""
 FAIL_FAST = Field(fail_fast=True)
@@ -84,8 +86,13 @@ def parse_model(body: bytes, model: type[_Model]) -> _Model:
 
 def _refuse_unsupported(content: Mapping[str, object], model: type[RequestModel]) -> None:
     for name, harmless in model.unsupported.items():
-        if content.get(name) not in (*_EMPTY, *harmless):
-            raise UnsupportedOption(f"the option '{name}' is not supported, or not with this value", name)
+        if asks_for(content.get(name), harmless):
+            raise UnsupportedOption(NOT_SUPPORTED.format(name=name), name)
+
+
+def asks_for(value: object, harmless: Sequence[object]) -> bool:
+    """Whether an option's value asks for anything: empty and harmless ones do not."""
+    return value not in (*_EMPTY, *harmless)
 
 
 def _parse_json(body: bytes) -> object:

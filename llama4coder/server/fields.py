@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from llama4coder.server.body import FAIL_FAST, UNSUPPORTED
+from llama4coder.server.body import FAIL_FAST, NOT_SUPPORTED, UNSUPPORTED, asks_for
 
 ONLY_TEXT = "only text is supported in a content: this model cannot see images, and reads no documents, files or sound"
 """What pydantic's errors of type `UNSUPPORTED` say of parts of any other kind."""
@@ -32,9 +32,8 @@ def refused_unless(*harmless: object) -> BeforeValidator:
     """For an option that is known and not supported, with the values that ask for nothing, besides the empty ones."""
 
     def check(value: object, info: ValidationInfo) -> None:
-        if value not in (None, False, "", [], {}, *harmless):
-            message = "the option '{name}' is not supported, or not with this value"
-            raise PydanticCustomError(UNSUPPORTED, message, {"name": info.field_name})
+        if asks_for(value, harmless):
+            raise PydanticCustomError(UNSUPPORTED, NOT_SUPPORTED, {"name": info.field_name})
 
     return BeforeValidator(check)
 

@@ -60,6 +60,7 @@ LAYERS: Mapping[str, int] = {
                 "machine",
                 "resolve",
                 "resolve_draft",
+                "resolve_folder",
                 "resolve_host",
                 "resolve_quant",
                 "resolve_scaling",

@@ -12,6 +12,7 @@ import pytest
 from cluster.backend import ClusterBackend, Recovery
 from cluster.channel.endpoint import Endpoint
 from cluster.channel.token_receiver import TokenReceiver
+from cluster.channel.token_sender import TokenSender
 from cluster.generation import GenerationOutcome, GenerationService, Refusal
 from llama4coder.errors import ContextTooLong, DeadlineExceeded, Overloaded, QueueTimeout, StreamLost, Unavailable
 from llama4coder.types import FinishReason, GenerateRequest
@@ -204,15 +205,32 @@ async def test_a_request_that_no_replica_takes_has_a_deadline(receiver: TokenRec
     assert len(asyncio.all_tasks()) <= 2, "the call has been cancelled; left are this test and the receiver"
 
 
+class Silent(Scripted):
+    """A replica that has taken a request, and gives no token."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self._sender = TokenSender()
+
+    async def generate(self, request: GenerateRequest, ingress: Endpoint) -> GenerationOutcome:
+        self._sender.sink(ingress).open(request.request_id)
+        return await super().generate(request, ingress)
+
+    def close(self) -> None:
+        self._sender.close()
+
+
 async def test_a_request_that_a_replica_has_taken_waits_its_turn(receiver: TokenReceiver) -> None:
-    handle: Any = FakeHandle(Scripted(None))
+    replica = Silent()
+    handle: Any = FakeHandle(replica)
     pusher: Any = FakePusher()
-    backend = ClusterBackend(handle, receiver, pusher, routing_over(), recovery_within(0.1))
+    backend = ClusterBackend(handle, receiver, pusher, routing_over(), recovery_within(0.3))
     waiting = asyncio.create_task(run(backend, make_request("a")))
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.8)
     assert not waiting.done()
     waiting.cancel()
     await asyncio.wait([waiting])
+    replica.close()
 
 
 async def test_probe_has_a_deadline(receiver: TokenReceiver) -> None:

@@ -32,9 +32,7 @@ class Named:
         self, request: GenerateRequest, ingress: Endpoint, wanted: Fingerprint, replica: str | None = None
     ) -> FakeResponse:
         self.asked.append(replica)
-        taken = asyncio.Event()
-        taken.set()
-        return FakeResponse(asyncio.create_task(self._replicas[replica].generate(request, ingress)), taken)
+        return FakeResponse(asyncio.create_task(self._replicas[replica].generate(request, ingress)))
 
 
 class Full:

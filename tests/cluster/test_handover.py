@@ -37,10 +37,8 @@ class Marked:
         self, request: GenerateRequest, ingress: Endpoint, wanted: Fingerprint, replica: str | None = None
     ) -> FakeResponse:
         self.asked.append((replica, wanted))
-        taken = asyncio.Event()
-        taken.set()
         name = replica or list(self._replicas)[-1]
-        return FakeResponse(asyncio.create_task(self._answer(name, request, ingress, wanted)), taken)
+        return FakeResponse(asyncio.create_task(self._answer(name, request, ingress, wanted)))
 
     async def _answer(
         self, name: str, request: GenerateRequest, ingress: Endpoint, wanted: Fingerprint

@@ -12,11 +12,12 @@ from tests.support.live_server import LiveServer, live_server
 
 MODEL = "smollm2-135m-instruct"
 CONTEXT_LENGTH = 4096
+RECOVERY_TIMEOUT_S = 5.0  # short: answers take longer
 ARGS = {
     "model": {"path": "embedded", "name": MODEL, "dtype": "float32", "context_length": CONTEXT_LENGTH},
     "engine": {"kv_memory_bytes": 400 * 2**20, "max_queued_requests": 40},
     "speculation": {"method": "ngram"},
-    "server": {"max_body_bytes": 2**20, "keep_alive_s": 1.0},
+    "server": {"max_body_bytes": 2**20, "keep_alive_s": 1.0, "recovery_timeout_s": RECOVERY_TIMEOUT_S},
 }
 
 

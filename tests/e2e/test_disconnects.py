@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from tests.e2e.conftest import MODEL
+from tests.e2e.conftest import MODEL, RECOVERY_TIMEOUT_S
 from tests.support.live_server import LiveServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.model]
@@ -48,6 +48,16 @@ def test_a_closed_stream_frees_its_blocks(openai: OpenAI, used_blocks: Callable[
         for _, chunk in zip(range(5), stream, strict=False):
             assert chunk.choices[0].finish_reason is None
     assert seconds_until_free(used_blocks) < 5  # the metrics themselves lag by a second
+
+
+def test_an_answer_may_take_longer_than_a_replica_to_find(openai: OpenAI) -> None:
+    body = {key: value for key, value in ENDLESS.items() if key != "ignore_eos"}
+    until_s = time.monotonic() + 1.5 * RECOVERY_TIMEOUT_S
+    with openai.completions.create(
+        **body, stream=True, extra_body={"ignore_eos": True, "speculation": False}
+    ) as stream:
+        last = next(chunk for chunk in stream if chunk.choices[0].finish_reason or time.monotonic() > until_s)
+    assert last.choices[0].finish_reason is None, "it was to be longer"
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])

@@ -34,15 +34,11 @@ METRICS = b"# HELP fake_total A fake.\n# TYPE fake_total counter\nfake_total 1.0
 class FakeResponse:
     """A `DeploymentResponse` in the same event loop."""
 
-    def __init__(self, task: "asyncio.Task[Any]", taken: asyncio.Event) -> None:
+    def __init__(self, task: "asyncio.Task[Any]") -> None:
         self._task = task
-        self._taken = taken
 
     def __await__(self) -> Any:
         return asyncio.shield(self._task).__await__()
-
-    async def _fetch_future_result_async(self) -> None:
-        await self._taken.wait()
 
     def cancel(self) -> None:
         self._task.cancel()
@@ -59,7 +55,7 @@ class FakeMethod:
     def remote(self, *args: Any, wanted: Fingerprint = UNMARKED, replica: str | None = None) -> FakeResponse:
         self.wanted.append(wanted)
         self.replicas.append(replica)
-        return FakeResponse(asyncio.create_task(self._call(*args)), self.has_replicas)
+        return FakeResponse(asyncio.create_task(self._call(*args)))
 
     async def _call(self, *args: Any) -> Any:
         await self.has_replicas.wait()

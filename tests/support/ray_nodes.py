@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from tests.support.live_server import free_ports, write_serve_file
+from tests.support.live_server import free_port, free_ports, write_serve_file
 
 HEAD = "127.0.0.1"
 _REPOSITORY = Path(__file__).parents[2]

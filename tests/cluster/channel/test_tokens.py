@@ -52,6 +52,16 @@ async def test_events_arrive_whole_and_in_order(receiver: TokenReceiver, sender:
     assert await ending == events[-1]
 
 
+async def test_an_ingress_hears_that_a_replica_has_its_request(receiver: TokenReceiver, sender: TokenSender) -> None:
+    stream = receiver.open("a", 3)
+    sink = sender.sink(receiver.endpoint)
+    assert not stream.taken.is_set()
+    sink.open("a")
+    await asyncio.wait_for(stream.taken.wait(), 5)
+    await publish(sink, [TokenEvent("a", 3, (7,))])
+    assert (await stream.next_event()).token_ids == (7,)
+
+
 async def test_one_frame_serves_many_requests(receiver: TokenReceiver, sender: TokenSender) -> None:
     streams = {name: receiver.open(name, 0) for name in "abc"}
     await publish(sender.sink(receiver.endpoint), [TokenEvent(name, 0, (ord(name),)) for name in "abcd"])
