@@ -11,7 +11,7 @@ from cluster.serve_command import serve_locally
 from cluster.serve_file import Security, read_serve_file
 from cluster.tls import tls_files
 from llama4coder.cli import calibrate, chat, inspect, keys, kv, perplexity, plan, quantize, simulate, top
-from llama4coder.errors import Llama4CoderError
+from llama4coder.errors import ConfigError, Llama4CoderError
 
 _DEFAULT_FILE = "embedded-cpu.yaml"
 _NOT_EMPTY = 3  # exit status of `drain`
@@ -65,20 +65,28 @@ def drain(
     node: Annotated[str | None, typer.Option(help="Id or address of the node; this machine's by default.")] = None,
     timeout_s: Annotated[float, typer.Option(help="Seconds until the node goes.", min=1)] = 600.0,
     address: Annotated[str | None, typer.Option(help="Ray's head, host:port; that of this machine by default.")] = None,
+    others: Annotated[
+        bool, typer.Option("--others", help="Drain nothing: wait for nodes that drain, as a head.")
+    ] = False,
 ) -> None:
     """Empty a node of the cluster before it goes; exit status 0: nothing runs there any more, 3: something still does.
 
     Its replicas are replaced on other nodes, and what they have not finished goes on there.
     """
-    from cluster.drain_command import Head
+    from cluster.drain_command import Head, outlast
     from cluster.drain_command import drain as drain_node
 
     try:
-        is_empty = drain_node(Head(address), node, timeout_s, typer.echo)
+        if others and node is not None:
+            raise ConfigError("--others waits for all nodes that are being drained; leave --node out")
+        head = Head(address)
+        is_empty = outlast(head, timeout_s, typer.echo) if others else drain_node(head, node, timeout_s, typer.echo)
     except Llama4CoderError as error:
         typer.echo(f"llama4coder: {error}", err=True)
         raise typer.Exit(1) from None
-    typer.echo("the node is empty" if is_empty else "the time is over, and the node is not empty")
+    left = "a node is still being drained" if others else "the node is not empty"
+    gone = "no node is being drained" if others else "the node is empty"
+    typer.echo(gone if is_empty else f"the time is over, and {left}")
     raise typer.Exit(0 if is_empty else _NOT_EMPTY)
 
 

@@ -24,6 +24,8 @@ from cluster.ray_names import (
 from llama4coder.errors import ConfigError, Unavailable
 
 _POLL_S = 1.0
+_ASK_TIMEOUT_S = 5.0
+_SETTLE_S = 30.0  # until the drain commands of nodes that are stopped together have all begun
 _WHY = "llama4coder drain"
 _OF_SERVE_ITSELF = ("ServeController", "ProxyActor", "HAProxyManager")  # which run as long as their node does
 
@@ -68,6 +70,10 @@ class Head:
         if not is_accepted:
             raise Unavailable(f"Ray does not drain the node: {why_not}")
 
+    def num_draining(self) -> int:
+        """How many nodes are being drained, and have not gone."""
+        return len(self._client.get_draining_nodes(timeout=_ASK_TIMEOUT_S))
+
     def occupation(self, node_id: str) -> Occupation:
         """What is left there now."""
         nodes: list[Told] = self._state.node_table()
@@ -86,6 +92,22 @@ def drain(head: Head, node: str | None, timeout_s: float, tell: Callable[[str], 
         if left.num_actors != last_told:
             tell(f"{left.num_actors} processes of the deployment are still there")
             last_told = left.num_actors
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def outlast(head: Head, timeout_s: float, tell: Callable[[str], None]) -> bool:
+    """Wait until no node is being drained any more, as the last one to go must; False if that is not in time."""
+    deadline_s = time.monotonic() + timeout_s
+    tell(f"waiting for nodes that are being drained, for at most {timeout_s:g} s")
+    time.sleep(min(_SETTLE_S, timeout_s))
+    last_told: int | None = None
+    while num_left := head.num_draining():
+        if num_left != last_told:
+            tell(f"{num_left} nodes are being drained")
+            last_told = num_left
         if time.monotonic() > deadline_s:
             return False
         time.sleep(_POLL_S)

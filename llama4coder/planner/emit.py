@@ -1,13 +1,11 @@
-"""A plan as files that serve it: a Ray Serve config, and a KubeRay RayService around the same."""
+"""A plan as files that serve it: a Ray Serve config, and a RayService around the same."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from llama4coder import __version__
 from llama4coder.config import (
     DeploymentConfig,
     DraftConfig,
@@ -21,26 +19,11 @@ from llama4coder.config import (
 )
 from llama4coder.errors import ConfigError
 from llama4coder.planner.plan import Plan
+from llama4coder.planner.ray_service import DRAFT_POOL, LABEL, MODELS, PORT, SETTINGS, TARGET_POOL, ray_service
 
 SERVE_FILE, SERVICE_FILE = "serve.yaml", "rayservice.yaml"
-PORT = 8000
 IMPORT_PATH = "cluster.app:build_app"
-RAY_VERSION = "2.60.0"
-IMAGE = f"llama4coder:{__version__}"
-TARGET_POOL, DRAFT_POOL, LABEL = "target", "draft", "pool"
-
-MODELS = "/models"  # where every node has them
-SETTINGS = "/etc/llama4coder"  # where every node has the keys
-KEYS_SECRET, TOKEN_SECRET = "llama4coder-keys", "llama4coder-ray-token"  # as docs/operations.md makes them
-
-_GPU = "nvidia.com/gpu"
-_USER = {"runAsNonRoot": True, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000}
-_DRAIN_S = 600
-_STOP_S = 660  # for the drain, and what comes after it
 _STEP_TIMEOUT_S = 120.0  # of a step of a large model with a full chunk
-_CPUS_PER_GPU = 4
-_HEAD_CPUS = 4
-HEAD_PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "serve": PORT}
 
 
 def emit_plan(plan: Plan, folder: Path) -> None:
@@ -51,7 +34,7 @@ def emit_plan(plan: Plan, folder: Path) -> None:
     """
     config = deployment_of(plan)
     write_file(folder / SERVE_FILE, _yaml(serve_file(config)))
-    write_file(folder / SERVICE_FILE, _yaml(ray_service(plan, config)))
+    write_file(folder / SERVICE_FILE, _yaml(ray_service(plan, config, _yaml(serve_file(config)))))
 
 
 def write_file(path: Path, content: str) -> None:
@@ -154,78 +137,6 @@ def serve_file(config: DeploymentConfig) -> Mapping[str, Any]:
             }
         ],
     }
-
-
-def ray_service(plan: Plan, config: DeploymentConfig) -> Mapping[str, Any]:
-    """A RayService (KubeRay 1.6: labels of groups, a token from a Secret) with a pod for every node of the plan."""
-    assert plan.fleet is not None
-    per_node, num_ranks = plan.question.hardware.gpus_per_node, plan.fit.candidate.num_gpus
-    if config.placement.ranks_per_node is None:
-        on_a_node = min(per_node // num_ranks, plan.fleet.num_targets)
-        groups = [_workers(TARGET_POOL, -(-plan.fleet.num_targets // on_a_node), on_a_node * num_ranks)]
-    else:
-        num_nodes = plan.fleet.num_targets * len(config.placement.ranks_per_node)
-        groups = [_workers(TARGET_POOL, num_nodes, per_node)]
-    if config.speculation.method == "pool":
-        groups.append(_workers(DRAFT_POOL, plan.fleet.num_drafts, 1))
-    name = re.sub(r"[^a-z0-9]+", "-", f"llama4coder-{plan.fit.candidate.model.name}".lower()).strip("-")
-    return {
-        "apiVersion": "ray.io/v1",
-        "kind": "RayService",
-        "metadata": {"name": name},
-        "spec": {
-            "serveConfigV2": _yaml(serve_file(config)),
-            "rayClusterConfig": {
-                "rayVersion": RAY_VERSION,
-                "authOptions": {"mode": "token", "secretName": TOKEN_SECRET},
-                "headGroupSpec": _head(),
-                "workerGroupSpecs": groups,
-            },
-        },
-    }
-
-
-def _head() -> Mapping[str, Any]:
-    ports = [{"name": name, "containerPort": port} for name, port in HEAD_PORTS.items()]
-    container = {"name": "ray-head", "image": IMAGE, "ports": ports, "resources": {"limits": {"cpu": _HEAD_CPUS}}}
-    return {"rayStartParams": {"dashboard-host": "0.0.0.0"}, "template": _pod(container)}
-
-
-def _workers(pool: str, num_nodes: int, num_gpus: int) -> Mapping[str, Any]:
-    limits = {_GPU: num_gpus, "cpu": _CPUS_PER_GPU * num_gpus}
-    container = {
-        "name": "ray-worker",
-        "image": IMAGE,
-        "ports": [{"name": "serve", "containerPort": PORT}],
-        "resources": {"limits": limits},
-        "lifecycle": {"preStop": {"exec": {"command": ["llama4coder", "drain", "--timeout-s", str(_DRAIN_S)]}}},
-    }
-    pod = _pod(container)
-    return {
-        "groupName": pool,
-        "labels": {LABEL: pool},
-        "replicas": num_nodes,
-        "minReplicas": num_nodes,
-        "maxReplicas": num_nodes,
-        "rayStartParams": {},
-        "template": {"spec": {**pod["spec"], "terminationGracePeriodSeconds": _STOP_S}},
-    }
-
-
-def _pod(container: Mapping[str, Any]) -> Mapping[str, Any]:
-    """With the models of the node, the keys, and room for what ranks share."""
-    mounts = [
-        {"name": "models", "mountPath": MODELS, "readOnly": True},
-        {"name": "settings", "mountPath": SETTINGS, "readOnly": True},
-        {"name": "shared-memory", "mountPath": "/dev/shm"},
-    ]
-    volumes = [
-        {"name": "models", "hostPath": {"path": MODELS, "type": "Directory"}},
-        {"name": "settings", "secret": {"secretName": KEYS_SECRET, "defaultMode": 0o440}},
-        {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
-    ]
-    containers = [{**container, "volumeMounts": mounts}]
-    return {"spec": {"securityContext": _USER, "containers": containers, "volumes": volumes}}
 
 
 class _Text(yaml.SafeDumper):

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,13 @@ def test_a_drained_node_loses_nothing(nodes: RayNodes) -> None:
     told: list[str] = []
 
     def drain() -> None:
-        command = ["-m", "cluster", "drain", "--address", nodes.gcs, "--node", FIRST, "--timeout-s", "120"]
-        told.append(nodes.run(sys.executable, *command))
+        command = [sys.executable, "-m", "cluster", "drain", "--address", nodes.gcs, "--timeout-s", "120"]
+        with ThreadPoolExecutor(1) as beside:
+            others = beside.submit(nodes.run, *command, "--others")  # as the head's pod does while it is stopped
+            told.extend([nodes.run(*command, "--node", FIRST), others.result()])
 
     answers = stream_during(nodes, REQUESTS, drain)
     assert "the node is empty" in told[0]
+    assert "1 nodes are being drained" in told[1] and "no node is being drained" in told[1]
     _log.info("%d streams, longest pause %.1f s", len(answers), max(answer.longest_pause_s for answer in answers))
     assert stream(nodes, REQUESTS[0]) in answers

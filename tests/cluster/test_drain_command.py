@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from cluster.drain_command import drain, find_node, occupation
+from cluster.cli import app
+from cluster.drain_command import drain, find_node, occupation, outlast
 from llama4coder.errors import ConfigError
 
 
@@ -55,6 +57,10 @@ class FakeHead:
         self._actors = [actor("a", "RankActor")] * num_actors
         self.drained: list[tuple[str, float]] = []
 
+    def num_draining(self) -> int:
+        self._actors = self._actors[1:]
+        return len(self._actors)
+
     def node_id(self, wanted: str | None) -> str:
         return find_node(NODES, wanted or "10.0.0.2")
 
@@ -77,3 +83,24 @@ def test_it_waits_until_the_node_is_empty_or_the_time_is_over(
     assert drain(head, None, timeout_s, told.append) is is_empty
     assert head.drained == [("a", timeout_s)]
     assert len(told) == 1 + (num_actors if is_empty else 1)
+
+
+@pytest.mark.parametrize(("num_left", "timeout_s", "is_over"), [(0, 5.0, True), (3, 5.0, True), (9, 0.0, False)])
+def test_a_head_waits_for_the_nodes_that_are_drained(
+    num_left: int, timeout_s: float, is_over: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.drain_command._POLL_S", 0.01)
+    monkeypatch.setattr("cluster.drain_command._SETTLE_S", 0.01)
+    head: Any = FakeHead(num_left)
+    told: list[str] = []
+    assert outlast(head, timeout_s, told.append) is is_over
+    assert head.drained == []
+    assert (
+        told[1:] == [f"{num} nodes are being drained" for num in range(num_left - 1, 0, -1)][: None if is_over else 1]
+    )
+
+
+def test_a_head_waits_for_all_or_for_none() -> None:
+    result = CliRunner().invoke(app, ["drain", "--others", "--node", "a"])
+    assert result.exit_code == 1
+    assert "leave --node out" in result.stderr

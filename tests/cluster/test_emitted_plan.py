@@ -1,9 +1,12 @@
 """Files that a plan emits: read by our own reader and Serve's schema, and resolved to exactly what was planned."""
 
+import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import ray
 import yaml
@@ -14,7 +17,7 @@ from cluster.room import shortage
 from cluster.serve_file import IMPORT_PATH, read_serve_file
 from llama4coder import __version__
 from llama4coder.machine import Machine
-from llama4coder.planner import emit
+from llama4coder.planner import emit, ray_service
 from llama4coder.planner.candidate import Wish
 from llama4coder.planner.gpus import find_gpu
 from llama4coder.planner.plan import Plan, make_plan
@@ -22,6 +25,7 @@ from llama4coder.planner.question import Draft, Hardware
 from llama4coder.planner.shapes import find_model
 from llama4coder.resolve import resolve
 from llama4coder.resolved import ResolvedConfig
+from tests.deploy import custom_kinds
 from tests.planner.questions import question
 from tests.support.nodes import node_of
 
@@ -95,7 +99,7 @@ def test_serve_accepts_it(plan: Plan, tmp_path: Path) -> None:
     from ray.serve.schema import ServeDeploySchema
 
     file = read_serve_file(tmp_path / "out" / emit.SERVE_FILE, None, None)
-    assert (file.host, file.port) == ("0.0.0.0", emit.PORT)
+    assert (file.host, file.port) == ("0.0.0.0", ray_service.PORT)
     assert ServeDeploySchema.model_validate(file.content).applications[0].import_path == IMPORT_PATH
 
 
@@ -110,6 +114,12 @@ def test_the_manifest_holds_the_same_application(plan: Plan, service: dict[str, 
     assert ports["serve"] == within["http_options"]["port"]
     images = {each["image"] for group in groups(cluster) for each in containers(group)}
     assert images == {f"llama4coder:{__version__}"}
+
+
+def test_kubernetes_and_kuberay_accept_it(service: dict[str, Any]) -> None:
+    assert custom_kinds.unknown_fields(service) == []
+    for group in groups(service["spec"]["rayClusterConfig"]):
+        kubernetes_validate.validate({"apiVersion": "v1", "kind": "Pod", **group["template"]}, "1.30", strict=True)
 
 
 def test_its_pods_have_room_for_every_replica(plan: Plan, service: dict[str, Any], tmp_path: Path) -> None:
@@ -138,16 +148,49 @@ def test_it_starts_locked(plan: Plan, service: dict[str, Any], tmp_path: Path) -
     server = read_serve_file(tmp_path / "out" / emit.SERVE_FILE, None, None).config.server
     check_exposure("0.0.0.0", server)
     cluster = service["spec"]["rayClusterConfig"]
-    assert cluster["authOptions"] == {"mode": "token", "secretName": emit.TOKEN_SECRET}
+    assert cluster["authOptions"] == {"mode": "token", "secretName": ray_service.TOKEN_SECRET}
     for group in groups(cluster):
         mounts = {mount["mountPath"]: mount["name"] for each in containers(group) for mount in each["volumeMounts"]}
         assert server.keys_file is not None and mounts[str(Path(server.keys_file).parent)] == "settings"
         secrets = [each["secret"] for each in group["template"]["spec"]["volumes"] if "secret" in each]
-        assert [each["secretName"] for each in secrets] == [emit.KEYS_SECRET]
-    for group in cluster["workerGroupSpecs"]:
+        assert [each["secretName"] for each in secrets] == [ray_service.KEYS_SECRET]
+
+
+def test_pods_drain_before_they_stop_and_the_head_last(service: dict[str, Any]) -> None:
+    for group in groups(service["spec"]["rayClusterConfig"]):
         *program, seconds = containers(group)[0]["lifecycle"]["preStop"]["exec"]["command"]
-        assert program == ["llama4coder", "drain", "--timeout-s"]
+        others = [] if "groupName" in group else ["--others"]
+        assert program == ["llama4coder", "drain", *others, "--timeout-s"]
         assert int(seconds) < group["template"]["spec"]["terminationGracePeriodSeconds"]
+
+
+def test_pods_are_probed_without_wget(service: dict[str, Any]) -> None:
+    """KubeRay would add a probe that runs wget, which the image has not, and no worker would ever be ready."""
+    head, *workers = [containers(group)[0] for group in groups(service["spec"]["rayClusterConfig"])]
+    assert head["readinessProbe"]["httpGet"]["path"] == "/api/healthz"
+    assert {worker["readinessProbe"]["httpGet"]["path"] for worker in workers} == {"/-/healthz"}
+    assert all(each["livenessProbe"]["httpGet"]["path"] == "/api/healthz" for each in [head, *workers])
+
+
+def test_nothing_of_a_request_reaches_a_disk(service: dict[str, Any]) -> None:
+    cluster = service["spec"]["rayClusterConfig"]
+    assert 'automatic_object_spilling_enabled": false' in cluster["headGroupSpec"]["rayStartParams"]["system-config"]
+    for group in groups(cluster):
+        (container,) = containers(group)
+        assert container["envFrom"] == [{"configMapRef": {"name": ray_service.ENVIRONMENT}}]
+        assert container["args"] == ["ulimit -c 0"]
+        in_memory = {each["name"] for each in group["template"]["spec"]["volumes"] if "emptyDir" in each}
+        mounts = {mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] in in_memory}
+        assert mounts == {"/tmp", "/dev/shm"}
+
+
+def test_a_name_is_one_that_kuberay_takes(tmp_path: Path) -> None:
+    plan = made("two ranks")
+    model = replace(plan.fit.candidate.model, name="Some.Models/have-very_long-names-" + "x" * 40)
+    named = replace(plan, fit=replace(plan.fit, candidate=replace(plan.fit.candidate, model=model)))
+    emit.emit_plan(named, tmp_path)
+    name = yaml.safe_load((tmp_path / emit.SERVICE_FILE).read_text())["metadata"]["name"]
+    assert re.fullmatch(r"[a-z]([-a-z0-9]{0,45}[a-z0-9])", name)
 
 
 def groups(cluster: dict[str, Any]) -> list[dict[str, Any]]:

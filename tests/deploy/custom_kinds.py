@@ -1,6 +1,8 @@
-"""The fields of custom resources that we use, by hand: KubeRay 1.6 and Prometheus Operator have schemas in no package.
+"""The fields of custom resources that we may use, by hand: their schemas are in no package.
 
-Pods within them are checked as Pods. References of all kinds are found wherever they are.
+They are those of KubeRay 1.6.0's CRDs, which 1.7.0 has as well, less what is deprecated or what KubeRay refuses in a
+RayService, and some of Prometheus Operator 0.93.0's. Pods within them are checked as Pods. References of all kinds are
+found wherever they are.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +15,7 @@ _FIELDS: Mapping[str, frozenset[str]] = {
     "RayServiceSpec": frozenset(
         {
             *("serveConfigV2", "rayClusterConfig", "excludeHeadPodFromServeSvc", "serveService", "upgradeStrategy"),
-            *("rayClusterDeletionDelaySeconds", "suspend", "managedBy"),
+            *("rayClusterDeletionDelaySeconds", "managedBy"),
         }
     ),
     "RayClusterSpec": frozenset(

@@ -1,6 +1,8 @@
 """The overlays, built: valid for Kubernetes and KubeRay, at one with the code, asking for nothing that is not there."""
 
+import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -14,7 +16,7 @@ from cluster.placement import draft_resources, target_placement
 from cluster.room import shortage
 from cluster.serve_file import IMPORT_PATH, ServeFile, read_serve_file
 from llama4coder import __version__
-from llama4coder.planner import emit
+from llama4coder.planner import ray_service
 from llama4coder.resolved import ResolvedConfig
 from llama4coder.server.gate import OPEN_PATHS
 from tests.deploy import custom_kinds
@@ -24,6 +26,7 @@ from tests.support.manifests import (
     OVERLAYS,
     Manifest,
     build,
+    build_folder,
     can_build,
     containers,
     groups,
@@ -111,11 +114,11 @@ def test_there_is_room_for_every_process(service: Manifest, size: Size, config: 
     fewer = [node for node in nodes if not node.has_labels(config.placement.node_labels)]
     assert shortage(target_placement(config), config.target_replicas, [*fewer, *nodes[: -len(fewer)][:-1]]) is not None
     assert len([node for node in nodes if node.has_labels(config.placement.front_labels)]) == config.ingress_replicas
-    drafts = [node for node in nodes if node.has_labels({emit.LABEL: emit.DRAFT_POOL})]
+    drafts = [node for node in nodes if node.has_labels({ray_service.LABEL: ray_service.DRAFT_POOL})]
     wanted = config.speculation.pool.max_replicas if config.speculation.method == "pool" else 0
     assert len(drafts) == wanted
     for node in drafts:
-        assert dict(config.speculation.pool.node_labels) == {emit.LABEL: emit.DRAFT_POOL}
+        assert dict(config.speculation.pool.node_labels) == {ray_service.LABEL: ray_service.DRAFT_POOL}
         assert all(node.total[name] >= amount for name, amount in draft_resources(config).items())
     assert sum(node.total.get("GPU", 0) for node in nodes) == size.num_gpus
 
@@ -128,21 +131,21 @@ def test_pods_run_on_the_gpus_of_their_size(service: Manifest, size: Size) -> No
 
 
 def test_versions_are_ours(service: Manifest) -> None:
-    assert service["spec"]["rayClusterConfig"]["rayVersion"] == ray.__version__ == emit.RAY_VERSION
+    assert service["spec"]["rayClusterConfig"]["rayVersion"] == ray.__version__ == ray_service.RAY_VERSION
     images = {container["image"] for group in groups(service) for container in containers(group)}
-    assert images == {f"llama4coder:{__version__}"} == {emit.IMAGE}
+    assert images == {f"llama4coder:{__version__}"} == {ray_service.IMAGE}
 
 
 def test_ports_are_the_codes(manifests: list[Manifest], service: Manifest, size: Size) -> None:
     head, *workers = groups(service)
     ports = {port["name"]: port["containerPort"] for port in containers(head)[0]["ports"]}
-    assert emit.HEAD_PORTS.items() <= ports.items()
-    assert ports["serve"] == serve_file(size).port == emit.PORT
+    assert ray_service.HEAD_PORTS.items() <= ports.items()
+    assert ports["serve"] == serve_file(size).port == ray_service.PORT
     for group in workers:
         assert {port["name"]: port["containerPort"] for port in containers(group)[0]["ports"]} == {
             name: ports[name] for name in ("serve", "metrics")
         }
-    assert one(manifests, "Service", "llama4coder")["spec"]["ports"][0]["port"] == emit.PORT
+    assert one(manifests, "Service", "llama4coder")["spec"]["ports"][0]["port"] == ray_service.PORT
     assert service["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]["redisAddress"] == "redis:6379"
     assert one(manifests, "Service", "redis")["spec"]["ports"][0]["port"] == 6379
 
@@ -157,10 +160,20 @@ def test_probes_ask_for_what_there_is(service: Manifest) -> None:
 
 def test_a_drain_ends_before_the_pod_is_killed(service: Manifest) -> None:
     for group in service["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
-        if group["groupName"] != emit.DRAFT_POOL:  # whose end costs speed, never a token
+        if group["groupName"] != ray_service.DRAFT_POOL:  # whose end costs speed, never a token
             *program, seconds = containers(group)[0]["lifecycle"]["preStop"]["exec"]["command"]
             assert program == ["llama4coder", "drain", "--timeout-s"]
             assert int(seconds) < group["template"]["spec"]["terminationGracePeriodSeconds"]
+
+
+def test_the_head_outlasts_the_drains(service: Manifest) -> None:
+    """KubeRay deletes all pods of a cluster at once; a drain without a head fails, and cuts streams."""
+    head, *workers = groups(service)
+    *program, seconds = containers(head)[0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == ["llama4coder", "drain", "--others", "--timeout-s"]
+    longest = max(each["template"]["spec"]["terminationGracePeriodSeconds"] for each in workers)
+    patience = int(service["metadata"]["annotations"]["ray.io/gcs-ft-deletion-timeout"])
+    assert int(seconds) < longest <= head["template"]["spec"]["terminationGracePeriodSeconds"] < patience
 
 
 def test_selectors_find_pods(manifests: list[Manifest], service: Manifest) -> None:
@@ -254,7 +267,7 @@ def test_files_that_the_config_names_are_mounted(service: Manifest, size: Size, 
     for group in groups(service):
         mounts = {mount["mountPath"] for mount in containers(group)[0]["volumeMounts"]}
         assert "/etc/llama4coder" in mounts
-        assert emit.MODELS in mounts
+        assert ray_service.MODELS in mounts
     assert serve_file(size).config.server.keys_file == "/etc/llama4coder/keys.json"
 
 
@@ -285,6 +298,25 @@ def by_hand() -> set[tuple[str, str]]:
     words = [line.split() for line in page.splitlines() if " create secret " in line]
     made = {("Secret", line[line.index("secret") + 2]) for line in words}
     return made | ({("PersistentVolumeClaim", "llama4coder-models")} if "name: llama4coder-models" in page else set())
+
+
+def test_a_gateway_in_the_place_of_the_ingress(tmp_path: Path) -> None:
+    relative = Path(os.path.relpath(DEPLOY / "kuberay", tmp_path))
+    mine = {
+        "resources": [str(relative / "overlays" / "cpu-demo")],
+        "components": [str(relative / "components" / "gateway")],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(mine))
+    manifests = build_folder(tmp_path)
+    assert not [each for each in manifests if each["kind"] == "Ingress"]
+    (listener,) = one(manifests, "Gateway")["spec"]["listeners"]
+    route = one(manifests, "HTTPRoute")["spec"]
+    assert [listener["hostname"]] == route["hostnames"] == [PLACEHOLDER]
+    (secret,) = listener["tls"]["certificateRefs"]
+    assert ("Secret", secret["name"]) in by_hand()
+    (backend,) = route["rules"][0]["backendRefs"]
+    assert one(manifests, "Service", backend["name"])["spec"]["ports"][0]["port"] == backend["port"]
+    assert {each["metadata"].get("namespace") for each in manifests} == {None, "llama4coder"}
 
 
 def test_only_the_host_is_left_to_say(manifests: list[Manifest]) -> None:

@@ -24,7 +24,11 @@ def can_build() -> bool:
 
 def build(overlay: str) -> list[Manifest]:
     """All objects of an overlay."""
-    folder = DEPLOY / "kuberay" / "overlays" / overlay
+    return build_folder(DEPLOY / "kuberay" / "overlays" / overlay)
+
+
+def build_folder(folder: Path) -> list[Manifest]:
+    """All objects of a kustomization."""
     built = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return list(yaml.safe_load_all(built.stdout))
