@@ -47,6 +47,7 @@ class KeyRing:
     def __init__(self, records: Sequence[KeyRecord]) -> None:
         self.records = tuple(records)
         self._digests = [bytes.fromhex(record.sha256) for record in records]
+        self._by_digest = {record.sha256: record for record in records}
 
     def find(self, secret: bytes) -> KeyRecord | None:
         """The key with this secret, whatever its state; all digests are compared, always."""
@@ -67,6 +68,11 @@ class KeyRing:
                 return _within_scope(record, wish)
             refusal = KeyRefusal.UNKNOWN if state is None else _OF_STATE[state]
         return Verdict(None, refusal)
+
+    def has_revoked(self, record: KeyRecord) -> bool:
+        """Whether a key that was valid is not any more because somebody has revoked or removed it."""
+        found = self._by_digest.get(record.sha256)
+        return found is None or found.revoked is not None
 
 
 def _within_scope(record: KeyRecord, wish: Wish) -> Verdict:

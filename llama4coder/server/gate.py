@@ -69,12 +69,15 @@ class Gate:
     def _admit(self, path: str, headers: Headers) -> Tenant:
         wish = Wish(scopes_at(path), self._locks.models)
         verdict = self._locks.store.ring().judge(presented_keys(headers), wish, self._now())
-        if verdict.record is None:
+        record = verdict.record
+        if record is None:
             assert verdict.refusal is not None, "one or the other"
             self._locks.metrics.key_refusals.labels(reason=verdict.refusal.value).inc()
             raise _Refused(_error(verdict.refusal))
         tokens = self._locks.metrics.tenant_tokens if self._locks.names_tenants else None
-        return Tenant(verdict.record.name, self._locks.quotas.of(verdict.record), tokens)
+        return Tenant(
+            record.name, self._locks.quotas.of(record), tokens, lambda: self._locks.store.ring().has_revoked(record)
+        )
 
     @contextmanager
     def _counted(self, tenant: Tenant, method: str) -> Iterator[None]:

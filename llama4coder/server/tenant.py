@@ -1,6 +1,6 @@
 """Whose request it is, wherever it is worked on."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from prometheus_client import Counter
 
 from llama4coder.backend import GenerationBackend
-from llama4coder.errors import RateLimited
+from llama4coder.errors import RateLimited, Unauthenticated
 from llama4coder.keys.quota import Exceeded, LimitKind, Quota
 from llama4coder.types import GenerateRequest, TokenEvent
 
@@ -26,6 +26,7 @@ class Tenant:
     name: str
     quota: Quota
     tokens: Counter | None = None  # of `Metrics.tenant_tokens`, where names may be shown
+    is_revoked: Callable[[], bool] = lambda: False  # whether the key has been, since the request was let in
 
     def use_prompt(self, num_tokens: int) -> None:
         """Count what was sent."""
@@ -81,7 +82,10 @@ class CurrentTenant:
 
 
 class TenantBackend:
-    """A `GenerationBackend` that counts a tenant's output, and keeps its cached prefixes from all others."""
+    """A `GenerationBackend` that counts a tenant's output, and keeps its cached prefixes from all others.
+
+    What runs for a key that is revoked ends with its next token.
+    """
 
     def __init__(self, inner: GenerationBackend, current: CurrentTenant, *, shares_prefixes: bool) -> None:
         self._inner = inner
@@ -97,6 +101,8 @@ class TenantBackend:
         async with aclosing(self._inner.generate(request)) as events:
             async for event in events:
                 if tenant is not None:
+                    if tenant.is_revoked():
+                        raise Unauthenticated("this API key has been revoked while the answer was generated")
                     tenant.use_output(len(event.token_ids))
                 yield event
 
