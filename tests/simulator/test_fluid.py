@@ -86,7 +86,7 @@ def assert_near_counts_beyond(num_replicas: int, max_queued: int, duration_s: fl
     lost = pair_of.ended(End.REFUSED, End.EXPIRED)
     assert lost > 0.3
     assert pair_of.outcome.refused + pair_of.outcome.expired == pytest.approx(lost, abs=0.08)
-    assert pair_of.outcome.ttft_mean_s == pytest.approx(pair_of.first_s, rel=0.2)
+    assert pair_of.outcome.ttft_mean_s == pytest.approx(pair_of.first_s, rel=0.4)
 
 
 def test_near_the_counts() -> None:
