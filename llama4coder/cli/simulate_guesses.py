@@ -31,9 +31,9 @@ def guesses_of(given: Given, gpu: GpuKind) -> Guesses | None:
         ConfigError: bounds of the pool that contradict each other, or that nothing has.
     """
     _check_bounds(given)
+    acceptance = Acceptance(chances(given.accept), given.hit)
     if given.guess == "none":
         return None
-    acceptance = Acceptance(chances(given.accept), given.hit)
     if given.guess == "ngram":
         return Guesses(acceptance, Guesser(DraftSource.NGRAM))
     shape = find_model(given.draft).shape

