@@ -150,11 +150,11 @@ def test_a_full_queue_refuses() -> None:
 
 
 def test_developers_come_and_go() -> None:
-    workload = CoderWorkload(20.0, 800.0, daytime=Daytime((0.0, 0.0, 1.0, 1.0, 0.0)))
+    workload = CoderWorkload(6.0, 400.0, daytime=Daytime((0.0, 0.0, 1.0, 1.0, 0.0)))
     times = [arrival.arrival_s for arrival in workload.arrivals()]
-    assert len(times) == pytest.approx(workload.num_expected, rel=0.1)
-    assert sum(time_s < 200 for time_s in times) == 0
-    assert sum(400 <= time_s < 600 for time_s in times) == pytest.approx(20 * 200, rel=0.12)
+    assert len(times) == pytest.approx(workload.num_expected, rel=0.3)
+    assert sum(time_s < 100 for time_s in times) == 0
+    assert sum(200 <= time_s < 300 for time_s in times) == pytest.approx(6 * 100, rel=0.3)
 
 
 def test_without_prefix_caching_all_is_computed() -> None:
