@@ -128,6 +128,9 @@ def _compare(options: argparse.Namespace, task: Task, endpoint: Endpoint, table:
     calibration.write(table)
     Console(width=120).print(view(calibration))
     served = task.served(calibration)
+    names = [*("calibrates" for _ in known), *(one.name for one in chosen)]
+    header = ["TTFT, ITL of run", *(str(1 + number) for number in range(options.runs))]
+    print(markdown_table(header, [_by_run(name, those, served) for name, those in zip(names, runs, strict=True)]))
     measured = zip(chosen, unknown, runs[len(known) :], strict=True)
     return [_compared(one, load, those, served) for one, load, those in measured]
 
@@ -145,6 +148,15 @@ def _compared(held_out: HeldOut, load: Load, runs: Sequence[Run], served: Served
 
 def _numbers(times: LoadTimes) -> list[float]:
     return [times.ttft_s, times.ttft_p50_s, times.itl_s, times.tokens_per_s]
+
+
+def _by_run(name: str, runs: Sequence[Run], served: ServedReplica) -> list[str]:
+    """How far each run is from what is simulated of it: whether that changes from round to round, or with the load."""
+    cells = [name]
+    for run in runs:
+        measured, simulated = times_of([run]), times_of([predict(served, run)])
+        cells.append(f"{simulated.ttft_s / measured.ttft_s - 1:+.0%}, {simulated.itl_s / measured.itl_s - 1:+.0%}")
+    return cells
 
 
 def _cells(numbers: Sequence[float | None], beside: Sequence[float] | None = None) -> list[str]:
