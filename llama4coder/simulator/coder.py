@@ -132,13 +132,13 @@ class _Developer:
     repositories: Sequence[Part]
 
     def requests(self) -> Iterator[_Request]:
-        """One after the other without end, those before the workload begins left out."""
+        """One after the other, until no session can begin any more; those before the workload begins are left out."""
         chance, workload = self.chance, self.workload
         kinds = tuple(workload.kinds)
         shares = [workload.kinds[name].share for name in kinds]
         repository = self._choose_repository()
         time_s = -chance.uniform(0, workload.cycle_s)
-        while True:
+        while time_s < workload.duration_s:
             (name,) = chance.choices(kinds, shares)
             is_at_work = self._is_at_work(time_s)
             for request in self._session(name, repository, time_s):
