@@ -45,6 +45,6 @@ def test_a_drained_node_loses_nothing(nodes: RayNodes) -> None:
 
     answers = stream_during(nodes, REQUESTS, drain)
     assert "the node is empty" in told[0]
-    assert "1 nodes are being drained" in told[1] and "no node is being drained" in told[1]
+    assert told[1].endswith("no node is being drained\n")
     _log.info("%d streams, longest pause %.1f s", len(answers), max(answer.longest_pause_s for answer in answers))
     assert stream(nodes, REQUESTS[0]) in answers
