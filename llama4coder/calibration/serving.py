@@ -26,8 +26,7 @@ class Sizes:
 
     prompt_tokens: int
     output_tokens: int
-    seconds: float  # of each load
-    num_runs: int = 1  # that each is measured in, loads in turns: a machine's speed drifts
+    seconds: float  # of each run
 
     def works(self) -> tuple[Work, Work]:
         """Long prompts, and many that generate: one load tells slow steps from the other's slow sequences."""
@@ -49,7 +48,7 @@ def loads_for(served: ServedReplica, sizes: Sizes, rates_per_s: Sequence[float])
         most = [replica_of(served, work).max_rate_per_s for work in works]
         rates_per_s = [share * rate_per_s for share, rate_per_s in zip(SHARES, most, strict=True)]
     return [
-        _load(rate_per_s, sizes.seconds / sizes.num_runs, works[number % len(works)], number)
+        _load(rate_per_s, sizes.seconds, works[number % len(works)], number)
         for number, rate_per_s in enumerate(rates_per_s)
     ]
 
@@ -73,7 +72,10 @@ def measure_endpoint(
 def measure_in_turns(
     task: Task, endpoint: Endpoint, loads: Sequence[Load], num_runs: int, progress: Progress
 ) -> list[list[Run]]:
-    """Of each load all its runs; a run has requests of its own, and raises what `drive` does."""
+    """Of each load all its runs, loads in turns, since a machine's speed drifts; raises what `drive` does.
+
+    A run has requests of its own.
+    """
     turns = [
         [measure_run(task, endpoint, replace(load, seed=load.seed + number), progress) for load in loads]
         for number in range(num_runs)

@@ -128,6 +128,6 @@ def _with_surroundings(given: Given, url: str, progress: Progress) -> Calibratio
     with EndpointClient(url, api_key()) as client:
         endpoint = Endpoint(client.url, client.first_model(), api_key())
     task = Task.of(given.config(), progress)
-    sizes = Sizes(given.prompt_tokens, given.output_tokens, given.seconds, given.runs)
+    sizes = Sizes(given.prompt_tokens, given.output_tokens, given.seconds / given.runs)
     loads = loads_for(task.served(table), sizes, given.rate or ())
     return measure_endpoint(task, table, endpoint, loads, given.runs, progress)

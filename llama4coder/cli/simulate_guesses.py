@@ -2,7 +2,7 @@
 
 from llama4coder.cli.simulate_options import Given, chances
 from llama4coder.cli.simulate_scaling import starting_of, wanted_scaling
-from llama4coder.config import DeploymentConfig, PoolConfig
+from llama4coder.config import DeploymentConfig, DraftConfig, PoolConfig
 from llama4coder.errors import ConfigError
 from llama4coder.gpu.graph_sizes import GraphSizes
 from llama4coder.kv.sizing import weight_bytes
@@ -21,7 +21,7 @@ from llama4coder.simulator.simulation import Guesses
 from llama4coder.spec.types import DraftSource
 
 _POOL_DELAY_S = 0.0005  # of messages to a draft replica and back
-_POOL_FORKS = 8  # `speculation.draft.max_forks`
+_DRAFT = DraftConfig()
 
 
 def guesses_of(given: Given, gpu: GpuKind) -> Guesses | None:
@@ -58,7 +58,7 @@ def _pool(given: Given, gpu: GpuKind, shape: ModelShape) -> PoolPlan:
     )
     scaling = resolve_scaling(DeploymentConfig(scaling=wanted_scaling(given)))
     return PoolPlan(
-        times=_times(given, gpu, shape, _POOL_FORKS),
+        times=_times(given, gpu, shape, _DRAFT.max_forks),
         policy=draft_policy(scaling, bounds),
         rest_s=pool_rest_s(scaling),
         starting=starting_of(given),
@@ -70,4 +70,4 @@ def _pool(given: Given, gpu: GpuKind, shape: ModelShape) -> PoolPlan:
 def _times(given: Given, gpu: GpuKind, shape: ModelShape, num_forks: int) -> DraftTimes:
     form = ServedForm("bfloat16", "none", "dense", "cuda")
     graphs = GraphSizes.up_to(given.max_sequences * num_forks)
-    return DraftTimes(Roofline(gpu, shape, ParallelLayout(), form, graphs), num_forks)
+    return DraftTimes(Roofline(gpu, shape, ParallelLayout(), form, graphs), num_forks, _DRAFT.window_tokens)

@@ -130,31 +130,27 @@ def _compare(options: argparse.Namespace, task: Task, endpoint: Endpoint, table:
     served = task.served(calibration)
     names = [*("calibrates" for _ in known), *(one.name for one in chosen)]
     header = ["TTFT, ITL of run", *(str(1 + number) for number in range(options.runs))]
-    print(markdown_table(header, [_by_run(name, those, served) for name, those in zip(names, runs, strict=True)]))
-    measured = zip(chosen, unknown, runs[len(known) :], strict=True)
-    return [_compared(one, load, those, served) for one, load, those in measured]
-
-
-def _compared(held_out: HeldOut, load: Load, runs: Sequence[Run], served: ServedReplica) -> Compared:
-    replica = replica_of(served, held_out.work)
-    return Compared(
-        held_out,
-        load.rate_per_s / replica.max_rate_per_s,
-        times_of(runs),
-        times_of([predict(served, run) for run in runs]),
-        replica.at(load.rate_per_s),
-    )
+    simulated = [[predict(served, run) for run in those] for those in runs]
+    both = zip(names, runs, simulated, strict=True)
+    print(markdown_table(header, [_by_run(name, those, predicted) for name, those, predicted in both]))
+    held_out = zip(chosen, unknown, runs[len(known) :], simulated[len(known) :], strict=True)
+    compared = []
+    for one, load, those, predicted in held_out:
+        replica = replica_of(served, one.work)
+        rho, planned = load.rate_per_s / replica.max_rate_per_s, replica.at(load.rate_per_s)
+        compared.append(Compared(one, rho, times_of(those), times_of(predicted), planned))
+    return compared
 
 
 def _numbers(times: LoadTimes) -> list[float]:
     return [times.ttft_s, times.ttft_p50_s, times.itl_s, times.tokens_per_s]
 
 
-def _by_run(name: str, runs: Sequence[Run], served: ServedReplica) -> list[str]:
+def _by_run(name: str, runs: Sequence[Run], predicted: Sequence[Run]) -> list[str]:
     """How far each run is from what is simulated of it: whether that changes from round to round, or with the load."""
     cells = [name]
-    for run in runs:
-        measured, simulated = times_of([run]), times_of([predict(served, run)])
+    for run, same in zip(runs, predicted, strict=True):
+        measured, simulated = times_of([run]), times_of([same])
         cells.append(f"{simulated.ttft_s / measured.ttft_s - 1:+.0%}, {simulated.itl_s / measured.itl_s - 1:+.0%}")
     return cells
 

@@ -40,20 +40,21 @@ def main() -> None:
     answer = len(encode_answer(Answer(_NUMBER, (Forecast(_NAME, end, chains),) * options.rows)))
     steps_per_s = options.targets * 1e3 / options.step_ms
     rows = [
-        _row("openings", opening, options.requests_per_s),
-        _row("news of steps", news, steps_per_s),
-        _row("answers", answer, steps_per_s),
+        _row("openings", opening, options.requests_per_s, options.targets),
+        _row("news of steps", news, steps_per_s, options.targets),
+        _row("answers", answer, steps_per_s, options.targets),
     ]
     print(
         markdown_table(
             ["frames", "bytes of one", "a second", "MB/s", "Mbit/s of a target"],
-            [[*row, f"{float(row[-1].replace(',', '')) * 8 / options.targets:.2f}"] for row in rows],
+            rows,
         )
     )
 
 
-def _row(name: str, frame_bytes: int, per_s: float) -> list[str]:
-    return [name, f"{frame_bytes:,}", f"{per_s:,.0f}", f"{frame_bytes * per_s / 1e6:,.1f}"]
+def _row(name: str, frame_bytes: int, per_s: float, num_targets: int) -> list[str]:
+    mb_per_s = frame_bytes * per_s / 1e6
+    return [name, f"{frame_bytes:,}", f"{per_s:,.0f}", f"{mb_per_s:,.1f}", f"{mb_per_s * 8 / num_targets:.2f}"]
 
 
 def _parse() -> argparse.Namespace:
