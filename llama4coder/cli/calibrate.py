@@ -5,7 +5,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from llama4coder.calibration.endpoint import Endpoint
 from llama4coder.calibration.serving import Sizes, loads_for, measure_endpoint
@@ -13,6 +12,7 @@ from llama4coder.calibration.task import Task
 from llama4coder.cli.calibrate_view import view
 from llama4coder.cli.checked import checked_as
 from llama4coder.cli.client import EndpointClient
+from llama4coder.cli.console import output_console
 from llama4coder.cli.progress import RichProgress
 from llama4coder.config import (
     Auto,
@@ -71,7 +71,7 @@ def calibrate(  # noqa: PLR0913 - a command's options
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
-    Console().print(view(found))
+    output_console().print(view(found))
 
 
 class Given(msgspec.Struct, frozen=True):

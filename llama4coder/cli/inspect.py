@@ -4,8 +4,8 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
+from llama4coder.cli.console import output_console
 from llama4coder.cli.inspect_view import view
 from llama4coder.errors import Llama4CoderError
 from llama4coder.inspection.report import inspect_model
@@ -32,4 +32,4 @@ def inspect(
     if as_json:
         typer.echo(msgspec.json.encode(inspection).decode())
     else:
-        Console().print(view(inspection))
+        output_console().print(view(inspection))

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
+from llama4coder.cli.console import output_console
 from llama4coder.cli.keys_options import parse_limits, parse_moment, parse_name
 from llama4coder.cli.keys_view import view
 from llama4coder.errors import Llama4CoderError
@@ -72,7 +72,7 @@ def list_keys(
     with _told():
         records = read_keys(file)
     if not as_json:
-        Console().print(view(records, _now()))
+        output_console().print(view(records, _now()))
         return
     for record in records:
         shown = msgspec.to_builtins(record)

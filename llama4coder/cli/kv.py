@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 from llama4coder.cli.client import DEFAULT_URL, EndpointClient, EndpointError
+from llama4coder.cli.console import output_console
 from llama4coder.cli.kv_report import KVReport, read_report
 from llama4coder.cli.kv_view import view
 from llama4coder.env import api_key
@@ -34,7 +35,7 @@ def kv(
                 for report in reports:
                     typer.echo(msgspec.json.encode(report).decode())
             else:
-                _show(reports, Console(), watched=watch)
+                _show(reports, output_console(), watched=watch)
     except EndpointError as error:
         typer.echo(f"llama4coder: {error}", err=True)
         raise typer.Exit(1) from None

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.cli.chat import INTERRUPTED_EXIT_CODE
+from llama4coder.cli.console import output_console
 from llama4coder.cli.inspect import BAD_INPUT_EXIT_CODE
 from llama4coder.cli.perplexity_view import view
 from llama4coder.cli.progress import RichProgress
@@ -59,7 +59,7 @@ def perplexity(  # noqa: PLR0913 - a command's options
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
     else:
-        Console().print(view(report))
+        output_console().print(view(report))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from llama4coder.checkpoint.stored_quant import StoredQuant, read_stored_quant
 from llama4coder.cli import audit_view
+from llama4coder.cli.console import output_console
 from llama4coder.cli.plan_view import view
 from llama4coder.errors import ConfigError, Llama4CoderError
 from llama4coder.planner.audit import Audit, audit_of
@@ -186,7 +187,7 @@ class _Output:
         if self.as_json:
             typer.echo(msgspec.json.encode(content).decode())
         else:
-            Console().print(shown)
+            output_console().print(shown)
 
 
 def _seconds(option: str, milliseconds: float | None) -> float | None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 import typer
-from rich.console import Console
 
 from llama4coder.cli import simulate_options as options
+from llama4coder.cli.console import output_console
 from llama4coder.cli.progress import RichProgress
 from llama4coder.cli.simulate_fluid import simulate_fluid
 from llama4coder.cli.simulate_guesses import guesses_of
@@ -146,7 +146,7 @@ def _show(given: Given, served: ServedReplica, outcome: Outcome) -> None:
     if given.as_json:
         typer.echo(msgspec.json.encode(outcome).decode())
     else:
-        Console().print(view(outcome, _title(given, served)))
+        output_console().print(view(outcome, _title(given, served)))
 
 
 def _title(given: Given, served: ServedReplica) -> str:

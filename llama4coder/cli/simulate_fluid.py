@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import msgspec
 import typer
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 
+from llama4coder.cli.console import output_console
 from llama4coder.cli.simulate_options import Given, by_steps_alone, coder_workload, refuse
 from llama4coder.cli.simulate_plot import svg
 from llama4coder.cli.simulate_totals import cost_lines, duration, goals
@@ -32,7 +33,7 @@ def simulate_fluid(given: Given, served: ServedReplica) -> None:
     if given.as_json:
         typer.echo(msgspec.json.encode(outcome).decode())
     else:
-        Console().print(_view(outcome, title))
+        output_console().print(_view(outcome, title))
     if given.plot is not None:
         write_file(given.plot, svg(simulation.timeline, title))
 
