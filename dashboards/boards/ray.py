@@ -12,6 +12,10 @@ _USED, _FREE = of_ray("ray_node_gram_used"), of_ray("ray_node_gram_available")
 _MIB = 2**20
 
 
+def _lines(title: str, unit: Unit, promql: str, legend: str, note: str = _NOTE, highest: float | None = None) -> Panel:
+    return Panel(title, unit, (Query(promql, legend),), note=note, highest=highest)
+
+
 def _by_deployment(series: str) -> str:
     return f"sum by (deployment) ({of_ray(series)})"
 
@@ -29,28 +33,20 @@ def _devices(where: str) -> str:
 SERVE = Section(
     "Ray Serve",
     (
-        Panel(
+        _lines(
             "Replicas that Serve finds healthy",
             Unit.COUNT,
-            (Query(_by_deployment("ray_serve_deployment_replica_healthy"), "{{deployment}}"),),
-            note=_NOTE,
+            _by_deployment("ray_serve_deployment_replica_healthy"),
+            "{{deployment}}",
         ),
-        Panel(
-            "Replicas that Serve has started",
-            Unit.COUNT,
-            (Query(_by_deployment(f"{_STARTS}_count"), "{{deployment}}, ever"),),
-            note=_NOTE,
+        _lines(
+            "Replicas that Serve has started", Unit.COUNT, _by_deployment(f"{_STARTS}_count"), "{{deployment}}, ever"
         ),
-        Panel(
+        _lines(
             "A start, mean",
             Unit.SECONDS,
-            (
-                Query(
-                    f"{_by_deployment(f'{_STARTS}_sum')} / {_by_deployment(f'{_STARTS}_count')} / 1000",
-                    "{{deployment}}",
-                ),
-            ),
-            note=_NOTE,
+            f"{_by_deployment(f'{_STARTS}_sum')} / {_by_deployment(f'{_STARTS}_count')} / 1000",
+            "{{deployment}}",
         ),
         Panel(
             "Health checks",
@@ -58,17 +54,12 @@ SERVE = Section(
             tuple(Query(_each_check(share), f"p{share * 100:g}") for share in (0.5, 0.95)),
             note=f"{_NOTE} A replica that fails three of them is replaced.",
         ),
-        Panel(
-            "Calls under way",
-            Unit.COUNT,
-            (Query(_by_deployment("ray_serve_replica_processing_queries"), "{{deployment}}"),),
-            note=_NOTE,
-        ),
-        Panel(
+        _lines("Calls under way", Unit.COUNT, _by_deployment("ray_serve_replica_processing_queries"), "{{deployment}}"),
+        _lines(
             "Calls that wait for a replica",
             Unit.COUNT,
-            (Query(_by_deployment("ray_serve_deployment_queued_queries"), "{{deployment}}"),),
-            note=_NOTE,
+            _by_deployment("ray_serve_deployment_queued_queries"),
+            "{{deployment}}",
         ),
     ),
 )
@@ -76,31 +67,22 @@ SERVE = Section(
 NODES = Section(
     "Nodes",
     (
-        Panel(
-            "CPU in use",
-            Unit.SHARE,
-            (Query(f"{of_ray('ray_node_cpu_utilization')} / 100", "{{ip}}"),),
-            note=_NOTE,
-            highest=1,
-        ),
-        Panel(
+        _lines("CPU in use", Unit.SHARE, f"{of_ray('ray_node_cpu_utilization')} / 100", "{{ip}}", highest=1),
+        _lines(
             "Memory in use",
             Unit.SHARE,
-            (Query(f"{of_ray('ray_node_mem_used')} / {of_ray('ray_node_mem_total')}", "{{ip}}"),),
-            note=_NOTE,
+            f"{of_ray('ray_node_mem_used')} / {of_ray('ray_node_mem_total')}",
+            "{{ip}}",
             highest=1,
         ),
-        Panel(
-            "Disk in use",
-            Unit.SHARE,
-            (Query(f"{of_ray('ray_node_disk_utilization_percentage')} / 100", "{{ip}}"),),
-            note=_NOTE,
-            highest=1,
+        _lines(
+            "Disk in use", Unit.SHARE, f"{of_ray('ray_node_disk_utilization_percentage')} / 100", "{{ip}}", highest=1
         ),
-        Panel(
+        _lines(
             "GPU in use",
             Unit.SHARE,
-            (Query(zero_if_none(f"{of_ray('ray_node_gpus_utilization')} / 100"), _GPU),),
+            zero_if_none(f"{of_ray('ray_node_gpus_utilization')} / 100"),
+            _GPU,
             note=_GPU_NOTE,
             highest=1,
         ),
