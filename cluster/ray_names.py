@@ -4,8 +4,9 @@ There is no public way to what each does. They are looked up when they are used,
 built, so that another Ray is refused by a sentence rather than by a traceback somewhere.
 
 What no look-up can find stands where it is used, and its tests run on a real Ray: how Serve names placement groups
-(`cluster.nodes`) and its own actors (`cluster.drain_command`), what its details hold (`cluster.unplaced`), how it
-configures HAProxy (`cluster.haproxy_launcher`), and the variables that it reads (`cluster.env`, `deploy/ray/ray.env`).
+(`cluster.nodes`) and its own actors (`cluster.drain_command`), what its details hold (`cluster.scaling_watch`,
+`cluster.unplaced`), how it configures HAProxy (`cluster.haproxy_launcher`), and the variables that it reads
+(`cluster.env`, `deploy/ray/ray.env`).
 """
 
 from dataclasses import dataclass
@@ -51,7 +52,6 @@ class RayName:
 
 DEPLOY_START = RayName("ray.serve._private.api", "serve_start", "deploying a Serve config file")
 SERVE_CLIENT = RayName("ray.serve.context", "_get_global_client", "knowing where Serve listens")
-REPLICA_STATE = RayName("ray.serve._private.common", "ReplicaState", "counting replicas by state")
 BUILD_ASGI_APP = RayName("ray.serve._private.replica", "SERVE_BUILD_ASGI_APP_METHOD", "an ingress with its own app")
 HAS_TOKENS = RayName(
     "ray._private.authentication.authentication_utils", "is_token_auth_enabled", "refusing a Ray that asks for no token"
@@ -74,7 +74,6 @@ DRAIN_REASON = RayName("ray.core.generated.autoscaler_pb2", "DrainNodeReason", "
 ALL = (
     DEPLOY_START,
     SERVE_CLIENT,
-    REPLICA_STATE,
     BUILD_ASGI_APP,
     HAS_TOKENS,
     FREE_BY_NODE,

@@ -12,15 +12,15 @@ from ray.serve.exceptions import RayServeException
 
 from cluster.nodes import free_nodes
 from cluster.placement import Resources
-from cluster.ray_names import REPLICA_STATE, SERVE_CLIENT
+from cluster.ray_names import SERVE_CLIENT
 from cluster.scaling_board import read
 from cluster.unplaced import unplaced
 from llama4coder.obs.declared.scaling import ScalingMetrics
 from llama4coder.obs.replicas import Pool
-from llama4coder.obs.scaling import Unplaced
 
 _PERIOD_S = 5.0
 _DEPLOYMENTS: Mapping[str, Pool] = {"TargetReplica": Pool.TARGET, "DraftReplica": Pool.DRAFT}
+_RUNNING, _STOPPING = "RUNNING", "STOPPING"  # Serve's names
 
 _log = logging.getLogger(__name__)
 
@@ -54,17 +54,11 @@ class ScalingWatch:
             _log.debug("Serve did not say how many replicas there are: %s", type(error).__name__)
 
     def _look(self) -> None:
-        deployments = serve.status().applications[self._app].deployments
-        for name, pool in _DEPLOYMENTS.items():
-            if name in deployments:
-                state_of = REPLICA_STATE.find()
-                states = deployments[name].replica_states
-                num_wanted = sum(number for state, number in states.items() if state != state_of.STOPPING)
-                self._metrics.on_replicas(pool, num_wanted, states.get(state_of.RUNNING, 0))
-                self._metrics.on_reason(pool, read(self._app, pool))
-        self._metrics.on_unplaced(self._unplaced())
-
-    def _unplaced(self) -> list[Unplaced]:
         details = SERVE_CLIENT.find()().get_serve_details()
         deployments = details["applications"][self._app]["deployments"]
-        return unplaced(deployments, self._groups, free_nodes(), time.time())
+        for name, pool in _DEPLOYMENTS.items():
+            if name in deployments:
+                states = [replica["state"] for replica in deployments[name]["replicas"]]
+                self._metrics.on_replicas(pool, len(states) - states.count(_STOPPING), states.count(_RUNNING))
+                self._metrics.on_reason(pool, read(self._app, pool))
+        self._metrics.on_unplaced(unplaced(deployments, self._groups, free_nodes(), time.time()))
