@@ -19,11 +19,26 @@ TARGET_POOL, DRAFT_POOL, LABEL = "target", "draft", "pool"
 
 MODELS = "/models"  # where every node has them
 SETTINGS = "/etc/llama4coder"  # where every node has the keys
+_CACHE = "/var/cache/llama4coder"  # as the image names it
 # As docs/operations.md makes them.
 KEYS_SECRET, TOKEN_SECRET, ENVIRONMENT = "llama4coder-keys", "llama4coder-ray-token", "ray-environment"
+MODELS_CLAIM = "llama4coder-models"
 
+_LABELS = {"app.kubernetes.io/part-of": "llama4coder"}  # by which network policies and monitors know them
 _GPU = "nvidia.com/gpu"
-_USER = {"runAsNonRoot": True, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000}
+# What the restricted profile of pod security admits, and a root file system that nobody writes.
+_USER = {
+    "runAsNonRoot": True,
+    "runAsUser": 1000,
+    "runAsGroup": 1000,
+    "fsGroup": 1000,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_CONFINED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 _DRAIN_S = 600
 _STOP_S = 660  # for the drain, and what comes after it
 _CPUS_PER_GPU = 4
@@ -110,16 +125,18 @@ def _pre_stop(*options: str) -> Mapping[str, Any]:
 
 
 def _pod(container: Mapping[str, Any]) -> Mapping[str, Any]:
-    """With the models of the node, the keys, the environment of all Ray nodes, and memory for Ray's files."""
+    """With models, keys, the environment of all Ray nodes, and memory for Ray's files."""
     mounts = [
         {"name": "models", "mountPath": MODELS, "readOnly": True},
         {"name": "settings", "mountPath": SETTINGS, "readOnly": True},
+        {"name": "cache", "mountPath": _CACHE},
         {"name": "ray", "mountPath": "/tmp"},
         {"name": "shared-memory", "mountPath": "/dev/shm"},
     ]
     volumes = [
-        {"name": "models", "hostPath": {"path": MODELS, "type": "Directory"}},
+        {"name": "models", "persistentVolumeClaim": {"claimName": MODELS_CLAIM, "readOnly": True}},
         {"name": "settings", "secret": {"secretName": KEYS_SECRET, "defaultMode": 0o440}},
+        {"name": "cache", "emptyDir": {}},
         {"name": "ray", "emptyDir": {"medium": "Memory"}},
         {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
     ]
@@ -129,7 +146,14 @@ def _pod(container: Mapping[str, Any]) -> Mapping[str, Any]:
         "args": ["ulimit -c 0"],
         "envFrom": [{"configMapRef": {"name": ENVIRONMENT}}],
         "livenessProbe": _probe(_RAY, failures=120, initial_s=30),
+        "securityContext": _CONFINED,
         "volumeMounts": mounts,
     }
-    spec = {"securityContext": _USER, "containers": [whole], "volumes": volumes}
-    return {"spec": {**spec, "terminationGracePeriodSeconds": _STOP_S}}
+    spec = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": _STOP_S,
+        "securityContext": _USER,
+        "containers": [whole],
+        "volumes": volumes,
+    }
+    return {"metadata": {"labels": _LABELS}, "spec": spec}

@@ -28,6 +28,7 @@ from llama4coder.resolved import ResolvedConfig
 from tests.deploy import custom_kinds
 from tests.planner.questions import question
 from tests.support.nodes import node_of
+from tests.support.pods import assert_can_do_little
 
 PLANS: dict[str, dict[str, Any]] = {
     "two ranks": {},
@@ -143,6 +144,17 @@ def test_pods_mount_the_models_that_the_config_names(plan: Plan, service: dict[s
         assert str(Path(path).parent) in mounts
 
 
+def test_pods_can_do_little_and_have_the_claim_of_the_page(service: dict[str, Any]) -> None:
+    for group in groups(service["spec"]["rayClusterConfig"]):
+        spec = group["template"]["spec"]
+        assert_can_do_little(spec)
+        claims = {
+            each["persistentVolumeClaim"]["claimName"] for each in spec["volumes"] if "persistentVolumeClaim" in each
+        }
+        assert claims == {ray_service.MODELS_CLAIM}
+        assert group["template"]["metadata"]["labels"] == {"app.kubernetes.io/part-of": "llama4coder"}
+
+
 def test_it_starts_locked(plan: Plan, service: dict[str, Any], tmp_path: Path) -> None:
     """With a token for Ray, and where the keys are, in pods and in the file: without them nothing would start."""
     server = read_serve_file(tmp_path / "out" / emit.SERVE_FILE, None, None).config.server
@@ -179,9 +191,12 @@ def test_nothing_of_a_request_reaches_a_disk(service: dict[str, Any]) -> None:
         (container,) = containers(group)
         assert container["envFrom"] == [{"configMapRef": {"name": ray_service.ENVIRONMENT}}]
         assert container["args"] == ["ulimit -c 0"]
-        in_memory = {each["name"] for each in group["template"]["spec"]["volumes"] if "emptyDir" in each}
+        volumes = {each["name"]: each for each in group["template"]["spec"]["volumes"]}
+        in_memory = {name for name, each in volumes.items() if each.get("emptyDir", {}).get("medium") == "Memory"}
         mounts = {mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] in in_memory}
         assert mounts == {"/tmp", "/dev/shm"}
+        written = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+        assert written - mounts == {"/var/cache/llama4coder"}, "converted models; nothing of a request"
 
 
 def test_a_name_is_one_that_kuberay_takes(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from tests.support.manifests import (
     pods,
     ray_nodes,
 )
+from tests.support.pods import assert_can_do_little
 
 pytestmark = pytest.mark.skipif(not can_build(), reason="there is no kubectl")
 
@@ -236,17 +237,8 @@ def test_nobody_may_leave(manifests: list[Manifest]) -> None:
 
 
 def test_pods_can_do_little(manifests: list[Manifest]) -> None:
-    """What the restricted profile of pod security asks, and a root file system that nobody writes."""
     for pod in pods(manifests):
-        spec = pod["spec"]
-        assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] > 0
-        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert spec["automountServiceAccountToken"] is False
-        assert all("hostPath" not in volume for volume in spec["volumes"])
-        for container in spec["containers"]:
-            context = container["securityContext"]
-            assert context["capabilities"] == {"drop": ["ALL"]} and not context["allowPrivilegeEscalation"]
-            assert context["readOnlyRootFilesystem"]
+        assert_can_do_little(pod["spec"])
 
 
 def test_what_may_hold_content_is_in_memory(service: Manifest) -> None:
