@@ -201,24 +201,16 @@ def test_ctrl_c_while_streaming_leaves_nothing(server: LiveServer) -> None:
     assert "Traceback" not in server.output()
 
 
-@pytest.mark.parametrize("delay_s", [0.5, 3.0, 9.0])
-def test_signal_while_starting_leaves_nothing(tiny_args: dict[str, Any], tmp_path: Path, delay_s: float) -> None:
+@pytest.mark.parametrize("phase", ["", "starting Ray ...", "starting the application ..."])
+def test_signal_while_starting_leaves_nothing(tiny_args: dict[str, Any], tmp_path: Path, phase: str) -> None:
     server = start_server(tmp_path, tiny_args)
-    time.sleep(delay_s)
+    until(lambda: phase in server.output(), 60)
+    time.sleep(0.5)
     processes = descendants({server.process.pid})
     status = server.stop(signal.SIGTERM)
     assert status != 0
     assert running(processes) == set()
     assert "Traceback" not in server.output()
-
-
-def test_killed_command_takes_everything_with_it(tiny_args: dict[str, Any], tmp_path: Path) -> None:
-    server = start_server(tmp_path, tiny_args)
-    server.wait_until_ready()
-    processes = descendants({server.process.pid})
-    server.process.kill()
-    server.process.wait()
-    until(lambda: running(processes) == set(), 10)
 
 
 def failing_start(folder: Path, args: dict[str, Any], port: int | None = None, **env: str) -> str:
