@@ -201,11 +201,10 @@ def test_ctrl_c_while_streaming_leaves_nothing(server: LiveServer) -> None:
     assert "Traceback" not in server.output()
 
 
-@pytest.mark.parametrize("phase", ["", "starting Ray ...", "starting the application ..."])
-def test_signal_while_starting_leaves_nothing(tiny_args: dict[str, Any], tmp_path: Path, phase: str) -> None:
+@pytest.mark.parametrize("delay_s", [0.5, 3.0, 9.0])
+def test_signal_while_starting_leaves_nothing(tiny_args: dict[str, Any], tmp_path: Path, delay_s: float) -> None:
     server = start_server(tmp_path, tiny_args)
-    until(lambda: phase in server.output(), 60)
-    time.sleep(0.5)
+    time.sleep(delay_s)
     processes = descendants({server.process.pid})
     status = server.stop(signal.SIGTERM)
     assert status != 0
