@@ -1,7 +1,6 @@
 """Where the replicas of the draft pool are now, as Serve knows."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.broadcast import ask_replicas
 from cluster.channel.endpoint import Endpoint
+from cluster.tasks import cancel
 from llama4coder.scaling.pool_meter import PoolUse
 
 _PERIOD_S = 1.0
@@ -43,9 +43,7 @@ class DraftDirectory:
 
     async def stop(self) -> None:
         """The last list stays."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await cancel(self._task)
 
     async def _follow(self) -> None:
         while True:

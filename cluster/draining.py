@@ -6,7 +6,6 @@ emptied it must know even before Serve stops it.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import ray
 from ray.exceptions import RayError
 
 from cluster.ray_names import DRAINING_NODES, IS_STOPPING, REPLICA_IMPL, WORKER
+from cluster.tasks import cancel
 
 _LOOK_S = 0.1
 _ASK_S = 1.0  # between two looks at the node, which ask the head
@@ -89,9 +89,7 @@ class Draining:
 
     async def stop(self) -> None:
         """Watch no more; idempotent."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await cancel(self._task)
 
     async def _watch(self) -> None:
         node = asyncio.create_task(asyncio.to_thread(_look_at_node))

@@ -1,7 +1,6 @@
 """Which target replicas there are, as Serve knows; each is asked for its reports on the way."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -9,6 +8,7 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.broadcast import ask_replicas
 from cluster.channel.endpoint import Endpoint
+from cluster.tasks import cancel
 
 _PERIOD_S = 1.0
 
@@ -31,9 +31,7 @@ class ReplicaDirectory:
 
     async def stop(self) -> None:
         """Ask no more."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await cancel(self._task)
 
     async def _follow(self) -> None:
         while True:

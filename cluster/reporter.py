@@ -1,12 +1,12 @@
 """What keeps the ingresses' routers informed of a target replica."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 
 from cluster.channel.endpoint import Endpoint
 from cluster.channel.report_sender import ReportSender
+from cluster.tasks import cancel
 from llama4coder.engine.thread import EngineThread
 from llama4coder.errors import EngineDead
 from llama4coder.kv.name_journal import NameJournal
@@ -53,9 +53,7 @@ class Reporter:
 
     async def stop(self) -> None:
         """Say that the replica will soon be gone, and nothing more; idempotent."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await cancel(self._task)
         if not self._is_stopping:
             self._is_stopping = True
             self._report(time.monotonic())

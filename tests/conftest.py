@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,3 +32,13 @@ def torch_defaults() -> Iterator[None]:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_default_dtype(before or torch.float32)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer and its chat template."""
+    from tests.support.tiny import write_tiny_tokenizer
+
+    folder = tmp_path_factory.mktemp("tiny")
+    write_tiny_tokenizer(folder)
+    return folder

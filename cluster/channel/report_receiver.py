@@ -1,7 +1,6 @@
 """The ingress' end of the report channel."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ import zmq.asyncio
 
 from cluster.channel.endpoint import Endpoint, bind_encrypted
 from cluster.channel.report_frames import decode_report
+from cluster.tasks import cancel
 from llama4coder.router.messages import Report
 
 _log = logging.getLogger(__name__)
@@ -31,9 +31,7 @@ class ReportReceiver:
 
     async def close(self) -> None:
         """Close the socket."""
-        self._reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reader
+        await cancel(self._reader)
         self._socket.close(linger=0)
         self._context.term()
 

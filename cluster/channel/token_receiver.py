@@ -1,7 +1,6 @@
 """The ingress' end of the token channel."""
 
 import asyncio
-import contextlib
 import logging
 
 import msgspec
@@ -10,6 +9,7 @@ import zmq.asyncio
 
 from cluster.channel.endpoint import Endpoint, bind_encrypted
 from cluster.channel.frames import decode_events
+from cluster.tasks import cancel
 from llama4coder.errors import Llama4CoderError, StreamLost
 from llama4coder.types import TokenEvent
 
@@ -78,9 +78,7 @@ class TokenReceiver:
 
     async def close(self) -> None:
         """Close the socket and fail what is open."""
-        self._reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reader
+        await cancel(self._reader)
         self._socket.close(linger=0)
         self._context.term()
         for stream in self._streams.values():

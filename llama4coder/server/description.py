@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import msgspec
 from fastapi import APIRouter
@@ -24,14 +25,17 @@ _RESPONSES = {
 
 
 def description_router(routes: Sequence[BaseRoute]) -> APIRouter:
-    """Serves the document of these routes and of itself; there is no page that shows it."""
+    """Serves the document of what `routes` holds by then; there is no page that shows it."""
     router = APIRouter()
 
-    @router.get(PATH)
-    async def openapi() -> Response:
-        return Response(document, media_type="application/json")
+    @cache  # few ask for it, and making it takes longer than all else that an app is made of
+    def document() -> bytes:
+        return msgspec.json.encode(describe(routes))
 
-    document = msgspec.json.encode(describe((*routes, *router.routes)))
+    @router.get(PATH)
+    def openapi() -> Response:  # in a thread, where streams do not wait for it
+        return Response(document(), media_type="application/json")
+
     return router
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
 
 import requests
 from opentelemetry.exporter.otlp.proto.http import Compression
@@ -30,9 +31,6 @@ class Collector:
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
     ca_file: str | None = None
 
-    def url(self, signal: str) -> str:
-        return f"{self.endpoint.rstrip('/')}/v1/{signal}"
-
 
 def silence_libraries() -> None:
     """Keep the exporters from logging whatever a collector answers, each time; `Losses` tells it instead."""
@@ -44,14 +42,7 @@ class SpanExporter(OTLPSpanExporter):
     """Says of each batch whether it was taken."""
 
     def __init__(self, collector: Collector, done: Callable[[int, SpanExportResult], None]) -> None:
-        super().__init__(
-            collector.url("traces"),
-            certificate_file=collector.ca_file,
-            headers=dict(collector.headers),
-            timeout=collector.timeout_s,
-            compression=Compression.NoCompression,
-            session=_session(),
-        )
+        super().__init__(**_settings(collector, "traces"))
         self._done = done
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -68,14 +59,7 @@ class MetricExporter(OTLPMetricExporter):
     """Says of each report whether it was taken."""
 
     def __init__(self, collector: Collector, losses: Losses) -> None:
-        super().__init__(
-            collector.url("metrics"),
-            certificate_file=collector.ca_file,
-            headers=dict(collector.headers),
-            timeout=collector.timeout_s,
-            compression=Compression.NoCompression,
-            session=_session(),
-        )
+        super().__init__(**_settings(collector, "metrics"))
         self._losses = losses
 
     def export(
@@ -129,6 +113,18 @@ class SpanQueue(SpanProcessor):
             self._num_spans -= num_spans
         if result is not SpanExportResult.SUCCESS:
             self._losses.undelivered(num_spans)
+
+
+def _settings(collector: Collector, signal: str) -> dict[str, Any]:
+    """What the library's exporters want to know; nothing is left to the environment."""
+    return {
+        "endpoint": f"{collector.endpoint.rstrip('/')}/v1/{signal}",
+        "certificate_file": collector.ca_file,
+        "headers": dict(collector.headers),
+        "timeout": collector.timeout_s,
+        "compression": Compression.NoCompression,
+        "session": _session(),
+    }
 
 
 def _session() -> requests.Session:

@@ -36,14 +36,7 @@ def args(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def plain_answers(args: dict[str, Any]) -> Sequence[Answer]:
-    with live_server(args | {"speculation": {"method": "none"}}) as server:
-        return streams(server)
-
-
-@pytest.fixture(scope="module")
-def server(args: dict[str, Any], plain_answers: Sequence[Answer]) -> Iterator[LiveServer]:
-    """After the other one, so that they do not share the cores."""
+def server(args: dict[str, Any]) -> Iterator[LiveServer]:
     draft = {"path": args["model"]["path"], "dtype": "float32", "num_threads": 1, "kv_memory_bytes": 64 * 2**20}
     # Target and draft are one model here: only long guesses of one outcome are ahead of it when they arrive.
     pool = {"min_replicas": NUM_REPLICAS, "max_replicas": NUM_REPLICAS}
@@ -52,9 +45,18 @@ def server(args: dict[str, Any], plain_answers: Sequence[Answer]) -> Iterator[Li
         yield server
 
 
-def streams(server: LiveServer) -> list[Answer]:
+@pytest.fixture(scope="module")
+def plain_answers(server: LiveServer) -> Sequence[Answer]:
+    """Of requests that want no guesses."""
+    answers = streams(server, speculation=False)
+    assert metric(server, "draft_proposals_total") == 0
+    return answers
+
+
+def streams(server: LiveServer, **options: bool) -> list[Answer]:
+    requests = [tiny_request(number, MAX_TOKENS) | options for number in range(NUM_STREAMS)]
     with ThreadPoolExecutor(NUM_STREAMS) as pool:
-        return list(pool.map(lambda number: stream(server, tiny_request(number, MAX_TOKENS)), range(NUM_STREAMS)))
+        return list(pool.map(lambda request: stream(server, request), requests))
 
 
 def draft_replicas(server: LiveServer) -> set[Process]:

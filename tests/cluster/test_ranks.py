@@ -17,11 +17,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.processes import Process
+from cluster.processes import Process, descendants
 from tests.support.live_server import LiveServer, live_server
 from tests.support.models import write_tiny_llama
 from tests.support.streams import stream, tiny_request
-from tests.support.watching import RANK, processes_named, until
+from tests.support.watching import RANK, processes_named, running, until
 
 pytestmark = pytest.mark.cluster
 
@@ -66,10 +66,10 @@ def lose_a_rank_under_streams(
         expected = list(pool.map(lambda request: stream(server, request), requests))
         old = ranks(server)
         assert len(old) == NUM_RANKS
-        running = [pool.submit(stream, server, request) for request in requests]
+        streams = [pool.submit(stream, server, request) for request in requests]
         time.sleep(chance.uniform(0.05, 1.0))
         os.kill(chance.choice(old).pid, loss)
-        answers = [future.result() for future in running]
+        answers = [future.result() for future in streams]
     assert answers == expected
     assert all(answer.finish_reasons == ("length",) and answer.num_output_tokens == MAX_TOKENS for answer in answers)
     check_replaced(server, old)
@@ -126,3 +126,12 @@ def test_losses_under_sixteen_streams(
         "%d x %s under %d streams: they paused for %.1f s (median) and %.1f s (worst)",
         *(times, loss.name, NUM_STREAMS, statistics.median(pauses_s), pauses_s[-1]),
     )
+
+
+def test_a_killed_command_takes_everything_with_it(server: LiveServer) -> None:
+    """The last test with this server."""
+    processes = descendants({server.process.pid})
+    assert len(processes) > 5
+    server.process.kill()
+    server.process.wait()
+    until(lambda: running(processes) == set(), 10)

@@ -79,7 +79,7 @@ async def test_what_has_arrived_counts(setting: Setting) -> None:
     setting.thread.now = EngineLoad(stats, num_arriving=3, num_arriving_tokens=100, num_free_places=1)
     setting.reporter.received("a")
     setting.journal.named(b"0123456789abcdef")
-    await setting.until(3)
+    await setting.until(len(setting.reports) + 2)
     reported = next(report for report in setting.reports if report.received)
     assert reported.received == ("a",)
     assert reported.names.added == b"01234567"

@@ -212,15 +212,6 @@ def test_signal_while_starting_leaves_nothing(tiny_args: dict[str, Any], tmp_pat
     assert "Traceback" not in server.output()
 
 
-def test_killed_command_takes_everything_with_it(tiny_args: dict[str, Any], tmp_path: Path) -> None:
-    server = start_server(tmp_path, tiny_args)
-    server.wait_until_ready()
-    processes = descendants({server.process.pid})
-    server.process.kill()
-    server.process.wait()
-    until(lambda: running(processes) == set(), 10)
-
-
 def failing_start(folder: Path, args: dict[str, Any], port: int | None = None, **env: str) -> str:
     """Start a server that cannot start; returns its last line, after checking that it left nothing."""
     server = start_server(folder, args, port, **env)

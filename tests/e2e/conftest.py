@@ -17,7 +17,7 @@ ARGS = {
     "model": {"path": "embedded", "name": MODEL, "dtype": "float32", "context_length": CONTEXT_LENGTH},
     "engine": {"kv_memory_bytes": 400 * 2**20, "max_queued_requests": 40},
     "speculation": {"method": "ngram"},
-    "server": {"max_body_bytes": 2**20, "keep_alive_s": 1.0, "recovery_timeout_s": RECOVERY_TIMEOUT_S},
+    "server": {"max_body_bytes": 2**20, "keep_alive_s": 0.5, "recovery_timeout_s": RECOVERY_TIMEOUT_S},
 }
 
 

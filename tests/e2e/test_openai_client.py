@@ -124,7 +124,7 @@ def test_liveness_and_readiness(http: httpx.Client) -> None:
 
 async def ask_seeded(client: AsyncOpenAI, prompt: str, seed: int) -> str:
     reply = await client.completions.create(
-        model=MODEL, prompt=prompt, max_tokens=40, temperature=0.9, top_p=0.95, seed=seed
+        model=MODEL, prompt=prompt, max_tokens=24, temperature=0.9, top_p=0.95, seed=seed
     )
     return reply.choices[0].text
 

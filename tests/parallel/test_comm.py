@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,24 +30,31 @@ class Threads:
             return list(pool.map(body, self._comms))
 
 
-class Processes:
-    """Implements `Group`, with Gloo."""
+class Ranks:
+    """Processes, with Gloo between them."""
 
-    def __init__(self, meeting: Path, timeout_s: float, wrap: Wrap) -> None:
-        self._timeout_s = timeout_s
-        self._wrap = wrap
+    def __init__(self, meeting: Path) -> None:
         spawn = get_context("spawn")
-        self._ranks = [
+        self.processes = [
             ProcessPoolExecutor(1, spawn, initializer=join, initargs=(meeting, rank)) for rank in range(SIZE)
         ]
 
-    def run(self, body: Body) -> list[object]:
-        results = [rank.submit(on_a_new_group, body, self._timeout_s, self._wrap) for rank in self._ranks]
-        return [result.result() for result in results]
-
     def close(self) -> None:
-        for rank in self._ranks:
-            rank.shutdown()
+        for process in self.processes:
+            process.shutdown()
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Implements `Group`, by a new group of the same processes for each call."""
+
+    ranks: Ranks
+    timeout_s: float
+    wrap: Wrap
+
+    def run(self, body: Body) -> list[object]:
+        results = [each.submit(on_a_new_group, body, self.timeout_s, self.wrap) for each in self.ranks.processes]
+        return [result.result() for result in results]
 
 
 def join(meeting: Path, rank: int) -> None:
@@ -82,29 +90,27 @@ class TestThreads(CommunicatorContract):
         return Threads(1.0)
 
 
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
+    ranks = Ranks(tmp_path_factory.mktemp("group") / "meeting")
+    yield ranks
+    ranks.close()
+
+
 @pytest.fixture(scope="module", params=[plain, with_small_sums])
 def wrap(request: pytest.FixtureRequest) -> Wrap:
     wrap: Wrap = request.param
     return wrap
 
 
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory, wrap: Wrap) -> Iterator[Group]:
-    processes = Processes(tmp_path_factory.mktemp("group") / "meeting", 60.0, wrap)
-    yield processes
-    processes.close()
-
-
 class TestProcesses(CommunicatorContract):
     @pytest.fixture
-    def group(self, processes: Group) -> Group:
-        return processes
+    def group(self, ranks: Ranks, wrap: Wrap) -> Group:
+        return Processes(ranks, 60.0, wrap)
 
     @pytest.fixture
-    def hasty(self, tmp_path: Path, wrap: Wrap) -> Iterator[Group]:
-        processes = Processes(tmp_path / "meeting", 1.0, wrap)
-        yield processes
-        processes.close()
+    def hasty(self, ranks: Ranks, wrap: Wrap) -> Group:
+        return Processes(ranks, 1.0, wrap)
 
 
 def test_a_group_of_one_has_all_it_needs() -> None:

@@ -4,25 +4,21 @@ import multiprocessing
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from cluster.channel.executor import ZmqExecutor
 from llama4coder.engine.engine import Engine
 from llama4coder.obs.stats import NullObserver
 from llama4coder.parallel.group import MeetingPlace, interface_of, join
 from llama4coder.parallel.layout import ParallelLayout
-from llama4coder.parallel.meeting import Meeting
 from llama4coder.parallel.plan import RankPlan
-from llama4coder.shape import ModelShape, read_shape
+from llama4coder.shape import read_shape
 from llama4coder.types import GenerateRequest, SamplingParams, StopConditions
+from tests.support.adding_rank import CPU, meet_and_sum
 from tests.support.engines import build_engine, greedy_request, resolved, run_all
 from tests.support.models import write_tiny_llama
 from tests.support.process_group import LOOPBACK, running_ranks
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +44,6 @@ def test_processes_generate_what_one_does(folder: Path, num_ranks: int) -> None:
     assert {name: one.token_ids for name, one in results.items()} == {
         name: one.token_ids for name, one in expected.items()
     }
-
-
-def meet_and_sum(pipe: Any, meeting: Meeting, shape: ModelShape, layout: ParallelLayout, rank: int) -> None:
-    """A rank that says what its groups are, then adds until somebody is missing."""
-    share = join(meeting, RankPlan(shape, layout, rank), LOOPBACK, CPU, 30.0)
-    mine = torch.tensor([float(rank)])
-    pipe.send(
-        (share.ranks.index, share.ranks.size, share.kv_ranks.index, share.kv_ranks.gather(mine).flatten().tolist())
-    )
-    try:
-        while True:
-            share.ranks.sum(torch.ones(4))
-    except RuntimeError:
-        pipe.send("lost")
 
 
 def test_kv_ranks_hold_the_same_heads_and_a_death_is_noticed_at_once(folder: Path) -> None:

@@ -18,14 +18,6 @@ from llama4coder.types import ServedModel
 from tests.server.fim_site import fim_site, fim_tokenizer
 from tests.server.serving import MODEL, Address, MakeSite, Site, listening
 from tests.support.fake_backend import FakeBackend
-from tests.support.tiny import write_tiny_tokenizer
-
-
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    write_tiny_tokenizer(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

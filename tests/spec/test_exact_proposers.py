@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -77,19 +78,26 @@ def requests(sampling: SamplingParams, number: int) -> list[GenerateRequest]:
     ]
 
 
-def plain(config: ResolvedConfig, batch: list[GenerateRequest]) -> dict[str, list[int]]:
-    return {name: result.token_ids for name, result in run_all(build_engine(config), batch).items()}
+def config_of(target: Path) -> ResolvedConfig:
+    return resolved(target, num_blocks=300)
 
 
-def assert_same(config: ResolvedConfig, batch: list[GenerateRequest], proposer: Proposer) -> DraftCounts:
+@cache
+def plain(target: Path, sampling: str, number: int) -> Mapping[str, list[int]]:
+    """What nobody's guesses may change."""
+    results = run_all(build_engine(config_of(target)), requests(SAMPLINGS[sampling], number))
+    return {name: result.token_ids for name, result in results.items()}
+
+
+def assert_same(target: Path, sampling: str, number: int, proposer: Proposer) -> DraftCounts:
     """With the proposer's guesses as without."""
-    counting = DraftCounts()
+    counting, config = DraftCounts(), config_of(target)
     speculator = Speculator(proposer, TINY["vocab_size"], MAX_DRAFT_TOKENS, counting, FlatTimes())
     executor = LocalExecutor(load_runner(config, NullProgress()).launch)
     engine = Engine(config, executor, NullObserver(), speculator)
-    results = run_all(engine, batch)
+    results = run_all(engine, requests(SAMPLINGS[sampling], number))
     engine.close()
-    assert {name: result.token_ids for name, result in results.items()} == plain(config, batch)
+    assert {name: result.token_ids for name, result in results.items()} == plain(target, sampling, number)
     return counting
 
 
@@ -98,39 +106,33 @@ def pool_of(folder: Path, number: int, wrap: Callable[[HostLinks], HostLinks | U
     return proposer_of(wrap(links), links.endpoints)
 
 
-def real_proposers(models: Models) -> Mapping[str, Proposer]:
-    limits = LocalLimits(max_draft_tokens=MAX_DRAFT_TOKENS)
-    return {
-        "n-gram": NgramProposer(),
-        "local": LocalProposer(load_draft(models.target), limits),
-        "local stranger": LocalProposer(load_draft(models.stranger), limits),
-        "pool": pool_of(models.target, 1, lambda links: links),
-        "pool of strangers": pool_of(models.stranger, 2, lambda links: links),
-        "unreliable pool": pool_of(models.target, 2, lambda links: UnreliableLinks(links, BAD)),
-    }
-
-
-REAL = ("n-gram", "local", "local stranger", "pool", "pool of strangers", "unreliable pool")
+LOCAL = LocalLimits(max_draft_tokens=MAX_DRAFT_TOKENS)
+REAL: Mapping[str, Callable[[Models], Proposer]] = {
+    "n-gram": lambda _: NgramProposer(),
+    "local": lambda models: LocalProposer(load_draft(models.target), LOCAL),
+    "local stranger": lambda models: LocalProposer(load_draft(models.stranger), LOCAL),
+    "pool": lambda models: pool_of(models.target, 1, lambda links: links),
+    "pool of strangers": lambda models: pool_of(models.stranger, 2, lambda links: links),
+    "unreliable pool": lambda models: pool_of(models.target, 2, lambda links: UnreliableLinks(links, BAD)),
+}
 
 
 @pytest.mark.parametrize("number", [1, 16])
-@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
+@pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("name", REAL)
-def test_real_ones(models: Models, name: str, sampling: SamplingParams, number: int) -> None:
-    config = resolved(models.target, num_blocks=300)
-    counting = assert_same(config, requests(sampling, number), real_proposers(models)[name])
+def test_real_ones(models: Models, name: str, sampling: str, number: int) -> None:
+    counting = assert_same(models.target, sampling, number, REAL[name](models))
     if name in ("local", "pool"):
         assert counting.num_accepted > 0.6 * counting.num_drafted > 10 * number
     elif name == "unreliable pool":
         assert counting.num_accepted > 0
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
+@pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("name", sorted(all_fakes({})))
-def test_fakes(models: Models, name: str, sampling: SamplingParams) -> None:
-    config, batch = resolved(models.target, num_blocks=300), requests(sampling, 6)
-    fake = all_fakes(plain(config, batch))[name]
-    counting = assert_same(config, batch, fake)
+def test_fakes(models: Models, name: str, sampling: str) -> None:
+    fake = all_fakes(plain(models.target, sampling, 6))[name]
+    counting = assert_same(models.target, sampling, 6, fake)
     if name in ("AlwaysRight", "TooLong", "OutOfVocabulary"):
         assert counting.num_accepted == counting.num_drafted > 0
     elif name == "NeverRight":

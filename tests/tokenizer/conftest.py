@@ -8,14 +8,6 @@ from tokenizers import AddedToken, decoders, models, normalizers
 from tokenizers import Tokenizer as FastTokenizer
 
 from llama4coder.tokenizer.tokenizer import Tokenizer
-from tests.support.tiny import write_tiny_tokenizer
-
-
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    write_tiny_tokenizer(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

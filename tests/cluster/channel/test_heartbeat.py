@@ -28,7 +28,7 @@ GREEDY = 99  # the step that keeps the interpreter to itself
 
 def compute(plan: StepPlan) -> DoneStep:
     if plan.step_id == GREEDY:
-        ctypes.PyDLL(None).usleep(int(3e6 * TIMEOUT_S))  # without releasing the interpreter's lock
+        ctypes.PyDLL(None).usleep(int(2e6 * TIMEOUT_S))  # without releasing the interpreter's lock
     return DoneStep(echo(plan))
 
 
@@ -108,5 +108,5 @@ def test_a_rank_that_computes_is_not_given_up_however_long_it_takes(executor: Zm
 
 
 def test_an_idle_rank_is_not_given_up(executor: ZmqExecutor) -> None:
-    time.sleep(3 * TIMEOUT_S)
+    time.sleep(2 * TIMEOUT_S)
     executor.check()
