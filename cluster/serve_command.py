@@ -19,12 +19,12 @@ from cluster.phases import Phases
 from cluster.placement import total_cpus
 from cluster.private_ray import private_folder, private_ray
 from cluster.serve_file import ServeFile
-from cluster.settings import resolve_on
 from cluster.signals import Stopped, raise_on_signals, signals_held
 from cluster.tls import without_tls
 from llama4coder.cli.progress import RichProgress
 from llama4coder.errors import ConfigError
 from llama4coder.machine import detect_machine
+from llama4coder.resolve_folder import resolve_on
 from llama4coder.resolved import ResolvedConfig
 
 
