@@ -1,6 +1,7 @@
 """A running Ray that this process joins for a while."""
 
 import logging
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ import ray
 
 from cluster.signals import ignore_signals, signals_held
 from llama4coder.errors import ConfigError
+
+_PATIENCE_S = 5.0
 
 
 @contextmanager
@@ -31,9 +34,18 @@ def joined_ray(address: str) -> Iterator[None]:
 
 def _join(address: str) -> None:
     try:
+        _check_listens(address)
         ray.init(address=address, configure_logging=False, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"no Ray can be joined at {address}: {reason}; name its head with --address HOST:PORT, on one of its nodes"
         ) from None
+
+
+def _check_listens(address: str) -> None:
+    """Ray would try for minutes. Raises `OSError`, or `ValueError` for what is no address."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError("that is no HOST:PORT")
+    socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_S).close()

@@ -107,7 +107,10 @@ def _with_surroundings(given: Given, url: str, path: Path, cluster: Cluster, pro
     table, config = read_calibration(path), given.config()
     with EndpointClient(url, api_key()) as client:
         endpoint = Endpoint(client.url, client.first_model(), api_key())
-    machine = detect_machine(config.engine.device) if given.address is None else cluster.machine(config, given.address)
+    if given.address is None:
+        machine = detect_machine(config.engine.device, lends_gpus=True)  # the endpoint has what it needs of them now
+    else:
+        machine = cluster.machine(config, given.address)
     task = Task.of(config, machine, progress)
     sizes = Sizes(given.prompt_tokens, given.output_tokens, given.seconds / given.runs)
     loads = loads_for(task.served(table), sizes, given.rate or ())
