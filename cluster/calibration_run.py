@@ -83,10 +83,11 @@ def _calibrator(group: PlacementGroup) -> Any:
 def _show(calibrator: Any, measuring: "ray.ObjectRef[Calibration]", progress: Progress) -> None:
     """Until it is over; ranks are asked for nothing while their steps are timed."""
     loading, trials = LoadingBar(progress), ProgressMirror(progress)
+    told: Told | None = None
     try:
         while not _is_over(measuring):
             with signals_held():
-                told = _ask(calibrator)
+                told = _ask(calibrator, told)
                 ranks = ask_ranks() if told is None else []
             loading.show(ranks)
             trials.show(told)
@@ -101,11 +102,12 @@ def _is_over(measuring: "ray.ObjectRef[Calibration]") -> bool:
     return bool(over)
 
 
-def _ask(calibrator: Any) -> Told | None:
+def _ask(calibrator: Any, last: Told | None) -> Told | None:
+    """What it says, or said last: on a busy machine it may take its time."""
     try:
         told: Told | None = ray.get(calibrator.told.remote(), timeout=_PATIENCE_S)
-    except ray.exceptions.RayError:  # it has gone, as `measure` will tell, or is not there yet
-        return None
+    except ray.exceptions.RayError:  # or it has gone, as `measure` will tell, or is not there yet
+        return last
     return told
 
 

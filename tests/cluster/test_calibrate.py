@@ -224,3 +224,13 @@ def test_what_a_running_ray_cannot_do(
 def test_no_ray_there(folder: Path, tmp_path: Path) -> None:
     line = refused(folder, "--out", tmp_path / "table.yaml", "--ranks", 2, "--address", f"{HEAD}:1")
     assert f"no Ray can be joined at {HEAD}:1" in line and "--address" in line
+
+
+def test_ranks_on_two_nodes(nodes: RayNodes, folder: Path, tmp_path: Path) -> None:
+    """The last test with this Ray."""
+    nodes.start_node("127.0.0.3", 1)
+    options = ("--ranks", 2, "--ranks-per-node", 1, "--ranks-per-node", 1, "--threads", 1, "--address", nodes.gcs)
+    done = run("calibrate", folder, "--out", tmp_path / "table.yaml", *options, *SIZES)
+    assert done.returncode == 0, done.stderr
+    found = read_calibration(tmp_path / "table.yaml")
+    assert found.told_machine == f"2 x {device_name('cpu')} on 2 nodes"
