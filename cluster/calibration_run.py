@@ -46,7 +46,7 @@ def run_calibration(task: Task, progress: Progress) -> Calibration:
             _show(calibrator, measuring, progress)
         except BaseException:
             ignore_signals()
-            ray.cancel(measuring)  # so that it leaves no folder
+            ray.cancel(measuring)  # so that it puts away itself what it has
             ray.wait([measuring], timeout=_PUTTING_AWAY_S)
             raise
         return _outcome(measuring)

@@ -186,6 +186,7 @@ def test_ctrl_c_on_a_running_ray(nodes: RayNodes, folder: Path, tmp_path: Path) 
     with start("calibrate", folder, "--out", tmp_path / "table.yaml", *options) as process:
         assert process.stderr is not None
         assert next(line for line in process.stderr if "timing steps" in line)
+        assert folders(), "of the ranks' channels"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGINT
