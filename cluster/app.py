@@ -20,13 +20,14 @@ from cluster.placement import HUB_CPUS, INGRESS_CPUS, REPLICA_CPUS, Placement, t
 from cluster.ray_names import HAS_TOKENS, SERVE_CLIENT, check_ray_names
 from cluster.room import shortage, total
 from cluster.scaling_watch import ScalingWatch
-from cluster.settings import parse_args, resolve_on
+from cluster.settings import parse_args
 from cluster.survey import survey
 from cluster.target import TargetReplica
 from cluster.target_scaling import number_of_targets
 from llama4coder.checkpoint.fingerprint import fingerprint
 from llama4coder.config import DeploymentConfig
 from llama4coder.progress import NullProgress
+from llama4coder.resolve_folder import resolve_on
 from llama4coder.resolved import ResolvedConfig
 from llama4coder.telemetry.build import check_telemetry
 

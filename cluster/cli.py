@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cluster.calibrate_command import RayCalibration
 from cluster.serve_command import serve_locally
 from cluster.serve_file import Security, read_serve_file
 from cluster.tls import tls_files
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-calibrate.register(app)
+calibrate.register(app, RayCalibration(Console(stderr=True)))
 chat.register(app)
 kv.register(app)
 keys.register(app)

@@ -14,6 +14,14 @@ class Place:
     device: int  # the GPU's number on its node, 0 without one
 
 
+@dataclass(frozen=True, slots=True)
+class RankDevice:
+    """What a rank computes on, and where."""
+
+    node_id: str
+    name: str  # its maker's
+
+
 def here() -> Place:
     """That of this process."""
     context = ray.get_runtime_context()

@@ -29,24 +29,32 @@ class Node:
         return labels.items() <= self.labels.items()
 
 
-def await_nodes(lack_of: Callable[[Sequence[Node]], str | None], timeout_s: float) -> Sequence[Node]:
-    """Wait until the nodes lack nothing, and return them; raises `ConfigError` with what they lack in the end."""
-    deadline_s = time.monotonic() + timeout_s
-    while (lack := lack_of(nodes := _nodes())) is not None:
-        if time.monotonic() > deadline_s:
-            raise ConfigError(lack)
-        time.sleep(_POLL_S)
-    return nodes
-
-
 def free_nodes() -> Sequence[Node]:
     """The nodes as they are now, with what target replicas hold not counted as free."""
     return cluster_nodes(ray.nodes(), FREE_BY_NODE.find()(), ())  # type: ignore[no-untyped-call]
 
 
-def _nodes() -> list[Node]:
+def replaceable_nodes() -> Sequence[Node]:
+    """The nodes as they are now, with what target replicas hold counted as free, since new ones replace them."""
     groups: Mapping[str, Mapping[str, Any]] = ray.util.placement_group_table()
     return cluster_nodes(ray.nodes(), FREE_BY_NODE.find()(), groups.values())  # type: ignore[no-untyped-call]
+
+
+def await_nodes(
+    lack_of: Callable[[Sequence[Node]], str | None],
+    timeout_s: float,
+    look: Callable[[], Sequence[Node]] = replaceable_nodes,
+) -> Sequence[Node]:
+    """Wait until the nodes lack nothing, and return them; raises `ConfigError` with what they lack in the end.
+
+    `look` says how they are now.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while (lack := lack_of(nodes := look())) is not None:
+        if time.monotonic() > deadline_s:
+            raise ConfigError(lack)
+        time.sleep(_POLL_S)
+    return nodes
 
 
 def cluster_nodes(

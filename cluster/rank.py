@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.channel.endpoint import Endpoint, bind_encrypted, bind_private
 from cluster.channel.rank_server import RankServer
-from cluster.node import Place, here
+from cluster.node import Place, RankDevice, here
 from llama4coder.kv.rank_memory import LoadedMemory, PoolMemory
-from llama4coder.machine import free_memory_bytes
+from llama4coder.machine import device_name, free_memory_bytes
 from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.meeting import Meeting
 from llama4coder.parallel.plan import RankPlan
@@ -120,6 +120,11 @@ class RankActor:
         """What is left of the memory that it shares with nobody, or with the machine."""
         assert self._task is not None, "asked before load"
         return free_memory_bytes(self._task.config.engine.device)
+
+    def device(self) -> RankDevice:
+        """What it computes on."""
+        assert self._task is not None, "asked before load"
+        return RankDevice(here().node_id, device_name(self._task.config.engine.device))
 
     def serve(self) -> None:
         """Wait until the rank has failed or was stopped."""

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from cluster.channel.endpoint import Endpoint
 from cluster.errors import original_error
 from cluster.loading import new_rank_name
-from cluster.node import Place, here
+from cluster.node import Place, RankDevice, here
 from cluster.placement import RANK_CPUS, target_placement
 from cluster.rank import Loaded, RankActor, RankTask, ServingRank
 from cluster.startup_times import StartupTimes
@@ -93,6 +93,10 @@ class RankGroup:
     async def free_memory(self) -> Mapping[int, int]:
         """Bytes that nobody has taken on each rank's device. Raises `RayError` when a rank is gone."""
         return dict(enumerate(await _all(actor.free_memory_bytes.remote() for actor in self._actors)))
+
+    async def devices(self) -> Sequence[RankDevice]:
+        """What each rank computes on. Raises `RayError` when a rank is gone."""
+        return await _all(actor.device.remote() for actor in self._actors)
 
     def connected(self) -> None:
         """To be called when the first step has come back from them: the channels' names are needed no more."""

@@ -1,67 +1,36 @@
 """`llama4coder serve`: from a file to a printed URL, and back to nothing."""
 
 import os
-import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
 from cluster.banner import banner, base_url
-from cluster.env import confine_ray, make_private_folder, put_haproxy_in_front
+from cluster.env import confine_ray, put_haproxy_in_front
 from cluster.exposure import check_exposure, check_keys
 from cluster.haproxy import LOOPBACK, HAProxyUnusable, held_loopback_port, write_launcher
+from cluster.phases import Phases
 from cluster.placement import total_cpus
+from cluster.private_ray import private_folder, private_ray
 from cluster.serve_file import ServeFile
-from cluster.settings import resolve_on
+from cluster.signals import Stopped, raise_on_signals, signals_held
 from cluster.tls import without_tls
-from cluster.watchdog import Watchdog
 from llama4coder.cli.progress import RichProgress
 from llama4coder.errors import ConfigError
 from llama4coder.machine import detect_machine
+from llama4coder.resolve_folder import resolve_on
 from llama4coder.resolved import ResolvedConfig
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Stopped(BaseException):
-    """A signal asked for the end; raised wherever the main thread happens to be, like KeyboardInterrupt."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal_number)
-        self.signal_number = signal_number
-
-
-class Phases:
-    """Tells what goes on, and how long each part took."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last_told = ""
-
-    @contextmanager
-    def phase(self, doing: str) -> Iterator[None]:
-        started_s = time.monotonic()
-        self.tell(doing)
-        yield
-        self._console.print(f"  {doing}: {time.monotonic() - started_s:.1f} s", style="dim", highlight=False)
-
-    def tell(self, text: str) -> None:
-        """One line, if it is news."""
-        if text != self._last_told:
-            self._last_told = text
-            self._console.print(f"{text} ...", highlight=False)
 
 
 def serve_locally(file: ServeFile, console: Console) -> int:
     """Serve until a signal comes; returns the exit status. Raises `ConfigError` for what the operator must change."""
-    _handle_signals(_raise_stopped)
+    raise_on_signals()
     phases = Phases(console)
     started_s = time.monotonic()
     try:
@@ -74,14 +43,14 @@ def serve_locally(file: ServeFile, console: Console) -> int:
             machine = detect_machine(file.config.engine.device, lends_gpus=True)
             config = resolve_on(machine, file.config, RichProgress())
         console.print(f"  {config.model_dump_json()}", style="dim", highlight=False, markup=False, soft_wrap=True)
-        with _private_ray(file, config, console, phases) as content:
+        with _private_serve(file, config, console, phases) as content:
             _bring_up(content, file, console, phases)
             url = base_url(file.host, file.port, has_tls=file.tls is not None)
             console.print(banner(url, config), highlight=False, soft_wrap=True)
             console.print(f"  ready after {time.monotonic() - started_s:.1f} s", style="dim", highlight=False)
             return _wait_for_signal()
     except Stopped as stopped:
-        return 128 + stopped.signal_number
+        return stopped.exit_status
 
 
 def check_port(host: str, port: int) -> None:
@@ -99,41 +68,15 @@ def check_port(host: str, port: int) -> None:
 
 
 @contextmanager
-def _private_ray(
+def _private_serve(
     file: ServeFile, config: ResolvedConfig, console: Console, phases: Phases
 ) -> Iterator[Mapping[str, Any]]:
     """A Ray while it is needed; gives what is to be deployed on it."""
-    with _private_folder() as folder, held_loopback_port() as spare_port:
+    with private_folder() as folder, held_loopback_port() as spare_port:
         confine_ray(folder)
         content = _choose_proxy(folder, spare_port, file, console)
-        with _signals_held():
-            from cluster.local_ray import LocalRay  # Ray reads its environment when it is imported
-
-        local_ray = LocalRay(folder, max(os.cpu_count() or 1, total_cpus(config)))
-        try:
-            with (folder / "ray-messages.log").open("w") as log, redirect_stdout(log):  # Ray talks to sys.stdout
-                with phases.phase("starting Ray"), _signals_held():
-                    local_ray.start()
-                yield content
-        finally:
-            _handle_signals(signal.SIG_IGN)
-            console.print("stopping ...", highlight=False)
-            survivors = local_ray.stop()
-            if survivors:
-                console.print(f"still running: {sorted(process.pid for process in survivors)}", style="red")
-
-
-@contextmanager
-def _private_folder() -> Iterator[Path]:
-    """A folder for all that Ray writes, which goes even if this process is killed."""
-    folder = make_private_folder()
-    watchdog = Watchdog(folder)
-    try:
-        yield folder
-    finally:
-        _handle_signals(signal.SIG_IGN)
-        shutil.rmtree(folder, ignore_errors=True)
-        watchdog.dismiss()
+        with private_ray(folder, max(os.cpu_count() or 1, total_cpus(config)), phases):
+            yield content
 
 
 def _choose_proxy(folder: Path, spare_port: int, file: ServeFile, console: Console) -> Mapping[str, Any]:
@@ -149,19 +92,19 @@ def _choose_proxy(folder: Path, spare_port: int, file: ServeFile, console: Conso
 
 
 def _bring_up(content: Mapping[str, Any], file: ServeFile, console: Console, phases: Phases) -> None:
-    with _signals_held():
+    with signals_held():
         from cluster.loading import LoadingBar, ask_ranks
         from cluster.startup import POLL_S, deploy, is_running, wait_until_ready
 
     bar = LoadingBar(RichProgress(console))
 
     def look() -> bool:
-        with _signals_held():
+        with signals_held():
             running, ranks = is_running(application, phases.tell), ask_ranks()
         bar.show(ranks)
         return running
 
-    with phases.phase("starting Ray Serve"), _signals_held():
+    with phases.phase("starting Ray Serve"), signals_held():
         application = deploy(content)
     with phases.phase("starting the application"):
         try:
@@ -179,25 +122,3 @@ def _wait_for_signal() -> int:
             signal.pause()
     except Stopped:
         return 0
-
-
-def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
-    for number in _SIGNALS:
-        signal.signal(number, handler)
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """For imports and calls of Ray: compiled code may swallow what is raised in it, so it is raised afterwards."""
-    arrived: list[int] = []
-    _handle_signals(lambda number, frame: arrived.append(number))
-    try:
-        yield
-    finally:
-        _handle_signals(_raise_stopped)
-    if arrived:
-        raise Stopped(arrived[0])
-
-
-def _raise_stopped(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number)

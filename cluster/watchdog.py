@@ -1,4 +1,4 @@
-"""Cleans up after a `llama4coder serve` that was killed without a chance to do so itself.
+"""Cleans up after a command with a Ray of its own that was killed without a chance to do so itself.
 
 Ray's own safeguards end most of its processes within seconds, but its agents stay for minutes, and its folder for good.
 """

@@ -2,11 +2,14 @@
 
 import ctypes
 import os
+import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from llama4coder.config import Auto, Device
+
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +83,28 @@ def free_memory_bytes(device: Device) -> int:
     return free_bytes
 
 
+def device_name(device: Device) -> str:
+    """Of the GPU that this process uses, or of the processor, as their makers call them."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    return _cpu_line("model name") or platform.processor() or "CPU"
+
+
 def _host_memory_bytes() -> int:
     return available_memory_bytes(Path("/proc"), Path("/sys/fs/cgroup"))
 
 
-def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+def cpu_flags(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
     """What the processor can do, in the kernel's words; empty where the kernel does not tell."""
+    return frozenset((_cpu_line("flags", cpuinfo) or _cpu_line("features", cpuinfo)).split())
+
+
+def _cpu_line(name: str, cpuinfo: Path = _CPUINFO) -> str:
+    """What the kernel says first by this name; empty where it does not."""
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    for line in lines:
-        if line.lower().startswith(("flags", "features")):
-            return frozenset(line.split(":", 1)[1].split())
-    return frozenset()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.lower().startswith(name)), "")
 
 
 def return_freed_memory() -> None:

@@ -1,16 +1,25 @@
-"""From what the operator wrote and a checkpoint's folder to what will run."""
+"""From what the operator wrote and a checkpoint to what will run."""
 
 import logging
 from pathlib import Path
 
+from llama4coder.checkpoint.folder import find_checkpoint
 from llama4coder.checkpoint.stored_quant import read_stored_quant
 from llama4coder.config import DeploymentConfig
+from llama4coder.env import cache_dir
 from llama4coder.machine import Machine
+from llama4coder.progress import Progress
 from llama4coder.resolve import context_note, resolve
 from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 
 _log = logging.getLogger(__name__)
+
+
+def resolve_on(machine: Machine, config: DeploymentConfig, progress: Progress) -> ResolvedConfig:
+    """Find the checkpoint, converting it if need be, and derive every `auto` for ranks on such machines; raises what
+    `resolve_folder` does."""
+    return resolve_folder(config, find_checkpoint(config.model.path, cache_dir(), progress), machine)
 
 
 def resolve_folder(config: DeploymentConfig, folder: Path, machine: Machine) -> ResolvedConfig:

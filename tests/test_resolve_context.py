@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from cluster.settings import resolve_on
 from llama4coder.config import DeploymentConfig, EngineConfig, ModelConfig
 from llama4coder.errors import ConfigError
 from llama4coder.machine import Machine
 from llama4coder.progress import NullProgress
 from llama4coder.resolve import context_note, resolve
-from llama4coder.resolve_folder import resolve_folder
+from llama4coder.resolve_folder import resolve_folder, resolve_on
 from llama4coder.shape import ModelShape, read_shape
 from tests.support.models import write_tiny
 from tests.support.shapes import LLAMA_8B

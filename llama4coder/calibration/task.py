@@ -1,16 +1,14 @@
 """Which model is measured, and how it is served."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from llama4coder.checkpoint.folder import find_checkpoint
-from llama4coder.checkpoint.stored_quant import read_stored_quant
 from llama4coder.config import DeploymentConfig
-from llama4coder.env import cache_dir
 from llama4coder.kv.demand import Demand
-from llama4coder.machine import detect_machine
+from llama4coder.machine import Machine
 from llama4coder.planner.calibration import Calibration, Subject
 from llama4coder.progress import Progress
-from llama4coder.resolve import resolve
+from llama4coder.resolve_folder import resolve_on
 from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import ModelShape, read_shape
 from llama4coder.simulator.served import ServedReplica
@@ -18,24 +16,22 @@ from llama4coder.simulator.served import ServedReplica
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One replica on this machine."""
+    """One replica."""
 
     config: ResolvedConfig
     shape: ModelShape
 
     @classmethod
-    def of(cls, config: DeploymentConfig, progress: Progress) -> "Task":
-        """As a start would have it here.
+    def of(cls, config: DeploymentConfig, machine: Machine, progress: Progress) -> "Task":
+        """As a start would have it on machines like this one.
 
         Raises:
             CheckpointError: there is no such model.
             ConfigError: a combination that cannot work.
             NotEnoughMemory: it does not fit.
         """
-        folder = find_checkpoint(config.model.path, cache_dir(), progress)
-        shape = read_shape(folder, config.model.rope_scaling)
-        machine = detect_machine(config.engine.device)
-        return cls(resolve(config, folder, shape, machine, read_stored_quant(folder)), shape)
+        resolved = resolve_on(machine, config, progress)
+        return cls(resolved, read_shape(Path(resolved.model.path), resolved.model.rope_scaling))
 
     @property
     def demand(self) -> Demand:
@@ -59,5 +55,5 @@ class Task:
             weight_bytes=self.demand.memory.weights,
             block_move_s=0.0,
             front_s=times.around.front_s,
-            name=f"{self.config.model.name} on {calibration.source.machine}",
+            name=f"{self.config.model.name} on {calibration.told_machine}",
         )

@@ -1,48 +1,63 @@
-"""`llama4coder calibrate`: step times of an engine on this machine, for `plan` and `simulate`."""
+"""`llama4coder calibrate`: step times of an engine, for `plan` and `simulate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
-import msgspec
 import typer
 
 from llama4coder.calibration.endpoint import Endpoint
 from llama4coder.calibration.serving import Sizes, loads_for, measure_endpoint
 from llama4coder.calibration.task import Task
+from llama4coder.cli.calibrate_options import Given
 from llama4coder.cli.calibrate_view import view
 from llama4coder.cli.checked import checked_as
 from llama4coder.cli.client import EndpointClient
 from llama4coder.cli.console import output_console
 from llama4coder.cli.progress import RichProgress
-from llama4coder.config import (
-    Auto,
-    DeploymentConfig,
-    EngineConfig,
-    KVFormat,
-    ModelConfig,
-    QuantFormat,
-    SpeculationConfig,
-)
+from llama4coder.config import DeploymentConfig, EngineConfig
 from llama4coder.env import api_key
-from llama4coder.errors import ConfigError, Llama4CoderError
+from llama4coder.errors import Llama4CoderError
+from llama4coder.machine import Machine, detect_machine
 from llama4coder.planner.calibration import Calibration, read_calibration
 from llama4coder.progress import Progress
 
 _ENGINE = EngineConfig()
 INTERRUPTED_EXIT_CODE = 130
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
-_Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
-def register(app: typer.Typer) -> None:
+class Cluster(Protocol):
+    """What only Ray can do; `address` is that of a running one, None starts one on this machine and ends it again.
+
+    Both raise `ConfigError` where the operator must change something, such as an address at which there is no Ray,
+    `Unavailable` where ranks were lost, and `typer.Exit` when a signal asks for the end. Nothing of theirs is left.
+    """
+
+    def measure(self, config: DeploymentConfig, address: str | None, progress: Progress) -> Calibration:
+        """Time the engine's steps on ranks in processes of their own."""
+        ...
+
+    def machine(self, config: DeploymentConfig, address: str) -> Machine:
+        """What the machines there offer each rank."""
+        ...
+
+
+def register(app: typer.Typer, cluster: Cluster) -> None:
     """Add the `calibrate` command."""
-    app.command()(calibrate)
+    app.command(context_settings={"obj": cluster})(calibrate)
 
 
 def calibrate(  # noqa: PLR0913 - a command's options
     ctx: typer.Context,
     path: Annotated[str, typer.Argument(help="A model folder, a .gguf file, or `embedded`.")],
     out: Annotated[Path, typer.Option(help="The .yaml file to write.")],
+    ranks: Annotated[int, typer.Option(help="As `engine.ranks`; several on a Ray of this machine's own.")] = 1,
+    kv_shards: Annotated[int | None, typer.Option(help="As `engine.kv_shards`.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Head of a running Ray, host:port, whose nodes are measured instead.")
+    ] = None,
+    ranks_per_node: Annotated[
+        list[int] | None, typer.Option(help="With --address, as `placement.ranks_per_node`: again for each node.")
+    ] = None,
     quant: Annotated[str, typer.Option(help="Weights, as `model.quant`.")] = "auto",
     kv_format: Annotated[str, typer.Option(help="KV blocks, as `engine.kv_format`.")] = "dense",
     context: Annotated[int | None, typer.Option(help="Tokens; the model's own by default.")] = None,
@@ -64,7 +79,8 @@ def calibrate(  # noqa: PLR0913 - a command's options
     """Time an engine's steps, or a running endpoint under two loads, and write a table for `plan` and `simulate`."""
     try:
         given = checked_as(ctx.params, Given, "calibrate")
-        found = _calibrate(given, RichProgress())
+        given.check()
+        found = _calibrate(given, ctx.obj, RichProgress())
         found.write(given.out)
     except Llama4CoderError as error:
         typer.echo(f"llama4coder: {error}", err=True)
@@ -74,60 +90,28 @@ def calibrate(  # noqa: PLR0913 - a command's options
     output_console().print(view(found))
 
 
-class Given(msgspec.Struct, frozen=True):
-    """Options that make sense, one by one."""
+def _calibrate(given: Given, cluster: Cluster, progress: Progress) -> Calibration:
+    if given.url is not None and given.table is not None:
+        return _with_surroundings(given, given.url, given.table, cluster, progress)
+    config = given.config()
+    if config.engine.ranks > 1 or given.address is not None:
+        return cluster.measure(config, given.address, progress)
+    from llama4coder.calibration.measure import measure_engine
+    from llama4coder.calibration.own_rank import open_own_rank  # torch takes seconds that errors need not wait for
 
-    path: str
-    out: Path
-    quant: QuantFormat | Auto
-    kv_format: KVFormat
-    context: Annotated[int, msgspec.Meta(ge=16)] | None
-    max_sequences: _Count
-    max_step_tokens: Annotated[int, msgspec.Meta(ge=16)]
-    threads: _Count | None
-    url: str | None
-    table: Path | None
-    rate: list[_Positive] | None
-    seconds: _Positive
-    runs: _Count
-    prompt_tokens: Annotated[int, msgspec.Meta(ge=2)]
-    output_tokens: Annotated[int, msgspec.Meta(ge=2)]
-
-    def config(self) -> DeploymentConfig:
-        """Guesses are none of a step's times: `plan` and `simulate` add what they cost and gain."""
-        return DeploymentConfig(
-            model=ModelConfig(path=self.path, quant=self.quant, context_length=self.context or "auto"),
-            engine=EngineConfig(
-                kv_format=self.kv_format,
-                max_sequences=self.max_sequences,
-                max_step_tokens=self.max_step_tokens,
-                num_threads=self.threads or "auto",
-            ),
-            speculation=SpeculationConfig(method="none"),
-        )
+    task = Task.of(config, detect_machine(config.engine.device), progress)
+    return measure_engine(task, open_own_rank(task.config, progress), progress)
 
 
-def _calibrate(given: Given, progress: Progress) -> Calibration:
-    if not given.out.parent.is_dir():
-        raise ConfigError(f"--out {given.out}: there is no folder {given.out.parent}")
-    if given.url is not None:
-        return _with_surroundings(given, given.url, progress)
-    if given.table is not None or given.rate:
-        raise ConfigError("--table and --rate are for a running endpoint: name it with --url")
-    from llama4coder.calibration.measure import (
-        measure_engine,  # torch takes seconds that errors above need not wait for
-    )
-
-    return measure_engine(Task.of(given.config(), progress), progress)
-
-
-def _with_surroundings(given: Given, url: str, progress: Progress) -> Calibration:
-    if given.table is None:
-        raise ConfigError("--url needs --table: what `llama4coder calibrate` has measured of the engine alone")
-    table = read_calibration(given.table)
+def _with_surroundings(given: Given, url: str, path: Path, cluster: Cluster, progress: Progress) -> Calibration:
+    table, config = read_calibration(path), given.config()
     with EndpointClient(url, api_key()) as client:
         endpoint = Endpoint(client.url, client.first_model(), api_key())
-    task = Task.of(given.config(), progress)
+    if given.address is None:
+        machine = detect_machine(config.engine.device, lends_gpus=True)  # the endpoint has what it needs of them now
+    else:
+        machine = cluster.machine(config, given.address)
+    task = Task.of(config, machine, progress)
     sizes = Sizes(given.prompt_tokens, given.output_tokens, given.seconds / given.runs)
     loads = loads_for(task.served(table), sizes, given.rate or ())
     return measure_endpoint(task, table, endpoint, loads, given.runs, progress)

@@ -11,7 +11,8 @@ from llama4coder.planner.calibration import Calibration, Serving
 def view(calibration: Calibration) -> RenderableType:
     """What was measured, and how far the table is from it."""
     source = calibration.source
-    title = f"{source.model} on {source.machine}, {source.num_threads} threads: {source.num_steps:,} steps"
+    threads = f"{source.num_threads} threads{'' if calibration.num_ranks == 1 else ' each'}"
+    title = f"{source.model} on {calibration.told_machine}, {threads}: {source.num_steps:,} steps"
     parts: list[RenderableType] = [Text(title, style="bold"), _residuals(calibration)]
     if calibration.serving is not None:
         parts += [_loads(calibration.serving), Text(_told(calibration.serving))]

@@ -45,6 +45,7 @@ def simulate(  # noqa: PLR0913 - a command's options
     gpu: options.Gpu = "H200",
     replicas: options.Replicas = 1,
     ranks: options.Ranks = 1,
+    kv_shards: options.KvShards = None,
     quant: options.Quant = "none",
     kv: options.Kv = "dense",
     context: options.Context = None,
@@ -156,6 +157,7 @@ def _title(given: Given, served: ServedReplica) -> str:
 def _choices(given: Given) -> ReplicaChoices:
     return ReplicaChoices(
         ranks=given.ranks,
+        kv_shards=given.kv_shards,
         quant=given.quant,
         kv_format=given.kv,
         context_length=given.context,

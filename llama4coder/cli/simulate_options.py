@@ -18,6 +18,7 @@ Model = Annotated[str, typer.Argument(help="A name such as llama-3.1-70b, or a c
 Gpu = Annotated[str, typer.Option(help=f"{', '.join(GPUS)}, or a .yaml file that describes one.")]
 Replicas = Annotated[int, typer.Option(help="Target replicas.")]
 Ranks = Annotated[int, typer.Option(help="GPUs of one replica.")]
+KvShards = Annotated[int | None, typer.Option(help="Ranks that hold the same heads, as `engine.kv_shards`.")]
 Quant = Annotated[str, typer.Option(help="Weights: none, fp8 or nf4.")]
 Kv = Annotated[str, typer.Option(help="KV blocks: dense, fp8, int8 or int4.")]
 Context = Annotated[int | None, typer.Option(help="Tokens of one sequence; the model's own by default.")]
@@ -88,6 +89,7 @@ class Given(msgspec.Struct, frozen=True):
     gpu: str
     replicas: _Count
     ranks: Annotated[int, msgspec.Meta(ge=1, le=1024)]
+    kv_shards: _Count | None
     quant: QuantFormat
     kv: KVFormat
     context: _Tokens | None

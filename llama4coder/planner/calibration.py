@@ -70,9 +70,10 @@ class Source(_Frozen):
     """Where a table comes from."""
 
     model: str
-    machine: str
+    machine: str  # what each rank computes on
+    num_nodes: Annotated[int, Field(ge=1)] = 1
     device: Device
-    num_threads: int
+    num_threads: int  # of each rank
     date: str
     version: str
     num_steps: int
@@ -139,11 +140,22 @@ class Calibration(_Frozen):
         return CalibratedTimes(steps, Surroundings(serving.scale, serving.row_s, serving.front_s))
 
     @property
+    def num_ranks(self) -> int:
+        return self.subject.heads_shards * self.subject.kv_shards
+
+    @property
+    def told_machine(self) -> str:
+        """That of all ranks, in a few words."""
+        machine, num_nodes = self.source.machine, self.source.num_nodes
+        ranks = machine if self.num_ranks == 1 else f"{self.num_ranks} x {machine}"
+        return ranks if num_nodes == 1 else f"{ranks} on {num_nodes} nodes"
+
+    @property
     def told_source(self) -> str:
         """In one line, for whoever reads a plan."""
         source = self.source
         of = "an engine alone" if self.serving is None else f"a running endpoint ({len(self.serving.loads)} loads)"
-        return f"{source.num_steps} measured steps of {of} on {source.machine}, {source.date[:10]}"
+        return f"{source.num_steps} measured steps of {of} on {self.told_machine}, {source.date[:10]}"
 
     def check(self, subject: Subject) -> None:
         """Raise `ConfigError` if it was made for something else; says what differs."""

@@ -100,7 +100,7 @@ NEEDS_TORCH = tuple(
         "engine.constraints",
         *("engine.forward", "engine.graph_pass", "engine.pending", "engine.loading_rank", "engine.memory_meter", "llm"),
         *("spec.ranking", "spec.draft_model", "spec.draft_steps", "spec.session", "spec.sessions"),
-        *("spec.drafter", "spec.local", "spec.local_loading", "perplexity.measure", "calibration.measure"),
+        *("spec.drafter", "spec.local", "spec.local_loading", "perplexity.measure", "calibration.own_rank"),
     )
 )
 

@@ -29,6 +29,7 @@ from llama4coder.calibration.task import Task
 from llama4coder.cli.calibrate_view import view
 from llama4coder.cli.progress import RichProgress
 from llama4coder.config import DeploymentConfig
+from llama4coder.machine import detect_machine
 from llama4coder.planner.calibration import read_calibration
 from llama4coder.planner.replica import Pace
 from llama4coder.planner.traffic import Work
@@ -104,7 +105,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="calibration-") as folder:
         table = options.keep or Path(folder) / "table.yaml"
         _calibrate_engine(options.quant, table)
-        task = Task.of(DeploymentConfig.model_validate(args), RichProgress())
+        task = Task.of(DeploymentConfig.model_validate(args), detect_machine(), RichProgress())
         with live_server(args) as server:
             compared = _compare(options, task, Endpoint(f"{server.url}/v1", MODEL), table)
     print(markdown_table(list(HEADER), [row for each in compared for row in each.rows()]))

@@ -8,16 +8,35 @@ import typer
 from typer.testing import CliRunner, Result
 
 from llama4coder.cli import calibrate, plan, simulate
-from llama4coder.planner.calibration import read_calibration
+from llama4coder.config import DeploymentConfig
+from llama4coder.machine import Machine
+from llama4coder.planner.calibration import Calibration, read_calibration
+from llama4coder.progress import Progress
 from tests.support.calibrations import SERVING, calibration
 from tests.support.models import write_tiny_llama
 
 SMALL = ("--max-sequences", "4", "--max-step-tokens", "32", "--context", "128")
 
 
-def run(*arguments: object) -> Result:
+class FakeCluster:
+    """Implements `calibrate.Cluster`; remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[DeploymentConfig, str | None]] = []
+
+    def measure(self, config: DeploymentConfig, address: str | None, progress: Progress) -> Calibration:
+        self.asked.append((config, address))
+        return calibration()
+
+    def machine(self, config: DeploymentConfig, address: str) -> Machine:
+        self.asked.append((config, address))
+        return Machine("cpu", 2**36, num_cpus=2, computes_bfloat16=True)
+
+
+def run(*arguments: object, cluster: FakeCluster | None = None) -> Result:
     app = typer.Typer()
-    for command in (calibrate, plan, simulate):
+    calibrate.register(app, cluster or FakeCluster())
+    for command in (plan, simulate):
         command.register(app)
     return CliRunner(env={"COLUMNS": "160"}).invoke(app, [str(argument) for argument in arguments])
 
@@ -51,6 +70,27 @@ def test_plan_and_simulate_use_it(tmp_path: Path) -> None:
     assert "Abacus 3" in planned["subject"]["calibration"]
 
 
+@pytest.mark.parametrize(
+    ("options", "ranks", "address", "ranks_per_node"),
+    [
+        (("--ranks", 2, "--kv-shards", 2), 2, None, None),
+        (("--address", "head:6379"), 1, "head:6379", None),
+        (("--ranks", 4, "--address", "a:1", "--ranks-per-node", 3, "--ranks-per-node", 1), 4, "a:1", (3, 1)),
+    ],
+)
+def test_ranks_in_processes_of_their_own(
+    tmp_path: Path, options: tuple[object, ...], ranks: int, address: str | None, ranks_per_node: tuple[int, ...] | None
+) -> None:
+    cluster = FakeCluster()
+    result = run("calibrate", "somewhere", "--out", tmp_path / "table.yaml", *options, cluster=cluster)
+    assert result.exit_code == 0, result.output
+    assert read_calibration(tmp_path / "table.yaml") == calibration()
+    ((config, asked),) = cluster.asked
+    assert (config.engine.ranks, asked, config.placement.ranks_per_node) == (ranks, address, ranks_per_node)
+    assert config.engine.kv_shards == (2 if "--kv-shards" in options else "auto")
+    assert (config.model.path, config.speculation.method) == ("somewhere", "none")
+
+
 REFUSED_QUESTION = 2  # of `plan` and `simulate`
 
 
@@ -66,6 +106,10 @@ def test_a_table_for_something_else(tmp_path: Path, command: str) -> None:
     [
         (("--max-sequences", "0"), "--max-sequences: expected `int` >= 1"),
         (("--quant", "fp7"), "--quant: invalid enum value"),
+        (("--ranks", "0"), "--ranks: expected `int` >= 1"),
+        (("--kv-shards", "0"), "--kv-shards: expected `int` >= 1"),
+        (("--ranks", "2", "--ranks-per-node", "0"), "--ranks-per-node[0]: expected `int` >= 1"),
+        (("--ranks", "2", "--ranks-per-node", "2"), "name its head with --address"),
         (("--rate", "1"), "--table and --rate are for a running endpoint: name it with --url"),
         (("--url", "http://127.0.0.1:1/v1"), "--url needs --table"),
         (("--url", "http://127.0.0.1:1/v1", "--table", "nothing.yaml"), "nothing.yaml cannot be read"),

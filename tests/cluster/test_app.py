@@ -9,11 +9,11 @@ import pytest
 
 from cluster.app import build_app
 from cluster.draft_loading import check_draft
-from cluster.settings import resolve_on
 from llama4coder.config import DeploymentConfig
 from llama4coder.errors import ConfigError
 from llama4coder.machine import Machine
 from llama4coder.progress import NullProgress
+from llama4coder.resolve_folder import resolve_on
 
 
 def test_graph_of_deployments(tiny_args: dict[str, Any]) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 from cluster.node import Place
 from cluster.placement import target_placement, total_cpus
 from cluster.rank_group import in_order
-from cluster.settings import parse_args, resolve_on
+from cluster.settings import parse_args
 from llama4coder.machine import detect_machine
 from llama4coder.progress import NullProgress
+from llama4coder.resolve_folder import resolve_on
 from llama4coder.resolved import ResolvedConfig
 
 

@@ -6,23 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import serve_command
-from cluster.serve_command import Stopped
+from cluster.signals import Stopped, signals_held, stoppable
 
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """The handlers of `llama4coder serve`, and afterwards those of the tests again."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    serve_command._handle_signals(serve_command._raise_stopped)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    """Those of a command that runs."""
+    with stoppable():
+        yield
 
 
 def test_a_held_signal_is_raised_at_the_end_and_not_before(handlers: None) -> None:
     reached_the_end = False
-    with pytest.raises(Stopped) as stopped, serve_command._signals_held():
+    with pytest.raises(Stopped) as stopped, signals_held():
         os.kill(os.getpid(), signal.SIGTERM)
         reached_the_end = True
     assert reached_the_end
@@ -30,7 +26,7 @@ def test_a_held_signal_is_raised_at_the_end_and_not_before(handlers: None) -> No
 
 
 def test_signals_are_raised_at_once_again_afterwards(handlers: None) -> None:
-    with serve_command._signals_held():
+    with signals_held():
         pass
     with pytest.raises(Stopped):
         os.kill(os.getpid(), signal.SIGINT)
@@ -38,6 +34,15 @@ def test_signals_are_raised_at_once_again_afterwards(handlers: None) -> None:
 
 
 def test_an_error_meanwhile_wins(handlers: None) -> None:
-    with pytest.raises(ImportError), serve_command._signals_held():
+    with pytest.raises(ImportError), signals_held():
         os.kill(os.getpid(), signal.SIGTERM)
         raise ImportError
+
+
+def test_afterwards_signals_do_what_they_did_before() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped) as stopped, stoppable():
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the signal was not raised")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert stopped.value.exit_status == 143
