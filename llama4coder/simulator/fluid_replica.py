@@ -142,14 +142,26 @@ class FluidReplica:
         return _Prefilling(chunk, min(1.0, tokens_per_s / chunk * steps.step_s(self._generating.total, chunk)))
 
     def _chance_s(self, new: Floats, steps: MeanSteps, arriving: float, load: float, now_s: float) -> float:
-        """Sakasegawa's G/G/c, of one replica or of all; no more than chance can have piled up since the beginning."""
+        """Sakasegawa's G/G/c, of one replica or of all; no more than chance can have piled up since the beginning.
+
+        Who has a prefix in one replica waits there for less than computing it in another takes (`router.kv_aware`).
+        """
         room = steps.room(self._generating.total)
-        prompt_s = float(np.mean(new)) * steps.step_s(self._generating.total, room) / room
+        token_s = steps.step_s(self._generating.total, room) / room
+        prompt_s = float(np.mean(new)) * token_s
         variation = float(np.mean(new**2) / np.mean(new) ** 2)  # 1 + the squared coefficient
         calm = min(load, _MOST_LOAD)
-        alone_s = calm / (1 - calm) * variation / 2 * prompt_s
+        behind_s = variation / 2 * prompt_s / (1 - calm)  # where somebody is before
+        prefixes_s = (self._demand.num_prompt - new) * token_s
+        stays_s = float(np.mean(calm * _exponential_below(behind_s, prefixes_s)))
         most_calm = math.pow(calm, math.sqrt(2 * (self._num_replicas + 1)) - 1)
-        shared_s = most_calm / (self._num_replicas * (1 - calm)) * variation / 2 * prompt_s
+        shared_s = most_calm / self._num_replicas * behind_s
         bound = 1 - float(np.sum(new) / np.sum(self._demand.num_prompt))
         most_s = math.sqrt(2 / math.pi * arriving * variation * prompt_s**2 * now_s)
-        return min(most_s, bound * alone_s + (1 - bound) * shared_s)
+        return min(most_s, stays_s + (1 - bound) * shared_s)
+
+
+def _exponential_below(mean: float, most: Floats) -> Floats:
+    """What exponential times add to a mean by those that are at most so long."""
+    lengths = most / mean
+    return np.asarray(mean * (1 - np.exp(-lengths) * (1 + lengths)))

@@ -73,7 +73,7 @@ def assert_near_counts(num_replicas: int, rate_of_each: float, duration_s: float
     hit_rate = sum(one.num_cached for one in requests) / sum(one.num_prompt for one in requests)
     counted_s = duration_s - WARMUP_S
     assert outcome.itl_mean_s == pytest.approx(between_s / (num_output - len(requests)), rel=0.15)
-    assert outcome.ttft_mean_s == pytest.approx(pair_of.first_s, rel=0.5)
+    assert outcome.ttft_mean_s == pytest.approx(pair_of.first_s, rel=0.3)
     assert outcome.served_per_s == pytest.approx(len(requests) / counted_s, rel=0.1)
     assert outcome.output_tokens_per_s == pytest.approx(num_output / counted_s, rel=0.25)  # long ones come later
     assert outcome.hit_rate == pytest.approx(hit_rate, abs=0.08)
@@ -95,14 +95,7 @@ def test_near_the_counts() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "rate_of_each",
-    [
-        0.82,
-        pytest.param(1.65, marks=pytest.mark.xfail(strict=True, reason="flows wait 57 % too long for first tokens")),
-        2.2,
-    ],
-)
+@pytest.mark.parametrize("rate_of_each", [0.82, 1.65, 2.2])
 def test_near_the_counts_of_a_fleet(rate_of_each: float) -> None:
     assert_near_counts(64, rate_of_each, 90.0)
 
