@@ -71,7 +71,7 @@ async def test_requests_go_on_elsewhere_token_by_token(
     async with running_replica(checkpoint, tmp_path, "a") as old, running_replica(checkpoint, tmp_path, "b") as new:
         replicas = Marked({"a": old, "b": new}, {"a": Fingerprint(), "b": Fingerprint()})
         setting = Setting(replicas, receiver, report("a"), report("b", num_running=30))
-        wanted = [replace(make_request(str(number), 450), seed=number) for number in range(4)]
+        wanted = [replace(make_request(str(number), 200), seed=number) for number in range(4)]
         quiet = [await run(setting.backend, replace(request, request_id=f"q{request.seed}")) for request in wanted]
         *results, _ = await asyncio.gather(
             *(run(setting.backend, request) for request in wanted), hand_over_when_running(old, 4)
