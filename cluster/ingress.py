@@ -19,6 +19,7 @@ from cluster.placement import uses_pool
 from cluster.routing import LiveReports, Routing, await_own_model
 from llama4coder.errors import DeadlineExceeded
 from llama4coder.obs.metrics import Metrics
+from llama4coder.resolve_folder import on_this_machine
 from llama4coder.resolved import ResolvedConfig
 from llama4coder.router.build import build_policy
 from llama4coder.router.router import Router
@@ -41,6 +42,7 @@ class Ingress:
         hub: DeploymentHandle[Any],
         fingerprint: Fingerprint,
     ) -> None:
+        config = await asyncio.to_thread(on_this_machine, config)
         metrics = Metrics(CollectorRegistry())
         _show_intent(metrics, config)
         process = serve.get_replica_context().replica_id.unique_id

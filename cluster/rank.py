@@ -1,6 +1,6 @@
 """The process of one rank: a Ray actor that loads its share of the model and serves the rank channel."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from llama4coder.parallel.layout import ParallelLayout
 from llama4coder.parallel.meeting import Meeting
 from llama4coder.parallel.plan import RankPlan
 from llama4coder.progress import NullProgress
+from llama4coder.resolve_folder import on_this_machine
 from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 
@@ -96,7 +97,7 @@ class RankActor:
         from llama4coder.engine.loading_rank import LoadingRank
         from llama4coder.engine.memory_meter import meter_for
 
-        self._task = task
+        self._task = task = replace(task, config=on_this_machine(task.config))
         meter = meter_for(task.config.engine.device)
         self._loading = LoadingRank.load(task.config, _join(task), meter, self._progress)
 

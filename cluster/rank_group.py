@@ -25,6 +25,7 @@ from llama4coder.kv.budget import settle_pool
 from llama4coder.kv.memory_line import memory_stats
 from llama4coder.kv.rank_memory import LoadedMemory
 from llama4coder.obs.stats import MemoryStats
+from llama4coder.resolve_folder import on_this_machine
 from llama4coder.resolved import ResolvedConfig
 from llama4coder.shape import read_shape
 
@@ -64,6 +65,7 @@ class RankGroup:
     @classmethod
     async def start(cls, config: ResolvedConfig, times: StartupTimes) -> "RankGroup":
         """Create the actors in the replica's own placement group and load the model; all or none."""
+        config = await asyncio.to_thread(on_this_machine, config)
         group = ray.util.get_current_placement_group()
         assert group is not None, "a target replica has a placement group of its own"
         actors = [_create(config, group, bundle) for bundle in target_placement(config).rank_bundles]

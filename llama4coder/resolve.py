@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llama4coder.checkpoint.embedded import EMBEDDED_NAME
+from llama4coder.checkpoint.folder import EMBEDDED, source_of
 from llama4coder.checkpoint.stored_quant import StoredQuant
 from llama4coder.config import (
     Auto,
@@ -69,8 +70,9 @@ def resolve(
     demand = Demand.of(shape, layout, form, limits)
     return ResolvedConfig(
         model=ResolvedModel(
+            source=source_of(config.model.path),
             path=str(checkpoint),
-            name=config.model.name or (EMBEDDED_NAME if config.model.path == "embedded" else checkpoint.name),
+            name=config.model.name or (EMBEDDED_NAME if config.model.path == EMBEDDED else checkpoint.name),
             aliases=config.model.aliases,
             dtype=dtype,
             quant=served.quant,

@@ -21,7 +21,8 @@ from llama4coder.config import (
 class ResolvedModel(Frozen):
     """The model as it is served, nothing left to derive."""
 
-    path: str
+    source: str  # as `find_checkpoint` finds it on every machine
+    path: str  # of its folder on this one
     name: str
     aliases: tuple[str, ...]
     dtype: DType

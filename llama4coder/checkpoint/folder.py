@@ -21,7 +21,7 @@ def find_checkpoint(config_path: str, cache_dir: Path, progress: Progress) -> Pa
     """
     if config_path == EMBEDDED:
         return ensure_embedded(cache_dir, progress)
-    folder = Path(config_path).expanduser().absolute()
+    folder = Path(source_of(config_path))
     if folder.suffix.lower() == _GGUF_SUFFIX and not folder.is_dir():
         return ensure_converted(folder, cache_dir, progress)
     if not folder.is_dir():
@@ -31,6 +31,11 @@ def find_checkpoint(config_path: str, cache_dir: Path, progress: Progress) -> Pa
         )
     check_folder(folder)
     return folder
+
+
+def source_of(config_path: str) -> str:
+    """The same model for processes that work in other folders."""
+    return config_path if config_path == EMBEDDED else str(Path(config_path).expanduser().absolute())
 
 
 def check_folder(folder: Path) -> None:
