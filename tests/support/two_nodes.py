@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from llama4coder.env import CACHE_VARIABLE
 from tests.support.live_server import free_port, write_serve_file
 
 HEAD, WORKER = "10.213.7.1", "10.213.7.2"
@@ -58,7 +59,13 @@ class TwoNodes:
     def start_worker(self) -> None:
         inside = ("ip", "netns", "exec", NAMESPACE)
         start = [*_RAY, "start", f"--address={self.gcs}", f"--node-ip-address={WORKER}", "--labels=node=worker"]
-        _run(*inside, *start, "--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats")
+        resources = ["--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats"]
+        _run(*inside, *start, *resources, **{CACHE_VARIABLE: str(self.worker_cache)})
+
+    @property
+    def worker_cache(self) -> Path:
+        """Where the worker keeps models that it has converted: nodes share no cache."""
+        return self.folder / "worker-cache"
 
     def worker_pids(self) -> list[int]:
         """The processes of the worker node."""
@@ -152,9 +159,10 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(_REPOSITORY), "RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled"}
 
 
-def _run(*command: str) -> str:
+def _run(*command: str, **variables: str) -> str:
+    environment = _environment() | variables
     done = subprocess.run(
-        command, cwd=_REPOSITORY, env=_environment(), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        command, cwd=_REPOSITORY, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
     )
     assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
     return done.stdout
