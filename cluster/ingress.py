@@ -97,7 +97,7 @@ def _show_intent(metrics: Metrics, config: ResolvedConfig) -> None:
 
 
 def served_model(config: ResolvedConfig, eos_token_ids: frozenset[int]) -> ServedModel:
-    """What the endpoint says of its model; the same on every ingress."""
+    """What the endpoint says of its model."""
     folder = Path(config.model.path)
     shape = read_shape(folder)
     return ServedModel(
